@@ -1,0 +1,225 @@
+"""Every error this library raises on purpose, in one tree.
+
+::
+
+    SynthAIError
+    ├── ConfigurationError (ValueError)      the LM, an engine or the environment is set up wrongly
+    │   ├── OptionError                      an option is unknown, contradictory or out of range
+    │   ├── SettingError                     an environment variable has a bad value
+    │   ├── RoutingError                     no API can be chosen for this model name
+    │   ├── MissingKeyError                  a hosted call needs an API key and there is none
+    │   └── MissingExtraError (ImportError)  an optional package is not installed
+    ├── RequestError (ValueError)            this one call cannot be made as written
+    │   ├── UnknownResponseError             `previous_response_id` names a turn nobody has
+    │   ├── MissingToolOutputError           the last turn's tool calls are not all answered
+    │   ├── ToolError                        a tool's name or schema cannot be used
+    │   └── ContextLengthError               the prompt is longer than the model's context
+    ├── ServerError                          a server answered with an error, or not at all
+    │   ├── ConnectionFailedError            no answer: refused, reset, cut off
+    │   │   └── TimedOutError (TimeoutError) no answer in time
+    │   ├── AuthenticationFailedError        401, 403
+    │   ├── RejectedError                    400, 409, 413, 422: the server will not take this request
+    │   ├── NotFoundError                    404: no such model, response or route
+    │   ├── RateLimitError                   429
+    │   ├── OverloadedError                  500 and above
+    │   └── MalformedAnswerError             the answer is not what the API documents
+    ├── EngineError                          the engine in this process, or behind a token endpoint
+    │   ├── EngineStartError                 it could not be loaded
+    │   ├── EngineDeadError                  it stopped; calls in flight fail with this
+    │   └── EngineRequestError               it refused one request and serves the others
+    ├── StructuredOutputError                the answer does not fit `response_model`
+    └── StoreError                           a turn could not be stored or read
+
+Catch wide (`SynthAIError`) or narrow. An error that comes from another library keeps it as `__cause__`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = [
+    "AuthenticationFailedError",
+    "ConfigurationError",
+    "ConnectionFailedError",
+    "ContextLengthError",
+    "EngineDeadError",
+    "EngineError",
+    "EngineRequestError",
+    "EngineStartError",
+    "MalformedAnswerError",
+    "MissingExtraError",
+    "MissingKeyError",
+    "MissingToolOutputError",
+    "NotFoundError",
+    "OptionError",
+    "OverloadedError",
+    "RateLimitError",
+    "RejectedError",
+    "RequestError",
+    "RoutingError",
+    "ServerError",
+    "SettingError",
+    "StoreError",
+    "StructuredOutputError",
+    "SynthAIError",
+    "TimedOutError",
+    "ToolError",
+    "UnknownResponseError",
+]
+
+
+class SynthAIError(Exception):
+    """Base of every error that synth_ai raises on purpose."""
+
+
+class ConfigurationError(SynthAIError, ValueError):
+    """The LM, an engine or the environment is set up wrongly; nothing was sent."""
+
+
+class OptionError(ConfigurationError):
+    """An option is unknown, contradicts another one, or is out of range."""
+
+
+class SettingError(ConfigurationError):
+    """An environment variable has a value that cannot be used."""
+
+
+class RoutingError(ConfigurationError):
+    """No API can be chosen for this model name; the message lists the ways out."""
+
+
+class MissingKeyError(ConfigurationError):
+    """A call to a hosted API needs a key and none was given."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+
+class RequestError(SynthAIError, ValueError):
+    """This call cannot be made as written; nothing was sent."""
+
+
+class UnknownResponseError(RequestError):
+    """`previous_response_id` names a turn that neither the store nor a server has."""
+
+
+class MissingToolOutputError(RequestError):
+    """The turn to continue from asked for tool calls that have no output yet.
+
+    Attributes:
+        call_ids: the ids of the calls without an output.
+    """
+
+    def __init__(self, message: str, *, call_ids: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.call_ids = tuple(call_ids)
+
+
+class ToolError(RequestError):
+    """A tool's name or schema cannot be used on this API."""
+
+
+class ContextLengthError(RequestError):
+    """The prompt leaves no room in the model's context."""
+
+
+class ServerError(SynthAIError):
+    """A server answered with an error, or not at all.
+
+    Attributes:
+        status_code: the HTTP status, or None when there was no answer.
+        request_id: the server's id of the request, to quote when asking for help.
+        code: the server's own error code, such as `"previous_response_not_found"`.
+        body: the decoded error body (a dict where it was JSON).
+        retry_after: seconds after which the server wants to be asked again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        request_id: str | None = None,
+        code: str | None = None,
+        body: Any = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.request_id = request_id
+        self.code = code
+        self.body = body
+        self.retry_after = retry_after
+
+
+class ConnectionFailedError(ServerError):
+    """The server could not be reached, or the connection broke."""
+
+
+class TimedOutError(ConnectionFailedError, TimeoutError):
+    """The server did not answer in time; the request may still have run."""
+
+
+class AuthenticationFailedError(ServerError):
+    """The key is missing, wrong, or not allowed to do this (401, 403)."""
+
+
+class RejectedError(ServerError):
+    """The server will not take this request as it is (400, 409, 413, 422)."""
+
+
+class NotFoundError(ServerError):
+    """The server has no such model, response or route (404)."""
+
+
+class RateLimitError(ServerError):
+    """Too many requests or tokens, or no quota left (429)."""
+
+
+class OverloadedError(ServerError):
+    """The server failed on its side (500 and above)."""
+
+
+class MalformedAnswerError(ServerError):
+    """The answer is not what the API documents: cut off, not JSON, or of the wrong shape."""
+
+
+class EngineError(SynthAIError):
+    """The engine that runs the model failed."""
+
+
+class EngineStartError(EngineError):
+    """The engine could not be loaded."""
+
+
+class EngineDeadError(EngineError):
+    """The engine has stopped; every call in flight fails with this error."""
+
+
+class EngineRequestError(EngineError):
+    """The engine refused or failed one request; it still serves the others."""
+
+
+class StructuredOutputError(SynthAIError):
+    """The model's answer does not fit the `response_model`.
+
+    Attributes:
+        response: the whole response, so that its text and usage are not lost.
+    """
+
+    def __init__(self, message: str, *, response: Any = None) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class StoreError(SynthAIError):
+    """A turn could not be stored or read."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known name, or an empty string: for error messages."""
+    nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
