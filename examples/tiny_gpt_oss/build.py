@@ -114,7 +114,7 @@ def write_weights(folder: Path) -> None:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write a Hugging Face tokenizer into `folder` that gives tiktoken's o200k ids, Harmony's control tokens included."""
+    """Write a Hugging Face tokenizer into `folder` that gives the ids of tiktoken and of Harmony's control tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
 
