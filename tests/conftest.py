@@ -1,0 +1,84 @@
+"""What the tests stand on: a clean environment, the tiny gpt-oss, and the servers that they talk to."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from servers.vllm import VLLMServer
+
+    from synth_ai import VLLMEngine
+
+BUILD = Path(__file__).resolve().parent.parent / ".build"
+
+OURS = ("OPENAI_", "SYNTH_", "LEARNING_V2_MODAL_URL")
+
+# Read when these libraries are first imported, so set before any test: nothing is fetched and nothing reported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["VLLM_NO_USAGE_STATS"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that need vLLM where it is not installed."""
+    if find_spec("vllm"):
+        return
+    for item in items:
+        if "vllm" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="vLLM is not installed"))
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the developer's keys or addresses, so none can reach a real service."""
+    for name in os.environ:
+        if name.startswith(OURS):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Path:
+    """The folder of the tiny gpt-oss, built once and kept between runs."""
+    if not find_spec("torch"):
+        pytest.skip("building the tiny gpt-oss needs torch, which comes with vLLM")
+    from tiny_gpt_oss.build import build
+
+    return build(BUILD / "tiny-gpt-oss")
+
+
+@pytest.fixture(scope="session")
+def tiny_engine_args() -> dict[str, Any]:
+    """Arguments of `VLLMEngine` for the tiny gpt-oss; tests that use the same ones share one engine."""
+    return {
+        "dtype": "float32",
+        "enforce_eager": True,
+        "max_model_len": 4096,
+        "kv_cache_memory_bytes": 256 * 2**20,
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tiny_model: Path, tiny_engine_args: dict[str, Any]) -> Iterator[VLLMEngine]:
+    """The tiny gpt-oss on vLLM in this process; loaded at its first use, stopped after the last test."""
+    import asyncio
+
+    from synth_ai import VLLMEngine
+
+    engine = VLLMEngine(str(tiny_model), **tiny_engine_args)
+    yield engine
+    asyncio.run(engine.aclose())
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLMServer]:
+    """A real vLLM server of the tiny gpt-oss, with its Responses store and tool calls switched on."""
+    from servers.vllm import serve
+
+    with serve(tiny_model, tmp_path_factory.mktemp("vllm") / "server.log") as server:
+        yield server
