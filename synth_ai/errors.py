@@ -20,6 +20,7 @@
     │   ├── AuthenticationFailedError        401, 403
     │   ├── RejectedError                    400, 409, 413, 422: the server will not take this request
     │   ├── NotFoundError                    404: no such model, response or route
+    │   │   └── ForgottenResponseError       the server no longer has the turn to continue from
     │   ├── RateLimitError                   429
     │   ├── OverloadedError                  500 and above
     │   └── MalformedAnswerError             the answer is not what the API documents
@@ -48,6 +49,7 @@ __all__ = [
     "EngineError",
     "EngineRequestError",
     "EngineStartError",
+    "ForgottenResponseError",
     "MalformedAnswerError",
     "MissingExtraError",
     "MissingKeyError",
@@ -173,6 +175,10 @@ class RejectedError(ServerError):
 
 class NotFoundError(ServerError):
     """The server has no such model, response or route (404)."""
+
+
+class ForgottenResponseError(NotFoundError):
+    """The server cannot continue from this response: expired, deleted, or never kept."""
 
 
 class RateLimitError(ServerError):

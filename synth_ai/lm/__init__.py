@@ -1,1 +1,1 @@
-"""."""
+"""LM and what it is made of: requests, responses, items, options, routing, backends."""

@@ -1,1 +1,1 @@
-"""."""
+"""The backends behind LM, each speaking one API."""

@@ -1,0 +1,74 @@
+"""How many calls may be in flight at once, counted over all event loops and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from synth_ai.errors import OptionError
+
+
+class Concurrency:
+    """A gate that lets `limit` calls through at a time, in the order they came.
+
+    asyncio's own semaphore belongs to one loop, and one LM may be called from several.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise OptionError(f"max_concurrency={limit!r} lets nothing through; it takes a number from 1, or None.")
+        self._free = limit
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._lock = threading.Lock()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a place, and give it back afterwards."""
+        if self._free is None:
+            yield
+            return
+        await self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self) -> None:
+        with self._lock:
+            assert self._free is not None
+            if self._free > 0:
+                self._free -= 1
+                return
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            with self._lock:
+                given = turn not in self._waiting
+                if not given:
+                    self._waiting.remove(turn)
+            if given:
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        with self._lock:
+            while self._waiting:
+                turn = self._waiting.popleft()
+                try:
+                    turn.get_loop().call_soon_threadsafe(_wake, turn)
+                except RuntimeError:
+                    # That caller's loop has been closed; the place goes to the next in line.
+                    continue
+                return
+            assert self._free is not None
+            self._free += 1
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

@@ -1,0 +1,153 @@
+"""Which option each API takes, and what is wrong with the ones it does not.
+
+Options are checked by name when they are given, so that a misspelt one is an error and never silently dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synth_ai.errors import OptionError, did_you_mean
+from synth_ai.lm import parameters
+from synth_ai.lm.request import stop_strings
+from synth_ai.lm.routing import ApiType
+
+#: Options that mean the same on every API that has them; each backend gives them its own name.
+COMMON = frozenset({"temperature", "max_tokens", "reasoning_effort", "stop", "tool_choice"})
+
+#: Options of LM itself, handled before a backend sees the call.
+_OWN = frozenset({"include_reasoning", "timeout"})
+
+#: What the SDK adds to any call.
+_EXTRAS = frozenset({"extra_body", "extra_headers", "extra_query"})
+
+#: Names that LM uses itself, and what to write in their place.
+_RESERVED: Mapping[str, str] = {
+    "input": "Give the prompt as positional strings, messages= or tool_outputs=.",
+    "instructions": "Give the system message as the first of two strings, or as system_message=.",
+    "stream": "Use stream_async() or stream_sync().",
+    "previous_response_id": "It goes to a call, not to the LM: lm.respond(..., previous_response_id=...).",
+    "conversation": "Branches are addressed by response id: previous_response_id=, or lm.fork(response_id).",
+    "n": "Ask n times, with respond_batch or tasks of your own; each answer then has an id to continue from.",
+    "messages": "It goes to a call, not to the LM: lm.respond(messages=...).",
+    "model": "An LM speaks to one model; make another LM for another.",
+    "functions": "Use tools=.",
+    "function_call": "Use tool_choice=.",
+}
+
+#: What gpt-oss can be told on harmony: sampling, and the lines of its system message.
+_HARMONY = frozenset(
+    {
+        "top_p",
+        "top_k",
+        "min_p",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "logprobs",
+        "top_logprobs",
+        "reasoning_budget",
+        "knowledge_cutoff",
+        "model_identity",
+    }
+)
+
+ACCEPTED: Mapping[ApiType, frozenset[str]] = {
+    "chat": (parameters.CHAT - _RESERVED.keys()) | COMMON | _OWN | _EXTRAS,
+    "responses": (parameters.RESPONSES - _RESERVED.keys()) | (COMMON - {"stop"}) | _OWN | _EXTRAS,
+    "harmony": _HARMONY | COMMON | _OWN,
+}
+
+#: Names of other APIs for the same thing: (API, name) to the name here.
+_ALIASES: Mapping[tuple[str, str], str] = {
+    ("chat", "max_completion_tokens"): "max_tokens",
+    ("responses", "max_output_tokens"): "max_tokens",
+}
+
+EFFORTS: Mapping[ApiType, tuple[str, ...]] = {
+    "chat": ("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+    "responses": ("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+    "harmony": ("low", "medium", "high"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of an LM or of one call, checked against the API.
+
+    Attributes:
+        values: the options by their names here; an alias of the API is already translated.
+    """
+
+    api: ApiType
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, api: ApiType, given: Mapping[str, Any]) -> Options:
+        """Check names and the values whose range is known.
+
+        Raises:
+            OptionError: a name is unknown to this API, belongs to LM itself, or is given twice under two names.
+        """
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            check_name(api, name)
+            own = _ALIASES.get((api, name), name)
+            if own in values and value is not None:
+                raise OptionError(f"{name} and {own} are the same option here; give one of them.")
+            values[own] = value
+        _check_values(api, values)
+        return cls(api, values)
+
+    def over(self, defaults: Options) -> dict[str, Any]:
+        """These options on top of `defaults`; None takes an option back to the backend's own default."""
+        merged = {**defaults.values, **self.values}
+        return {name: value for name, value in merged.items() if value is not None}
+
+
+def check_name(api: ApiType, name: str) -> None:
+    """Refuse an option that `api` does not have.
+
+    Raises:
+        OptionError: with the way to say it, or the nearest name.
+    """
+    if name in ACCEPTED[api]:
+        return
+    if name in _RESERVED:
+        raise OptionError(f"{name}= is not an option here. {_RESERVED[name]}")
+    elsewhere = [other for other in ACCEPTED if name in ACCEPTED[other]]
+    if elsewhere:
+        raise OptionError(
+            f"{name}= is an option of {' and '.join(elsewhere)}, which the {api} API does not have. "
+            + (
+                "Cut the answer yourself, or use api='chat'."
+                if name == "stop"
+                else f"Leave it out, or use api={elsewhere[0]!r}."
+            )
+        )
+    hint = did_you_mean(name, ACCEPTED[api])
+    extra = "" if api == "harmony" else " What the SDK does not know yet goes through extra_body={...}."
+    raise OptionError(f"{name}= is no option of the {api} API.{hint}{extra}")
+
+
+def _check_values(api: ApiType, values: Mapping[str, Any]) -> None:
+    effort = values.get("reasoning_effort")
+    if effort is not None and effort not in EFFORTS[api]:
+        raise OptionError(f"reasoning_effort={effort!r} is not known on {api}; it takes {', '.join(EFFORTS[api])}.")
+    max_tokens = values.get("max_tokens")
+    if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
+        raise OptionError(f"max_tokens={max_tokens!r} generates nothing; it takes a number from 1.")
+    temperature = values.get("temperature")
+    if temperature is not None and not (isinstance(temperature, (int, float)) and 0 <= temperature <= 2):
+        raise OptionError(f"temperature={temperature!r} is out of range; it goes from 0 to 2.")
+    timeout = values.get("timeout")
+    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
+        raise OptionError(f"timeout={timeout!r} is no time; it takes seconds above 0.")
+    for stop in stop_strings(values.get("stop")):
+        if not isinstance(stop, str) or not stop:
+            raise OptionError(f"stop={stop!r} stops nowhere; it takes strings that are not empty.")
+    if values.get("reasoning") is not None and effort is not None:
+        raise OptionError("reasoning_effort= and reasoning= both set the effort; give one of them.")

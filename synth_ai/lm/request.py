@@ -1,0 +1,67 @@
+"""One call, ready to be sent: everything a backend needs, and nothing it has to look up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from synth_ai.lm.items import Item
+from synth_ai.lm.structured import ResponseFormat
+from synth_ai.lm.tools import ToolSpec
+from synth_ai.store.base import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class LMRequest:
+    """One request object goes in to a backend, one response comes out.
+
+    Attributes:
+        model: the model's name.
+        input: the items that this call adds.
+        history: the turns before, oldest first; empty on a first turn, or when the server remembers them itself.
+        previous_response_id: the id that the server continues from; None when `history` says it all.
+        instructions: the system message in force.
+        tools: the tools in force, as flat specs.
+        response_format: the shape that the answer must have.
+        temperature: None for the backend's default, like the other options.
+        max_tokens: the most tokens to generate, the reasoning included.
+        reasoning_effort: such as `low`, `medium` or `high`.
+        stop: strings that end the answer.
+        tool_choice: `none`, `auto`, `required`, or a function's name.
+        options: further parameters of the API, by their own names.
+        date: the date the conversation was begun under (Harmony writes it in the prompt).
+        timeout: seconds for the whole call; None for the backend's default.
+    """
+
+    model: str
+    input: tuple[Item, ...]
+    history: tuple[Turn, ...] = ()
+    previous_response_id: str | None = None
+    instructions: str | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    response_format: ResponseFormat | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    reasoning_effort: str | None = None
+    stop: tuple[str, ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    date: str | None = None
+    timeout: float | None = None
+
+    def items(self) -> list[Item]:
+        """The whole conversation as items: what the turns before asked and answered, then the new input."""
+        whole: list[Item] = []
+        for turn in self.history:
+            whole += turn.input
+            whole += turn.output
+        whole += self.input
+        return whole
+
+
+def stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """`stop` as it may be written, as a tuple."""
+    if stop is None:
+        return ()
+    return (stop,) if isinstance(stop, str) else tuple(stop)

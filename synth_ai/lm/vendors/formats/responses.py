@@ -1,0 +1,202 @@
+"""The Responses API's bodies: requests to JSON, JSON to responses, server-sent events to ours. Pure.
+
+Items are already in this API's shape, so most of the work is what to leave out:
+https://platform.openai.com/docs/api-reference/responses
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from synth_ai.errors import MalformedAnswerError, OptionError
+from synth_ai.lm.events import PreambleDelta, ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
+from synth_ai.lm.items import Item
+from synth_ai.lm.request import LMRequest
+from synth_ai.lm.response import BaseLMResponse, Usage
+from synth_ai.lm.structured import ResponseFormat
+from synth_ai.store.base import Turn
+
+
+def request_body(request: LMRequest, origin: str | None = None) -> dict[str, Any]:
+    """The JSON body of a create call.
+
+    Args:
+        origin: the server it goes to. Turns of the history that came from elsewhere lose what only their own server
+            understands: item ids and reasoning.
+
+    Raises:
+        OptionError: `response_model` and `text=` both say how the answer is shaped.
+    """
+    items = [item for turn in request.history for item in _history_items(turn, origin)]
+    items += [_input_item(item) for item in request.input]
+    body: dict[str, Any] = {"model": request.model, "input": _shortest(items)}
+    if request.previous_response_id is not None:
+        body["previous_response_id"] = request.previous_response_id
+    if request.instructions is not None:
+        body["instructions"] = request.instructions
+    if request.tools:
+        body["tools"] = [_tool(tool) for tool in request.tools]
+    if request.temperature is not None:
+        body["temperature"] = request.temperature
+    if request.max_tokens is not None:
+        body["max_output_tokens"] = request.max_tokens
+    if request.reasoning_effort is not None:
+        body["reasoning"] = {"effort": request.reasoning_effort}
+    if request.tool_choice is not None:
+        body["tool_choice"] = _tool_choice(request.tool_choice)
+    body |= request.options
+    if request.response_format is not None:
+        body["text"] = _text_config(request.options.get("text"), request.response_format)
+    return body
+
+
+def _shortest(items: list[Item]) -> str | list[Item]:
+    """A lone user's text may be sent as a plain string, which is what people expect to see on the wire."""
+    if len(items) == 1 and items[0].get("role") == "user" and isinstance(items[0]["content"], str):
+        return items[0]["content"]
+    return items
+
+
+def _history_items(turn: Turn, origin: str | None) -> list[Item]:
+    output: Iterable[Item] = turn.output
+    if turn.origin != origin:
+        output = [_without_id(item) for item in output if item.get("type") != "reasoning"]
+    return [_input_item(item) for item in (*turn.input, *output)]
+
+
+def _without_id(item: Item) -> Item:
+    return {key: value for key, value in item.items() if key != "id"}
+
+
+def foreign_reasoning(request: LMRequest, origin: str | None) -> int:
+    """How many reasoning items of the history are left out because another server made them."""
+    return sum(
+        item.get("type") == "reasoning" for turn in request.history if turn.origin != origin for item in turn.output
+    )
+
+
+def _input_item(item: Item) -> Item:
+    """An item as the API takes it back.
+
+    A status is the server's to give, and a reasoning item that was written elsewhere has no id there; assistant
+    messages without an id go as the short form, which asks for none.
+    """
+    kind = item.get("type", "message")
+    if kind == "message" and item.get("role") == "assistant" and "id" not in item:
+        text = "".join(part.get("text", part.get("refusal", "")) for part in _parts(item))
+        short: Item = {"role": "assistant", "content": text}
+        return short | {"phase": item["phase"]} if "phase" in item else short
+    if kind == "message" and item.get("role") != "assistant":
+        return {"role": item["role"], "content": item["content"]}
+    if kind == "function_call" and "id" not in item:
+        return {key: item[key] for key in ("type", "call_id", "name", "arguments")}
+    return item
+
+
+def _parts(item: Item) -> Iterable[Mapping[str, Any]]:
+    content = item["content"]
+    return [{"text": content}] if isinstance(content, str) else content
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A function tool with the one key that the API demands and people leave out."""
+    return {"strict": False, **tool} if tool.get("type") == "function" else dict(tool)
+
+
+def _tool_choice(choice: str | Mapping[str, Any]) -> Any:
+    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
+        return {"type": "function", "name": choice}
+    if isinstance(choice, Mapping) and isinstance(choice.get("function"), Mapping):
+        return {"type": "function", "name": choice["function"]["name"]}
+    return choice
+
+
+def _text_config(text: Any, shape: ResponseFormat) -> dict[str, Any]:
+    if text and text.get("format"):
+        raise OptionError("response_model= and text={'format': ...} both shape the answer; give one of them.")
+    return {
+        **(text or {}),
+        "format": {"type": "json_schema", "name": shape.name, "schema": dict(shape.schema), "strict": shape.strict},
+    }
+
+
+def read_response(data: Mapping[str, Any]) -> BaseLMResponse:
+    """The response in a decoded body.
+
+    Raises:
+        MalformedAnswerError: the body is no response.
+    """
+    output = data.get("output")
+    if not isinstance(output, list) or not isinstance(data.get("id"), str):
+        raise MalformedAnswerError(f"The server's answer is no response of the Responses API: {data!r:.300}", body=data)
+    error = data.get("error")
+    return BaseLMResponse.of_output(
+        output,
+        response_id=data["id"],
+        api_type="responses",
+        model=data.get("model"),
+        status=data.get("status") or "completed",
+        incomplete_reason=(data.get("incomplete_details") or {}).get("reason"),
+        error=f"{error.get('code')}: {error.get('message')}" if error else None,
+        usage=read_usage(data.get("usage")),
+        logprobs=_logprobs(output),
+    )
+
+
+def read_usage(usage: Mapping[str, Any] | None) -> Usage | None:
+    """Token counts in our shape."""
+    if not usage:
+        return None
+    return Usage(
+        input_tokens=usage.get("input_tokens") or 0,
+        output_tokens=usage.get("output_tokens") or 0,
+        cached_tokens=(usage.get("input_tokens_details") or {}).get("cached_tokens") or 0,
+        reasoning_tokens=(usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
+    )
+
+
+def _logprobs(output: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+    entries = [
+        entry
+        for item in output
+        if item.get("type") == "message"
+        for part in item.get("content") or ()
+        for entry in part.get("logprobs") or ()
+    ]
+    return entries or None
+
+
+class EventReader:
+    """Server-sent events of one stream, turned into ours as they come.
+
+    `body` is the final response once the stream has told it. Events of types unknown here are passed over, as
+    servers add their own.
+    """
+
+    def __init__(self) -> None:
+        self.body: Mapping[str, Any] | None = None
+        self._calls: dict[int, int] = {}
+        self._commentary: set[int] = set()
+
+    def read(self, event: Mapping[str, Any]) -> Iterator[StreamEvent]:
+        """The events of ours that one server-sent event stands for: none, or one."""
+        kind = event.get("type")
+        at = event.get("output_index", 0)
+        if kind == "response.output_text.delta":
+            yield (PreambleDelta if at in self._commentary else TextDelta)(event["delta"])
+        elif kind in ("response.reasoning_text.delta", "response.reasoning_summary_text.delta"):
+            yield ReasoningDelta(event["delta"])
+        elif kind == "response.function_call_arguments.delta":
+            yield ToolCallDelta(self._calls.get(at, 0), None, event["delta"])
+        elif kind == "response.output_item.added":
+            yield from self._added(at, event["item"])
+        elif kind in ("response.completed", "response.incomplete", "response.failed"):
+            self.body = event["response"]
+
+    def _added(self, at: int, item: Mapping[str, Any]) -> Iterator[StreamEvent]:
+        if item.get("type") == "function_call":
+            self._calls[at] = len(self._calls)
+            yield ToolCallDelta(self._calls[at], item.get("name"), item.get("arguments") or "", item.get("call_id"))
+        elif item.get("phase") == "commentary":
+            self._commentary.add(at)

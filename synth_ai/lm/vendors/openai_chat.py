@@ -1,0 +1,68 @@
+"""Chat Completions, on OpenAI or on any server that speaks it. It only sends: the bodies are made in `formats`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from synth_ai.errors import ConnectionFailedError
+from synth_ai.lm.events import Completed, StreamEvent
+from synth_ai.lm.request import LMRequest
+from synth_ai.lm.response import BaseLMResponse
+from synth_ai.lm.routing import ApiType
+from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.lm.vendors.formats import chat
+from synth_ai.lm.vendors.sdk import SDKClient, SDKOptions, split_options
+
+PATH = "/chat/completions"
+
+
+class ChatVendor(VendorBase):
+    """A server that speaks Chat Completions.
+
+    Args:
+        client: the way to the server.
+        max_tokens_name: what the server calls the limit of new tokens.
+    """
+
+    api_type: ApiType = "chat"
+
+    def __init__(self, client: SDKClient, *, max_tokens_name: str = "max_tokens") -> None:
+        self._client = client
+        self._max_tokens_name = max_tokens_name
+
+    async def respond(self, request: LMRequest) -> BaseLMResponse:
+        body, options = self._body(request)
+        data = await self._client.post(PATH, body, options)
+        response = chat.read_response(data)
+        response._raw = lambda: _typed(data)
+        return response
+
+    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+        body, options = self._body(request)
+        body["stream"] = True
+        body.setdefault("stream_options", {"include_usage": True})
+        reader = chat.ChunkReader()
+        async for chunk in self._client.stream(PATH, body, options):
+            for event in reader.read(chunk):
+                yield event
+        whole = reader.body()
+        if whole is None:
+            raise ConnectionFailedError("The stream broke off before the answer was finished.")
+        yield Completed(chat.read_response(whole))
+
+    async def models(self) -> list[str]:
+        return [model["id"] for model in (await self._client.get("/models"))["data"]]
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SDKOptions]:
+        request, options = split_options(request)
+        return chat.request_body(request, max_tokens_name=self._max_tokens_name), options
+
+
+def _typed(data: dict[str, Any]) -> Any:
+    from openai.types.chat import ChatCompletion
+
+    return ChatCompletion.construct(**data)

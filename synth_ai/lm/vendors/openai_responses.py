@@ -1,0 +1,111 @@
+"""The Responses API, on OpenAI or on any server that speaks it. It only sends: the bodies are made in `formats`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+from synth_ai.errors import ConnectionFailedError, ForgottenResponseError, NotFoundError, RejectedError, ServerError
+from synth_ai.lm.events import Completed, StreamEvent
+from synth_ai.lm.request import LMRequest
+from synth_ai.lm.response import BaseLMResponse
+from synth_ai.lm.routing import ApiType
+from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.lm.vendors.formats import responses
+from synth_ai.lm.vendors.sdk import SDKClient, SDKOptions, split_options
+
+PATH = "/responses"
+
+#: A key that only vLLM puts into its responses. Its store is off by default and, when on, ignores the instructions
+#: and tools of chained calls, so its responses are never continued from by id.
+_VLLM_MARK = "input_messages"
+
+
+class ResponsesVendor(VendorBase):
+    """A server that speaks the Responses API.
+
+    Args:
+        client: the way to the server.
+        remembers: whether the server can be trusted to continue from an id.
+    """
+
+    api_type: ApiType = "responses"
+
+    def __init__(self, client: SDKClient, *, remembers: bool = True) -> None:
+        self._client = client
+        self._remembers = remembers
+        self.origin = client.base_url
+
+    async def respond(self, request: LMRequest) -> BaseLMResponse:
+        body, options = self._body(request)
+        with _forgetting(request):
+            data = await self._client.post(PATH, body, options)
+        return self._read(request, data)
+
+    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+        body, options = self._body(request)
+        body["stream"] = True
+        reader = responses.EventReader()
+        with _forgetting(request):
+            async with aclosing(self._client.stream(PATH, body, options)) as events:
+                async for event in events:
+                    for ours in reader.read(event):
+                        yield ours
+        if reader.body is None:
+            raise ConnectionFailedError("The stream broke off before the answer was finished.")
+        yield Completed(self._read(request, reader.body))
+
+    async def models(self) -> list[str]:
+        return [model["id"] for model in (await self._client.get("/models"))["data"]]
+
+    async def delete(self, response_id: str) -> None:
+        await self._client.delete(f"{PATH}/{response_id}")
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SDKOptions]:
+        request, options = split_options(request)
+        return responses.request_body(request, self.origin), options
+
+    def _read(self, request: LMRequest, data: Mapping[str, Any]) -> BaseLMResponse:
+        response = responses.read_response(data)
+        response._kept = self._remembers and request.options.get("store") is not False and _VLLM_MARK not in data
+        response._raw = lambda: _typed(data)
+        if dropped := responses.foreign_reasoning(request, self.origin):
+            response.warnings.append(f"{dropped} reasoning item(s) of another backend were left out of the history.")
+        return response
+
+
+@contextmanager
+def _forgetting(request: LMRequest) -> Iterator[None]:
+    """Tell apart the errors that mean: this server cannot continue from that id.
+
+    Raises:
+        ForgottenResponseError: for those; other errors pass as they are.
+    """
+    try:
+        yield
+    except (NotFoundError, RejectedError) as error:
+        if request.previous_response_id is None or not _is_about_previous(error, request.previous_response_id):
+            raise
+        raise ForgottenResponseError(
+            f"The server cannot continue from {request.previous_response_id!r}: {error}",
+            status_code=error.status_code,
+            request_id=error.request_id,
+            code=error.code,
+            body=error.body,
+        ) from error
+
+
+def _is_about_previous(error: ServerError, id: str) -> bool:
+    """OpenAI has a code for an unknown id, but words for zero data retention, and vLLM names the id alone."""
+    text = str(error)
+    return error.code == "previous_response_not_found" or "previous_response_id" in text.lower() or id in text
+
+
+def _typed(data: Mapping[str, Any]) -> Any:
+    from openai.types.responses import Response
+
+    return Response.construct(**data)

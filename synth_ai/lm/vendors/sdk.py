@@ -1,0 +1,250 @@
+"""The one way to a server: raw JSON over the openai SDK's client, with its errors translated once.
+
+The SDK brings connection pools, authentication and server-sent events. Its typed models are left aside, as building
+them costs more than the rest of a call; so are its retries, because one policy of ours owns them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+from synth_ai import errors
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from synth_ai.lm.request import LMRequest
+
+SDKOptions: TypeAlias = dict[str, Any]
+
+_BY_STATUS: Mapping[int, type[errors.ServerError]] = {
+    401: errors.AuthenticationFailedError,
+    403: errors.AuthenticationFailedError,
+    404: errors.NotFoundError,
+    408: errors.TimedOutError,
+    429: errors.RateLimitError,
+}
+
+
+class SDKClient:
+    """Calls to one server with one key, from any event loop.
+
+    A pool of connections belongs to the loop it was made on, so each loop gets a client of its own when it first
+    calls; the sync methods of LM all share the one loop behind them.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.base_url = base_url
+        self._api_key = api_key
+        self._timeout = timeout
+        self._headers = dict(headers or {})
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url})"
+
+    async def post(self, path: str, body: Mapping[str, Any], options: SDKOptions | None = None) -> dict[str, Any]:
+        """POST a JSON body and return the decoded answer.
+
+        Raises:
+            ServerError: see `translated`; also an error body that came with status 200.
+        """
+        with translated():
+            text = await self._client().post(path, cast_to=str, body=body, options=options or {})
+        return _decoded(text)
+
+    async def stream(
+        self, path: str, body: Mapping[str, Any], options: SDKOptions | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """POST a JSON body and yield the decoded server-sent events of the answer; closing ends the connection.
+
+        Raises:
+            ServerError: see `translated`.
+        """
+        from openai import AsyncStream
+
+        with translated():
+            events = await self._client().post(
+                path,
+                cast_to=object,
+                body=body,
+                options=options or {},
+                stream=True,
+                stream_cls=AsyncStream[object],
+            )
+            try:
+                async for event in events:
+                    if isinstance(event, dict):
+                        yield event
+            finally:
+                await events.close()
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """GET a path and return the decoded answer."""
+        with translated():
+            text = await self._client().get(path, cast_to=str)
+        return _decoded(text)
+
+    async def delete(self, path: str) -> None:
+        """DELETE a path."""
+        with translated():
+            await self._client().delete(path, cast_to=str)
+
+    async def aclose(self) -> None:
+        """Close this loop's connections, and let go of those of other loops."""
+        with self._lock:
+            clients, self._clients = self._clients, WeakKeyDictionary()
+        if client := clients.get(asyncio.get_running_loop()):
+            await client.close()
+
+    def _client(self) -> AsyncOpenAI:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            from openai import AsyncOpenAI
+
+            client = AsyncOpenAI(
+                api_key=self._api_key,
+                base_url=self.base_url,
+                max_retries=0,
+                timeout=self._timeout if self._timeout is not None else 600.0,
+                default_headers=self._headers,
+            )
+            with self._lock:
+                self._clients[loop] = client
+        return client
+
+
+def split_options(request: LMRequest) -> tuple[LMRequest, SDKOptions]:
+    """A request without the options that are the SDK's rather than the API's, and those in the SDK's own terms."""
+    given = request.options
+    named = {
+        "headers": given.get("extra_headers"),
+        "params": given.get("extra_query"),
+        "extra_json": given.get("extra_body"),
+        "timeout": request.timeout,
+    }
+    body = {key: value for key, value in given.items() if not key.startswith("extra_")}
+    return replace(request, options=body), {key: value for key, value in named.items() if value is not None}
+
+
+def _decoded(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise errors.MalformedAnswerError(f"The server's answer is not JSON: {text[:200]!r}", body=text) from error
+    if not isinstance(data, dict):
+        raise errors.MalformedAnswerError(f"The server's answer is no JSON object: {text[:200]!r}", body=data)
+    # Some servers, vLLM among them, send errors of their own with status 200.
+    error = data.get("error")
+    if isinstance(error, dict) and data.get("object") in (None, "error"):
+        raise _from_body(error, "The server answered 200 with an error inside")
+    return data
+
+
+def _from_body(error: Mapping[str, Any], what: str) -> errors.ServerError:
+    code = error.get("code")
+    status = code if isinstance(code, int) else None
+    kind = _class_of(status) if status is not None else errors.RejectedError
+    return kind(f"{what}: {error.get('message')}", status_code=status, code=_text(code), body=dict(error))
+
+
+def _class_of(status: int) -> type[errors.ServerError]:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return errors.OverloadedError if status >= 500 else errors.RejectedError
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the SDK's errors into ours, keeping the cause.
+
+    Raises:
+        ServerError: TimedOutError, ConnectionFailedError, or the class of the status that came back.
+    """
+    try:
+        yield
+    except Exception as error:
+        ours = translate(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def translate(error: Exception) -> errors.ServerError | None:
+    """Our error for one of the SDK's; None for an error that is not the SDK's."""
+    import openai
+
+    if isinstance(error, openai.APITimeoutError):
+        return errors.TimedOutError("The server did not answer in time; the request may still have run.")
+    if isinstance(error, openai.APIConnectionError):
+        cause = error.__cause__
+        return errors.ConnectionFailedError(
+            f"The server cannot be reached at {error.request.url.host}: {cause or error}"
+        )
+    if isinstance(error, openai.APIStatusError):
+        return _from_status(error)
+    if isinstance(error, openai.APIError):
+        body = error.body if isinstance(error.body, dict) else {"message": error.message}
+        return _from_body(body, "The stream ended with an error")
+    if isinstance(error, json.JSONDecodeError):
+        return errors.MalformedAnswerError(f"An event of the stream is not JSON: {error.doc[:200]!r}", body=error.doc)
+    return None
+
+
+def _from_status(error: Any) -> errors.ServerError:
+    status = error.status_code
+    headers = error.response.headers
+    message = f"{status}: {_message(error.body) or error.message}"
+    if error.request_id:
+        message += f" (request {error.request_id})"
+    return _class_of(status)(
+        message,
+        status_code=status,
+        request_id=error.request_id,
+        code=_text(error.code),
+        body=error.body,
+        retry_after=_retry_after(headers),
+    )
+
+
+def _message(body: Any) -> str | None:
+    if isinstance(body, dict):
+        inner = body.get("error")
+        return _text(body.get("message")) or (_message(inner) if isinstance(inner, dict) else None)
+    return None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        if value := headers.get(name):
+            try:
+                return max(0.0, float(value) / scale)
+            except ValueError:
+                pass
+    try:
+        return max(0.0, (parsedate_to_datetime(headers["retry-after"]) - datetime.now(UTC)).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,88 @@
+"""The environment variables that synth_ai reads, as one typed object.
+
+An argument always beats the environment. A bad value is a `SettingError` that names the variable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from synth_ai.errors import SettingError
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says; None where it says nothing.
+
+    Attributes:
+        openai_api_key: `OPENAI_API_KEY`.
+        openai_base_url: `OPENAI_BASE_URL`, used by the openai vendor alone.
+        synth_api_key: `SYNTH_API_KEY`.
+        synth_base_url: `SYNTH_BASE_URL`.
+        harmony_endpoint: `SYNTH_GPU_HARMONY_ENDPOINT`, a server that takes and returns token ids.
+        auto_store_responses: `SYNTH_AI_AUTO_STORE_RESPONSES`, true or false.
+        use_responses_api: `SYNTH_AI_USE_RESPONSES_API`; None also for its value `auto`.
+        store: `SYNTH_AI_STORE`, the path of a store of turns.
+        learning_v2_modal_url: `LEARNING_V2_MODAL_URL`, the model service behind the Synth proxy.
+    """
+
+    openai_api_key: str | None = field(default=None, repr=False)
+    openai_base_url: str | None = None
+    synth_api_key: str | None = field(default=None, repr=False)
+    synth_base_url: str | None = None
+    harmony_endpoint: str | None = None
+    auto_store_responses: bool | None = None
+    use_responses_api: bool | None = None
+    store: str | None = None
+    learning_v2_modal_url: str | None = None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the variables from `environ`, the process's own by default.
+
+        Raises:
+            SettingError: a variable has a value that cannot be used.
+        """
+        env = os.environ if environ is None else environ
+        return cls(
+            openai_api_key=env.get("OPENAI_API_KEY") or None,
+            openai_base_url=_url(env, "OPENAI_BASE_URL"),
+            synth_api_key=env.get("SYNTH_API_KEY") or None,
+            synth_base_url=_url(env, "SYNTH_BASE_URL"),
+            harmony_endpoint=_url(env, "SYNTH_GPU_HARMONY_ENDPOINT"),
+            auto_store_responses=_switch(env, "SYNTH_AI_AUTO_STORE_RESPONSES"),
+            use_responses_api=_switch(env, "SYNTH_AI_USE_RESPONSES_API", undecided="auto"),
+            store=env.get("SYNTH_AI_STORE") or None,
+            learning_v2_modal_url=_url(env, "LEARNING_V2_MODAL_URL"),
+        )
+
+
+def _switch(env: Mapping[str, str], name: str, *, undecided: str | None = None) -> bool | None:
+    value = env.get(name, "").strip().lower()
+    if not value or value == undecided:
+        return None
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    choices = "true or false" if undecided is None else f"{undecided}, true or false"
+    raise SettingError(f"The environment variable {name} is {env[name]!r}; it takes {choices}.")
+
+
+def _url(env: Mapping[str, str], name: str) -> str | None:
+    value = env.get(name, "").strip()
+    return check_url(value, f"The environment variable {name}", SettingError) if value else None
+
+
+def check_url(value: str, what: str, error: type[Exception]) -> str:
+    """`value` without its trailing slash, if it is an http(s) address; else `error`, naming `what` holds it."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise error(f"{what} is {value!r}; it takes an address such as http://localhost:8000/v1.")
+    return value.rstrip("/")

@@ -1,0 +1,90 @@
+"""What is kept of a conversation: turns, each linked to the one before.
+
+A turn holds only what it added, so a prefix that many branches share is kept once, and a fork costs one link.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One request and its answer.
+
+    Attributes:
+        id: the response id, by which the turn is continued from.
+        parent_id: the id of the turn before; None for the first.
+        api_type: the API that answered: `chat`, `responses` or `harmony`.
+        model: the model that answered.
+        input: the items that this turn added.
+        output: the items that the model answered with.
+        instructions: the system message in force in this turn.
+        tools: the tools in force in this turn, as specs; None where no call of the branch named any.
+        status: `completed`, `incomplete` or `failed`.
+        origin: the server that made the items, whose ids mean nothing to another; None where they have no ids.
+        kept: whether that server can continue from this id by itself.
+        usage: tokens, in the shape of `Usage`.
+        output_token_ids: the ids the model sampled, where the backend has them.
+        date: the date the conversation was begun under, fixed for every later turn (Harmony writes it in the prompt).
+        created_at: seconds since the epoch.
+    """
+
+    id: str
+    parent_id: str | None
+    api_type: str
+    model: str
+    input: tuple[dict[str, Any], ...]
+    output: tuple[dict[str, Any], ...]
+    instructions: str | None = None
+    tools: tuple[dict[str, Any], ...] | None = None
+    status: str = "completed"
+    origin: str | None = None
+    kept: bool = False
+    usage: Mapping[str, Any] | None = None
+    output_token_ids: Sequence[int] | None = None
+    date: str | None = None
+    created_at: float = field(default_factory=time.time)
+
+
+class ResponseStore(ABC):
+    """Where turns are kept. Safe to use from many tasks, event loops and threads at once."""
+
+    @abstractmethod
+    async def put(self, turn: Turn) -> None:
+        """Keep a turn. When this returns, the turn can be read.
+
+        Raises:
+            StoreError: it could not be kept.
+        """
+
+    @abstractmethod
+    async def get(self, id: str) -> Turn | None:
+        """The turn of this id, or None."""
+
+    @abstractmethod
+    async def chain(self, id: str) -> list[Turn] | None:
+        """The turns from the first one to this id, oldest first; None when any of them is not here."""
+
+    @abstractmethod
+    async def delete(self, id: str) -> bool:
+        """Forget a turn; False when it was not here.
+
+        Raises:
+            StoreError: other turns continue from it.
+        """
+
+    @abstractmethod
+    async def list(self) -> list[Turn]:
+        """Every turn, oldest first."""
+
+    def explain_missing(self, id: str) -> str:
+        """A sentence that says why an id may not be here, for errors."""
+        return f"{id!r} is not in this store."
+
+    async def aclose(self) -> None:
+        """Free what the store holds. Safe to call twice."""

@@ -1,0 +1,97 @@
+"""Turns in memory, bounded: the oldest leaf goes first, so that no kept turn loses its beginning."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from synth_ai.errors import StoreError
+from synth_ai.store.base import ResponseStore, Turn
+
+DEFAULT_MAX_TURNS = 10_000
+
+
+class MemoryStore(ResponseStore):
+    """Turns of this process.
+
+    A loop over a data set leaves many conversations that nobody continues: once `max_turns` is reached, the oldest
+    turn that no other continues from is dropped for each new one. The newest turn is never dropped, so one
+    conversation may grow longer than the bound.
+
+    Args:
+        max_turns: how many turns to keep; None for no bound.
+    """
+
+    def __init__(self, max_turns: int | None = DEFAULT_MAX_TURNS) -> None:
+        if max_turns is not None and max_turns < 1:
+            raise StoreError(f"max_turns={max_turns} keeps nothing; it takes 1 or more, or None for no bound.")
+        self._max_turns = max_turns
+        self._turns: dict[str, Turn] = {}
+        self._children: dict[str, int] = {}
+        self._leaves: OrderedDict[str, None] = OrderedDict()
+        self._dropped = 0
+        self._lock = threading.Lock()
+
+    async def put(self, turn: Turn) -> None:
+        with self._lock:
+            if turn.id not in self._turns:
+                self._link(turn)
+            self._turns[turn.id] = turn
+            while self._max_turns is not None and len(self._turns) > self._max_turns and len(self._leaves) > 1:
+                self._unlink(next(iter(self._leaves)))
+                self._dropped += 1
+
+    async def get(self, id: str) -> Turn | None:
+        return self._turns.get(id)
+
+    async def chain(self, id: str) -> list[Turn] | None:
+        turns: list[Turn] = []
+        next_id: str | None = id
+        with self._lock:
+            while next_id is not None:
+                turn = self._turns.get(next_id)
+                if turn is None:
+                    return None
+                turns.append(turn)
+                next_id = turn.parent_id
+        turns.reverse()
+        return turns
+
+    async def delete(self, id: str) -> bool:
+        with self._lock:
+            if id not in self._turns:
+                return False
+            if children := self._children.get(id, 0):
+                raise StoreError(f"{id!r} cannot be deleted: {children} turn(s) continue from it. Delete those first.")
+            self._unlink(id)
+            return True
+
+    async def list(self) -> list[Turn]:
+        with self._lock:
+            return list(self._turns.values())
+
+    def explain_missing(self, id: str) -> str:
+        if not self._dropped:
+            return f"{id!r} is not in this store, which keeps the turns of this process alone."
+        return (
+            f"{id!r} is not in this store. It keeps {self._max_turns} turns and has dropped the {self._dropped} oldest; "
+            "keep more with response_store=MemoryStore(max_turns=...), or all with response_store='turns.db'."
+        )
+
+    def _link(self, turn: Turn) -> None:
+        self._leaves[turn.id] = None
+        if turn.parent_id is not None and turn.parent_id in self._turns:
+            self._children[turn.parent_id] = self._children.get(turn.parent_id, 0) + 1
+            self._leaves.pop(turn.parent_id, None)
+
+    def _unlink(self, id: str) -> None:
+        turn = self._turns.pop(id)
+        self._leaves.pop(id, None)
+        parent = turn.parent_id
+        if parent is None or parent not in self._children:
+            return
+        self._children[parent] -= 1
+        if not self._children[parent]:
+            del self._children[parent]
+            self._leaves[parent] = None
+            self._leaves.move_to_end(parent, last=False)
