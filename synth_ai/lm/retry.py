@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -82,8 +84,6 @@ class RetryPolicy:
 
     async def _again(self, call: Callable[[], Awaitable[T]], first: errors.ServerError) -> tuple[T, int]:
         """The tries after the first, by tenacity: it costs a call that succeeds at once nothing."""
-        import random
-
         from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, stop_any
 
         pending: errors.ServerError | None = first
@@ -101,17 +101,17 @@ class RetryPolicy:
         def note(state: RetryCallState) -> None:
             logger.info("try %d of %d failed: %s", state.attempt_number, self.attempts, _error_of(state))
 
-        limits = [stop_after_attempt(self.attempts)]
-        if self.deadline is not None:
-            limits.append(stop_after_delay(self.deadline))
         retrying = AsyncRetrying(
-            stop=stop_any(*limits),
+            stop=stop_any(
+                stop_after_attempt(self.attempts),
+                stop_after_delay(self.deadline if self.deadline is not None else math.inf),
+            ),
             wait=wait,
             retry=retry_if_exception(self.worth_another_try),
             before_sleep=note,
             reraise=True,
         )
-        result = await retrying(attempt)
+        result: T = await retrying(attempt)
         return result, retrying.statistics["attempt_number"]
 
 

@@ -74,8 +74,8 @@ class MemoryStore(ResponseStore):
         if not self._dropped:
             return f"{id!r} is not in this store, which keeps the turns of this process alone."
         return (
-            f"{id!r} is not in this store. It keeps {self._max_turns} turns and has dropped the {self._dropped} oldest; "
-            "keep more with response_store=MemoryStore(max_turns=...), or all with response_store='turns.db'."
+            f"{id!r} is not in this store. It keeps {self._max_turns} turns and has dropped the {self._dropped} "
+            "oldest; keep more with response_store=MemoryStore(max_turns=...), or all with response_store='turns.db'."
         )
 
     def _link(self, turn: Turn) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from synth_ai.lm.request import LMRequest
 
-SDKOptions: TypeAlias = dict[str, Any]
+#: The SDK's own RequestOptions, which cannot be imported without importing the SDK.
+SDKOptions: TypeAlias = Any
 
 _BY_STATUS: Mapping[int, type[errors.ServerError]] = {
     401: errors.AuthenticationFailedError,
@@ -72,7 +73,7 @@ class SDKClient:
 
     async def stream(
         self, path: str, body: Mapping[str, Any], options: SDKOptions | None = None
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """POST a JSON body and yield the decoded server-sent events of the answer; closing ends the connection.
 
         Raises:
@@ -141,6 +142,8 @@ def split_options(request: LMRequest) -> tuple[LMRequest, SDKOptions]:
         "extra_json": given.get("extra_body"),
         "timeout": request.timeout,
     }
+    if not any(value is not None for value in named.values()):
+        return request, {}
     body = {key: value for key, value in given.items() if not key.startswith("extra_")}
     return replace(request, options=body), {key: value for key, value in named.items() if value is not None}
 
@@ -153,9 +156,9 @@ def _decoded(text: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise errors.MalformedAnswerError(f"The server's answer is no JSON object: {text[:200]!r}", body=data)
     # Some servers, vLLM among them, send errors of their own with status 200.
-    error = data.get("error")
-    if isinstance(error, dict) and data.get("object") in (None, "error"):
-        raise _from_body(error, "The server answered 200 with an error inside")
+    inner = data.get("error")
+    if isinstance(inner, dict) and data.get("object") in (None, "error"):
+        raise _from_body(inner, "The server answered 200 with an error inside")
     return data
 
 
