@@ -1,1 +1,41 @@
-"""."""
+"""Engines: token ids in, token ids out; each loads its heavy packages only when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synth_ai.engines.base import Engine as Engine
+    from synth_ai.engines.base import EngineFacts as EngineFacts
+    from synth_ai.engines.base import Sampling as Sampling
+    from synth_ai.engines.base import Structure as Structure
+    from synth_ai.engines.base import TokenDelta as TokenDelta
+    from synth_ai.engines.base import TokenLogprob as TokenLogprob
+    from synth_ai.engines.remote import RemoteEngine as RemoteEngine
+    from synth_ai.engines.shared import shared_engine as shared_engine
+    from synth_ai.engines.vllm import VLLMEngine as VLLMEngine
+
+_HOMES = {
+    "Engine": "base",
+    "EngineFacts": "base",
+    "RemoteEngine": "remote",
+    "Sampling": "base",
+    "Structure": "base",
+    "TokenDelta": "base",
+    "TokenLogprob": "base",
+    "VLLMEngine": "vllm",
+    "shared_engine": "shared",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,92 @@
+"""One request on its way through an engine that lives on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from synth_ai.engines.base import TokenDelta
+
+_numbers = count()
+
+
+class Mailbox:
+    """Runs functions on an event loop, from any thread, in the order they are posted.
+
+    Many posts between two turns of the loop wake it once: an engine step that gives a token to each of hundreds of
+    callers costs their loop one wake-up instead of hundreds.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._posts: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        # No lock: a deque is safe to share, and a needless wake-up does no harm. A garbage collection may post from
+        # the very thread that is posting, which a lock would not survive.
+        self._awake = False
+
+    def post(self, function: Callable[..., object], *args: Any) -> bool:
+        """Have the loop call `function(*args)` soon; False when the loop is closed and never will."""
+        self._posts.append((function, args))
+        if not self._awake:
+            self._awake = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                self._awake = False
+                self._posts.clear()
+                return False
+        return True
+
+    def _deliver(self) -> None:
+        self._awake = False
+        for _ in range(len(self._posts)):
+            function, args = self._posts.popleft()
+            function(*args)
+
+
+_mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
+_mailboxes_lock = Lock()
+
+
+def mailbox_of_running_loop() -> Mailbox:
+    """The one mailbox of the event loop that runs here."""
+    loop = asyncio.get_running_loop()
+    with _mailboxes_lock:
+        if loop not in _mailboxes:
+            _mailboxes[loop] = Mailbox(loop)
+        return _mailboxes[loop]
+
+
+class Call:
+    """What to generate, and the way back to the task that asked for it.
+
+    Made on the caller's event loop; the engine's thread reads `id`, `prompt` and `params` and calls `put`.
+
+    Attributes:
+        id: unique in this process.
+        prompt: token ids.
+        params: the engine's own sampling parameters.
+    """
+
+    def __init__(self, prompt: list[int], params: Any) -> None:
+        self.id = f"call-{next(_numbers)}"
+        self.prompt = prompt
+        self.params = params
+        self._mailbox = mailbox_of_running_loop()
+        self._results: asyncio.Queue[TokenDelta | BaseException] = asyncio.Queue()
+
+    def put(self, result: TokenDelta | BaseException) -> None:
+        """Hand a delta, or the error that ends the call, to the caller; from any thread."""
+        self._mailbox.post(self._results.put_nowait, result)
+
+    async def next(self) -> TokenDelta:
+        """The next delta; raises the error that ended the call."""
+        result = await self._results.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result

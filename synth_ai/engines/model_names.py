@@ -1,0 +1,67 @@
+"""From the model a user names to what an engine loads: a Hugging Face name, or a folder that was checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from synth_ai.errors import OptionError
+
+_SHORT_NAMES = {"gpt-oss-20b": "openai/gpt-oss-20b", "gpt-oss-120b": "openai/gpt-oss-120b"}
+_HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+
+
+def resolve_model(model: str | os.PathLike[str]) -> str:
+    """The name or folder to load.
+
+    Args:
+        model: `gpt-oss-20b`, `gpt-oss-120b`, a Hugging Face name (`org/name`), or a folder with a gpt-oss model.
+
+    Raises:
+        OptionError: the folder does not exist, or holds no gpt-oss model.
+    """
+    name = os.fspath(model)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _check_folder(folder)
+        return str(folder)
+    if not _HUB_NAME.fullmatch(name):
+        raise OptionError(
+            f"The model folder {name!r} does not exist. Give a folder with config.json and weights, "
+            "or a name such as 'gpt-oss-20b' or 'openai/gpt-oss-120b'."
+        )
+    return _SHORT_NAMES.get(name, name)
+
+
+def has_tokenizer(model: str) -> bool:
+    """Whether `model`, as `resolve_model` gives it, comes with a tokenizer; names on the hub are taken to."""
+    folder = Path(model)
+    return (folder / "tokenizer.json").is_file() if folder.is_dir() else True
+
+
+def _check_folder(folder: Path) -> None:
+    config = read_config(folder)
+    model_type = config.get("model_type")
+    if model_type != "gpt_oss":
+        raise OptionError(f"{folder / 'config.json'} says model_type {model_type!r}; only 'gpt_oss' can run here.")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a model folder.
+
+    Raises:
+        OptionError: it is missing or not a JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise OptionError(f"The model folder {str(folder)!r} has no config.json, so it holds no model to load.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OptionError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise OptionError(f"{path} is not a JSON object.")
+    return config

@@ -1,0 +1,164 @@
+"""vLLM in this process, shared by any number of async callers as one continuous batch."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, check_prompt, check_sampling
+from synth_ai.engines.calls import Call
+from synth_ai.engines.model_names import resolve_model
+from synth_ai.engines.vllm_args import check_engine_args, check_installed, with_defaults
+from synth_ai.engines.vllm_formats import sampling_params
+from synth_ai.errors import EngineDeadError
+
+
+class Driver(Protocol):
+    """What runs vLLM behind a `VLLMEngine`: one load, many calls, one stop. All of it from any thread."""
+
+    def start(self) -> Future[EngineFacts]: ...
+    def submit(self, call: Call) -> None: ...
+    def cancel(self, call: Call) -> None: ...
+    def stop(self, *, wait: bool = True) -> None: ...
+
+
+class VLLMEngine(Engine):
+    """A gpt-oss model on vLLM in this process.
+
+    Making one is cheap: the model is loaded at the first use, or by `start`, on a thread of its own. Many tasks, event
+    loops and threads may use it at once; vLLM serves them as one continuous batch. `close` or `aclose` ends its
+    processes; so does the end of the program, whatever ends it.
+
+    Args:
+        model: `gpt-oss-20b`, `gpt-oss-120b`, a Hugging Face name, or a folder.
+        engine_args: vLLM's own engine arguments, such as `max_model_len=32768` or `tensor_parallel_size=2`.
+
+    Raises:
+        MissingExtraError: vLLM is not installed.
+        OptionError: the folder holds no gpt-oss model, or vLLM has no such engine argument.
+    """
+
+    def __init__(self, model: str | os.PathLike[str], **engine_args: Any) -> None:
+        self.model = os.fspath(model)
+        resolved = resolve_model(model)
+        check_installed()
+        check_engine_args(engine_args)
+        self.engine_args = with_defaults(resolved, engine_args)
+        self._make_driver: Callable[[], Driver] = self._async_driver
+        self._pid = os.getpid()
+        # Reentrant, because a garbage collection in here may close a share of this engine.
+        self._lock = threading.RLock()
+        self._driver: Driver | None = None
+        self._loading: Future[EngineFacts] | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
+
+    async def start(self) -> None:
+        """Load the model now rather than at the first use.
+
+        Raises:
+            EngineStartError: it could not be loaded; a later call tries again.
+        """
+        await self.facts()
+
+    async def facts(self) -> EngineFacts:
+        _, loading = self._started()
+        return loading.result() if loading.done() else await asyncio.wrap_future(loading)
+
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
+    ) -> AsyncGenerator[TokenDelta, None]:
+        facts = await self.facts()
+        check_prompt(prompt, facts)
+        check_sampling(sampling)
+        params = sampling_params(sampling, room=facts.context_length - len(prompt), stream=stream)
+        driver, _ = self._started()
+        call = Call(list(prompt), params)
+        driver.submit(call)
+        reason = None
+        try:
+            while reason is None:
+                delta = await call.next()
+                reason = delta.finish_reason
+                yield delta
+        finally:
+            if reason is None:
+                driver.cancel(call)
+
+    async def generate_batch(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[TokenDelta]:
+        """One whole completion per prompt, in the order of the prompts.
+
+        Raises:
+            EngineRequestError: a prompt cannot be served; the others are aborted.
+            EngineDeadError: the engine has stopped.
+        """
+        tasks = [asyncio.create_task(self._complete(prompt, sampling)) for prompt in prompts]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def restart(self) -> None:
+        """Stop the engine, dead or alive, and load it again; calls in flight fail with EngineDeadError.
+
+        Raises:
+            EngineStartError: it could not be loaded.
+        """
+        await asyncio.to_thread(self._stop)
+        self._closed = False
+        await self.start()
+
+    def close(self, *, wait: bool = True) -> None:
+        """Stop the engine and end its processes; returns when they are gone, unless told not to wait.
+
+        Safe to call twice.
+        """
+        self._closed = True
+        self._stop(wait=wait)
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self.close)
+
+    async def _complete(self, prompt: Sequence[int], sampling: Sampling) -> TokenDelta:
+        async with aclosing(self.generate(prompt, sampling)) as deltas:
+            return await anext(deltas)
+
+    def _async_driver(self) -> Driver:
+        from synth_ai.engines.vllm_async import AsyncDriver
+
+        return AsyncDriver(self.engine_args)
+
+    def _started(self) -> tuple[Driver, Future[EngineFacts]]:
+        """The driver and its load, begun if there is none; a load that failed is begun again."""
+        if os.getpid() != self._pid:
+            raise EngineDeadError(
+                f"This engine belongs to process {self._pid}, and this one was forked from it. Make an engine here."
+            )
+        with self._lock:
+            if self._closed:
+                raise EngineDeadError("The engine was closed. Call `await engine.restart()`, or make a new engine.")
+            if self._driver is None or self._loading is None or _failed(self._loading):
+                self._driver = self._make_driver()
+                # An engine that nobody holds any more gives its memory back; at exit the driver sees to itself.
+                weakref.finalize(self, self._driver.stop, wait=False).atexit = False
+                self._loading = self._driver.start()
+            return self._driver, self._loading
+
+    def _stop(self, *, wait: bool = True) -> None:
+        with self._lock:
+            driver, self._driver, self._loading = self._driver, None, None
+        if driver is not None and os.getpid() == self._pid:
+            driver.stop(wait=wait)
+
+
+def _failed(loading: Future[EngineFacts]) -> bool:
+    return loading.done() and loading.exception() is not None
