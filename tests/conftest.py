@@ -12,6 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from servers.openai_fake import OpenAIServer
     from servers.vllm import VLLMServer
 
     from synth_ai import VLLMEngine
@@ -82,3 +83,22 @@ def vllm_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
     with serve(tiny_model, tmp_path_factory.mktemp("vllm") / "server.log") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def openai_service() -> Iterator[OpenAIServer]:
+    """The thread behind `openai_server`; tests use that one, which forgets the test before."""
+    from servers.openai_fake import OpenAIServer
+
+    server = OpenAIServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def openai_server(openai_service: OpenAIServer) -> Iterator[OpenAIServer]:
+    """A stand-in for OpenAI's service; fails the test that sent it what the SDK's types do not allow."""
+    openai_service.reset()
+    yield openai_service
+    assert openai_service.violations == []
