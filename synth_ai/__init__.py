@@ -1,1 +1,95 @@
-"""One client for hosted OpenAI models and open-weight gpt-oss on your own GPU."""
+"""One client for hosted OpenAI models and open-weight gpt-oss on your own GPU, with conversations that fork.
+
+Names are loaded when they are first asked for, so that importing the package costs next to nothing and brings in
+neither openai nor vLLM nor torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from synth_ai._version import __version__
+
+if TYPE_CHECKING:
+    from synth_ai import errors, harmony
+    from synth_ai.engines.base import Engine, Sampling
+    from synth_ai.engines.remote import RemoteEngine
+    from synth_ai.engines.vllm import VLLMEngine
+    from synth_ai.lm.events import Completed, PreambleDelta, ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
+    from synth_ai.lm.lm import LM
+    from synth_ai.lm.request import LMRequest
+    from synth_ai.lm.response import BaseLMResponse, Usage
+    from synth_ai.lm.retry import RetryPolicy
+    from synth_ai.lm.tools import BaseTool
+    from synth_ai.lm.vendors.base import VendorBase
+    from synth_ai.store.base import ResponseStore, Turn
+    from synth_ai.store.memory import MemoryStore
+    from synth_ai.store.sqlite import SQLiteStore
+
+_HOMES = {
+    "BaseLMResponse": "synth_ai.lm.response",
+    "BaseTool": "synth_ai.lm.tools",
+    "Completed": "synth_ai.lm.events",
+    "Engine": "synth_ai.engines.base",
+    "LM": "synth_ai.lm.lm",
+    "LMRequest": "synth_ai.lm.request",
+    "MemoryStore": "synth_ai.store.memory",
+    "PreambleDelta": "synth_ai.lm.events",
+    "ReasoningDelta": "synth_ai.lm.events",
+    "RemoteEngine": "synth_ai.engines.remote",
+    "ResponseStore": "synth_ai.store.base",
+    "RetryPolicy": "synth_ai.lm.retry",
+    "SQLiteStore": "synth_ai.store.sqlite",
+    "Sampling": "synth_ai.engines.base",
+    "StreamEvent": "synth_ai.lm.events",
+    "TextDelta": "synth_ai.lm.events",
+    "ToolCallDelta": "synth_ai.lm.events",
+    "Turn": "synth_ai.store.base",
+    "Usage": "synth_ai.lm.response",
+    "VLLMEngine": "synth_ai.engines.vllm",
+    "VendorBase": "synth_ai.lm.vendors.base",
+}
+_MODULES = ("errors", "harmony", "testing")
+
+__all__ = [
+    "LM",
+    "BaseLMResponse",
+    "BaseTool",
+    "Completed",
+    "Engine",
+    "LMRequest",
+    "MemoryStore",
+    "PreambleDelta",
+    "ReasoningDelta",
+    "RemoteEngine",
+    "ResponseStore",
+    "RetryPolicy",
+    "SQLiteStore",
+    "Sampling",
+    "StreamEvent",
+    "TextDelta",
+    "ToolCallDelta",
+    "Turn",
+    "Usage",
+    "VLLMEngine",
+    "VendorBase",
+    "__version__",
+    "errors",
+    "harmony",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"synth_ai.{name}")
+    else:
+        raise AttributeError(f"module 'synth_ai' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

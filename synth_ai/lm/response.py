@@ -56,6 +56,7 @@ class BaseLMResponse(BaseModel):
         prompt_token_ids: the exact ids of the prompt, where the backend has them.
         output_token_ids: the exact ids that the model sampled, where the backend has them.
         logprobs: one entry per output token, where asked for.
+        attempts: how many times the call was sent.
         replayed: whether the whole conversation was sent again because the server could not continue from its id.
         replay_reason: why.
         warnings: what was repaired, dropped or clipped on the way.
@@ -81,11 +82,15 @@ class BaseLMResponse(BaseModel):
     prompt_token_ids: list[int] | None = Field(default=None, repr=False)
     output_token_ids: list[int] | None = Field(default=None, repr=False)
     logprobs: list[dict[str, Any]] | None = Field(default=None, repr=False)
+    attempts: int = 1
     replayed: bool = False
     replay_reason: str | None = None
     warnings: list[str] = Field(default_factory=list)
 
+    # For the turn that is recorded: whether the server can continue from its id, and whether the output ids are the
+    # whole truth about it (an answer cut at a stop string is shorter than what was sampled).
     _kept: bool = PrivateAttr(default=False)
+    _exact: bool = PrivateAttr(default=True)
     _raw: Callable[[], Any] | None = PrivateAttr(default=None)
 
     @classmethod

@@ -1,0 +1,143 @@
+"""Which backend an LM gets: from what was given, the environment and the model's name to a `VendorBase`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import urlsplit
+
+from synth_ai.engines.base import Engine
+from synth_ai.errors import MissingExtraError, MissingKeyError, OptionError, RoutingError
+from synth_ai.lm import routing
+from synth_ai.lm.routing import Route
+from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.settings import Settings, check_url
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+#: The openai SDK refuses to be made without a key; servers without authentication never look at it.
+_NO_KEY = "EMPTY"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the caller said about where the model is."""
+
+    vendor: str | VendorBase | None = None
+    api: str = "auto"
+    use_responses_api: bool | None = None
+    base_url: str | None = None
+    api_key: str | None = None
+    engine: Engine | None = None
+
+
+def make_vendor(model: str, where: Where, settings: Settings) -> VendorBase:
+    """The backend for `model`.
+
+    Raises:
+        ConfigurationError: what was given contradicts itself, or something needed is missing.
+    """
+    _check(where)
+    if isinstance(where.vendor, VendorBase):
+        return where.vendor
+    if where.engine is not None:
+        return _harmony(where.engine)
+    base_url = None if where.base_url is None else check_url(where.base_url, "base_url", OptionError)
+    use_responses = settings.use_responses_api if where.use_responses_api is None else where.use_responses_api
+    route = routing.choose(
+        model, api=where.api, vendor=where.vendor, base_url=base_url, use_responses_api=use_responses
+    )
+    if route.api == "harmony":
+        return _harmony(_engine(model, base_url, where.api_key, settings))
+    return _hosted(route, base_url, where.api_key, settings)
+
+
+def _check(where: Where) -> None:
+    if isinstance(where.vendor, VendorBase):
+        beside: Mapping[str, Any] = {"base_url": where.base_url, "api_key": where.api_key, "engine": where.engine}
+        extra = [name for name, value in beside.items() if value is not None]
+        if extra or where.api not in ("auto", where.vendor.api_type):
+            raise OptionError(
+                f"A vendor object brings its own API and address; leave out {', '.join(extra) or f'api={where.api!r}'}."
+            )
+    if where.engine is not None:
+        if not isinstance(where.engine, Engine):
+            raise OptionError(f"engine={where.engine!r} is no Engine; it takes a VLLMEngine, a RemoteEngine or your own.")
+        if where.api not in ("auto", "harmony"):
+            raise OptionError(f"An engine runs Harmony, so engine= and api={where.api!r} contradict each other.")
+        if where.base_url is not None or where.api_key is not None:
+            raise OptionError("An engine knows where its model is; leave out base_url= and api_key=.")
+    if where.api == "chat" and where.use_responses_api:
+        raise OptionError("api='chat' and use_responses_api=True contradict each other; give one of them.")
+    if where.api == "responses" and where.use_responses_api is False:
+        raise OptionError("api='responses' and use_responses_api=False contradict each other; give one of them.")
+
+
+def _harmony(engine: Engine) -> VendorBase:
+    from synth_ai.lm.vendors.harmony import HarmonyVendor
+
+    return HarmonyVendor(engine)
+
+
+def _engine(model: str, base_url: str | None, api_key: str | None, settings: Settings) -> Engine:
+    """The engine for Harmony: at the address given, or at the environment's, or vLLM in this process."""
+    if base_url is not None or settings.harmony_endpoint is not None:
+        from synth_ai.engines.remote import RemoteEngine
+
+        if base_url is not None:
+            return RemoteEngine(base_url, model, api_key=api_key)
+        return RemoteEngine(str(settings.harmony_endpoint), model, api_key=api_key or settings.synth_api_key)
+    if find_spec("vllm") is None:
+        raise MissingExtraError(
+            f"{model!r} runs on an engine, and there is none. Either install vLLM to run it in this process "
+            '(pip install "synth-ai[vllm]", with a GPU), or set SYNTH_GPU_HARMONY_ENDPOINT to a server that takes and '
+            "returns token ids, or pass an engine of your own with engine=. "
+            "(To talk to a chat server instead, give base_url=.)"
+        )
+    from synth_ai.engines.shared import shared_engine
+
+    return shared_engine(model)
+
+
+def _hosted(route: Route, base_url: str | None, api_key: str | None, settings: Settings) -> VendorBase:
+    address, key = _address(route, base_url, api_key, settings)
+    from synth_ai.lm.vendors.sdk import SDKClient
+
+    client = SDKClient(base_url=address, api_key=key)
+    if route.api == "chat":
+        from synth_ai.lm.vendors.openai_chat import ChatVendor
+
+        return ChatVendor(client, max_tokens_name="max_completion_tokens" if _is_openai(address) else "max_tokens")
+    from synth_ai.lm.vendors.openai_responses import ResponsesVendor
+
+    return ResponsesVendor(client, remembers=route.vendor != "vllm")
+
+
+def _address(route: Route, base_url: str | None, api_key: str | None, settings: Settings) -> tuple[str, str]:
+    """The address and the key. A key of the environment goes to the address it belongs to, and nowhere else."""
+    if route.vendor == "synth":
+        address = base_url or settings.synth_base_url
+        if address is None:
+            raise RoutingError("vendor='synth' needs an address: set SYNTH_BASE_URL, or give base_url=.")
+        return address, _key(api_key or settings.synth_api_key, "SYNTH_API_KEY", address)
+    if base_url is not None and not _is_openai(base_url):
+        own = settings.openai_api_key if base_url == settings.openai_base_url else None
+        return base_url, api_key or own or _NO_KEY
+    address = base_url or settings.openai_base_url or OPENAI_BASE_URL
+    return address, _key(api_key or settings.openai_api_key, "OPENAI_API_KEY", address)
+
+
+def _key(key: str | None, variable: str, address: str) -> str:
+    if key is None or not key.strip():
+        raise MissingKeyError(
+            f"There is no API key for {urlsplit(address).netloc}: set {variable}, or give api_key=. "
+            "(For a server of your own, give base_url=; for gpt-oss in this process, use gpt-oss-20b or gpt-oss-120b.)"
+        )
+    return key
+
+
+def _is_openai(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    return host == "openai.com" or host.endswith(".openai.com")

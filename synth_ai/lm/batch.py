@@ -1,0 +1,66 @@
+"""Many independent calls at once, with their results in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from synth_ai.errors import RequestError
+
+T = TypeVar("T")
+
+BatchPrompt: TypeAlias = str | tuple[str, str] | Sequence[Mapping[str, Any]] | Mapping[str, Any]
+
+
+def as_arguments(prompt: BatchPrompt) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """One prompt of a batch as the (strings, named arguments) of a call.
+
+    Raises:
+        RequestError: it is none of the ways that a prompt may be written.
+    """
+    if isinstance(prompt, str):
+        return (prompt,), {}
+    if isinstance(prompt, Mapping):
+        return (), dict(prompt)
+    if isinstance(prompt, tuple) and all(isinstance(text, str) for text in prompt):
+        return prompt, {}
+    if isinstance(prompt, Sequence) and prompt and all(isinstance(message, Mapping) for message in prompt):
+        return (), {"messages": prompt}
+    raise RequestError(
+        f"A prompt of a batch is a string, a (system, user) pair, a list of messages or a dict of arguments, not {prompt!r:.200}."
+    )
+
+
+async def gather(
+    calls: Sequence[Coroutine[Any, Any, T]], *, return_exceptions: bool = False, progress: bool = False
+) -> list[T]:
+    """Run all calls at once and wait for every one, so that a failure does not throw the others' answers away.
+
+    Args:
+        return_exceptions: return errors in their places instead of raising the first.
+        progress: show a progress bar.
+    """
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        if progress:
+            await _show(tasks)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        raise
+    if not return_exceptions:
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+    return results  # type: ignore[return-value]
+
+
+async def _show(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    from tqdm.auto import tqdm
+
+    with tqdm(total=len(tasks), unit="call") as bar:
+        for task in tasks:
+            task.add_done_callback(lambda _: bar.update())
+        await asyncio.wait(tasks)

@@ -1,0 +1,310 @@
+"""One call's way: prepared against the conversation, sent, recorded as a turn."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from synth_ai.errors import ForgottenResponseError, MalformedAnswerError, StructuredOutputError, TimedOutError
+from synth_ai.lm import conversation, items, structured
+from synth_ai.lm.conversation import Head, Parent, Ticket
+from synth_ai.lm.events import Completed, ReasoningDelta, StreamEvent
+from synth_ai.lm.items import Image, Prompt, ToolOutputs
+from synth_ai.lm.limits import Concurrency
+from synth_ai.lm.options import Options
+from synth_ai.lm.request import LMRequest, stop_strings
+from synth_ai.lm.response import BaseLMResponse
+from synth_ai.lm.retry import RetryPolicy
+from synth_ai.lm.structured import ResponseFormat
+from synth_ai.lm.tools import Tool, ToolSpec, tool_specs
+from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.store.base import ResponseStore, Turn
+
+#: Statuses of a response that a conversation can go on from.
+_CONTINUABLE = ("completed", "incomplete")
+
+
+class NotGiven:
+    """Where None means something, the absence of an argument is this."""
+
+    def __repr__(self) -> str:
+        return "NOT_GIVEN"
+
+
+NOT_GIVEN = NotGiven()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as the caller wrote it, with its place in the order of calls.
+
+    Attributes:
+        continues: whether it starts from the head, where it names no other turn.
+        moves_head: whether its turn becomes the head.
+    """
+
+    texts: Sequence[str] = ()
+    system_message: str | None = None
+    user_message: str | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
+    images: Sequence[Image] = ()
+    tools: Sequence[Tool] | NotGiven | None = NOT_GIVEN
+    tool_outputs: ToolOutputs | None = None
+    response_model: Any = NOT_GIVEN
+    previous_response_id: str | None = None
+    ticket: Ticket = field(default_factory=lambda: Ticket(0, None))
+    continues: bool = False
+    moves_head: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: The arguments of a call that are no options.
+CALL_ARGUMENTS = frozenset(Call.__dataclass_fields__) - {"texts", "ticket", "continues", "moves_head", "options"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What an LM and its forks share: where calls go, where turns are kept, what is asked for by default."""
+
+    model: str
+    vendor: VendorBase
+    store: ResponseStore
+    defaults: Options
+    tools: tuple[ToolSpec, ...] | None
+    response_format: ResponseFormat | None
+    retry: RetryPolicy
+    gate: Concurrency
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A call that is ready to be sent."""
+
+    request: LMRequest
+    parent: Parent | None
+    tools: tuple[ToolSpec, ...] | None
+    replay_reason: str | None
+    include_reasoning: bool
+
+
+async def respond(setup: Setup, call: Call, head: Head) -> BaseLMResponse:
+    """Answer one call.
+
+    Raises:
+        SynthAIError: see `synth_ai.errors`.
+    """
+    exchange = await prepare(setup, call)
+    async with _deadline(exchange.request.timeout), setup.gate.slot():
+        try:
+            response, tries = await setup.retry.run(lambda: setup.vendor.respond(exchange.request))
+        except ForgottenResponseError as error:
+            exchange = await _with_history(setup, exchange, error)
+            response, tries = await setup.retry.run(lambda: setup.vendor.respond(exchange.request))
+    response.attempts = tries
+    await record(setup, call, head, exchange, response)
+    return read_structured(exchange, response)
+
+
+async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamEvent, None]:
+    """Answer one call as events, the last of which is `Completed`. Closing it early aborts the call.
+
+    Raises:
+        SynthAIError: see `synth_ai.errors`.
+    """
+    exchange = await prepare(setup, call)
+    ends = None if exchange.request.timeout is None else asyncio.get_running_loop().time() + exchange.request.timeout
+    async with setup.gate.slot():
+        async with _deadline_at(ends):
+            exchange, events, event, tries = await _open(setup, exchange)
+        async with aclosing(events):
+            while not isinstance(event, Completed):
+                if exchange.include_reasoning or not isinstance(event, ReasoningDelta):
+                    yield event
+                async with _deadline_at(ends):
+                    event = await _following(events)
+    response = event.response
+    response.attempts = tries
+    await record(setup, call, head, exchange, response)
+    yield Completed(read_structured(exchange, response))
+
+
+async def _open(
+    setup: Setup, exchange: Exchange
+) -> tuple[Exchange, AsyncGenerator[StreamEvent, None], StreamEvent, int]:
+    """The stream and its first event. Up to there a failure may be tried again; after it, part is already shown."""
+
+    async def first() -> tuple[AsyncGenerator[StreamEvent, None], StreamEvent]:
+        events = cast("AsyncGenerator[StreamEvent, None]", setup.vendor.stream(exchange.request))
+        try:
+            return events, await _following(events)
+        except BaseException:
+            await events.aclose()
+            raise
+
+    try:
+        (events, event), tries = await setup.retry.run(first)
+    except ForgottenResponseError as error:
+        exchange = await _with_history(setup, exchange, error)
+        (events, event), tries = await setup.retry.run(first)
+    return exchange, events, event, tries
+
+
+async def _following(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
+    event = await anext(events, None)
+    if event is None:
+        raise MalformedAnswerError("The backend's stream ended without its Completed event.")
+    return event
+
+
+async def prepare(setup: Setup, call: Call) -> Exchange:
+    """Everything that can be wrong with a call is said here, before anything is sent.
+
+    Raises:
+        OptionError: an option is unknown or out of range.
+        RequestError: the call contradicts itself, or cannot continue from where it says.
+    """
+    vendor = setup.vendor
+    options = Options.of(vendor.api_type, call.options).over(setup.defaults)
+    prompt = items.build_prompt(
+        call.texts,
+        system_message=call.system_message,
+        user_message=call.user_message,
+        messages=call.messages,
+        images=call.images,
+        tool_outputs=call.tool_outputs,
+    )
+    parent = await _parent_of(setup, call, prompt)
+    before = parent.turn if parent is not None else None
+    items.check_tool_outputs(before.output if before is not None else (), prompt.items)
+    continuation = conversation.Continuation()
+    if parent is not None:
+        continuation = await conversation.continue_from(parent, setup.store, vendor)
+    tools = conversation.inherited_tools(_given_tools(call), before, setup.tools)
+    include_reasoning = options.pop("include_reasoning", True)
+    request = LMRequest(
+        model=setup.model,
+        input=prompt.items,
+        history=continuation.history,
+        previous_response_id=continuation.previous_response_id,
+        instructions=conversation.inherited_instructions(prompt.instructions, before),
+        tools=tools or (),
+        response_format=_response_format(setup, call),
+        temperature=options.pop("temperature", None),
+        max_tokens=options.pop("max_tokens", None),
+        reasoning_effort=options.pop("reasoning_effort", None),
+        stop=stop_strings(options.pop("stop", None)),
+        tool_choice=options.pop("tool_choice", None),
+        timeout=options.pop("timeout", None),
+        options=options,
+        date=conversation.conversation_date(before),
+    )
+    return Exchange(request, parent, tools, continuation.replay_reason, include_reasoning)
+
+
+async def record(setup: Setup, call: Call, head: Head, exchange: Exchange, response: BaseLMResponse) -> None:
+    """Keep the turn, and move the head to it."""
+    request, parent = exchange.request, exchange.parent
+    if response.response_id is None:
+        response.response_id = new_response_id()
+    response.api_type = setup.vendor.api_type
+    response.previous_response_id = parent.id if parent is not None else None
+    if exchange.replay_reason is not None:
+        response.replayed, response.replay_reason = True, exchange.replay_reason
+    turn = Turn(
+        id=response.response_id,
+        parent_id=response.previous_response_id,
+        api_type=setup.vendor.api_type,
+        model=response.model or request.model,
+        input=request.input,
+        output=tuple(response.output),
+        instructions=request.instructions,
+        tools=exchange.tools,
+        status=response.status,
+        origin=setup.vendor.origin,
+        kept=response._kept,
+        usage=response.usage.model_dump() if response.usage is not None else None,
+        output_token_ids=response.output_token_ids if response._exact else None,
+        date=request.date,
+    )
+    await setup.store.put(turn)
+    if call.moves_head and response.status in _CONTINUABLE:
+        head.move(call.ticket, Parent(turn.id, turn))
+    if not exchange.include_reasoning:
+        response.reasoning = None
+        response.output = [item for item in response.output if item.get("type") != "reasoning"]
+
+
+def read_structured(exchange: Exchange, response: BaseLMResponse) -> BaseLMResponse:
+    """Read the answer into an object, where one was asked for and the model answered.
+
+    Raises:
+        StructuredOutputError: the answer is whole and does not fit; the response is on the error.
+    """
+    shape = exchange.request.response_format
+    if shape is None or response.refusal or response.tool_calls:
+        return response
+    try:
+        response.structured_output = shape.parse(response.raw_response)
+    except ValueError as error:
+        why = structured.describe(error)
+        if response.status == "completed":
+            raise StructuredOutputError(
+                f"The answer does not fit {shape.name}: {why}. It was: {response.raw_response[:200]!r}",
+                response=response,
+            ) from error
+        response.warnings.append(f"structured_output is empty: the answer is {response.status} ({why}).")
+    return response
+
+
+def new_response_id() -> str:
+    """An id for a response that no server gave one."""
+    return f"resp_{secrets.token_hex(16)}"
+
+
+async def _parent_of(setup: Setup, call: Call, prompt: Prompt) -> Parent | None:
+    if call.previous_response_id is not None:
+        return await conversation.find_parent(setup.store, call.previous_response_id, setup.vendor)
+    if not call.continues or prompt.is_history:
+        return None
+    start = call.ticket.head
+    if start is not None and start.turn is None:
+        return await conversation.find_parent(setup.store, start.id, setup.vendor)
+    return start
+
+
+async def _with_history(setup: Setup, exchange: Exchange, error: ForgottenResponseError) -> Exchange:
+    """The same exchange with the turns themselves instead of an id that the server does not know."""
+    assert exchange.parent is not None
+    continuation = await conversation.replay(exchange.parent, setup.store, str(error))
+    request = replace(exchange.request, previous_response_id=None, history=continuation.history)
+    return replace(exchange, request=request, replay_reason=str(error))
+
+
+def _given_tools(call: Call) -> tuple[ToolSpec, ...] | None:
+    return None if isinstance(call.tools, NotGiven) else tool_specs(call.tools or ())
+
+
+def _response_format(setup: Setup, call: Call) -> ResponseFormat | None:
+    if isinstance(call.response_model, NotGiven):
+        return setup.response_format
+    return None if call.response_model is None else ResponseFormat.of(call.response_model)
+
+
+@asynccontextmanager
+async def _deadline_at(ends: float | None) -> AsyncIterator[None]:
+    scope = asyncio.timeout_at(ends)
+    try:
+        async with scope:
+            yield
+    except TimeoutError as error:
+        if not scope.expired():
+            raise
+        raise TimedOutError("The call was given up: its timeout= has passed. It may still have run.") from error
+
+
+def _deadline(seconds: float | None) -> Any:
+    return _deadline_at(None if seconds is None else asyncio.get_running_loop().time() + seconds)

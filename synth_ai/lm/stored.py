@@ -1,0 +1,100 @@
+"""`lm.responses`: the responses that are kept, by the names that the openai SDK has for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from synth_ai.errors import NotFoundError, UnknownResponseError
+from synth_ai.lm import portal
+from synth_ai.lm.items import Item
+from synth_ai.lm.response import BaseLMResponse, Usage
+from synth_ai.store.base import Turn
+
+if TYPE_CHECKING:
+    from synth_ai.lm.exchange import Setup
+
+
+class StoredResponses:
+    """Responses in the store of an LM. Every method has an `_async` twin."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+
+    async def retrieve_async(self, response_id: str) -> BaseLMResponse:
+        """The response of this id.
+
+        Raises:
+            UnknownResponseError: it is not in the store.
+        """
+        return as_response(await self._turn(response_id))
+
+    async def input_items_async(self, response_id: str) -> list[Item]:
+        """The items that were put in on the way to this response: those of its whole conversation, oldest first.
+
+        Raises:
+            UnknownResponseError: it, or a turn before it, is not in the store.
+        """
+        chain = await self._setup.store.chain(response_id)
+        if chain is None:
+            raise UnknownResponseError(self._setup.store.explain_missing(response_id))
+        items: list[Item] = []
+        for turn in chain[:-1]:
+            items += [*turn.input, *turn.output]
+        return [*items, *chain[-1].input]
+
+    async def delete_async(self, response_id: str) -> None:
+        """Forget a response, here and on the server that keeps it.
+
+        Raises:
+            UnknownResponseError: neither has it.
+            StoreError: other responses continue from it.
+        """
+        turn = await self._setup.store.get(response_id)
+        known = await self._setup.store.delete(response_id)
+        if turn is not None and not (turn.kept and turn.origin == self._setup.vendor.origin):
+            return
+        try:
+            await self._setup.vendor.delete(response_id)
+        except NotFoundError as error:
+            if not known:
+                raise UnknownResponseError(self._setup.store.explain_missing(response_id)) from error
+
+    async def list_async(self) -> list[BaseLMResponse]:
+        """Every response in the store, oldest first."""
+        return [as_response(turn) for turn in await self._setup.store.list()]
+
+    def retrieve(self, response_id: str) -> BaseLMResponse:
+        """`retrieve_async` for callers that do not await."""
+        return portal.run(self.retrieve_async(response_id))
+
+    def input_items(self, response_id: str) -> list[Item]:
+        """`input_items_async` for callers that do not await."""
+        return portal.run(self.input_items_async(response_id))
+
+    def delete(self, response_id: str) -> None:
+        """`delete_async` for callers that do not await."""
+        portal.run(self.delete_async(response_id))
+
+    def list(self) -> list[BaseLMResponse]:
+        """`list_async` for callers that do not await."""
+        return portal.run(self.list_async())
+
+    async def _turn(self, response_id: str) -> Turn:
+        turn = await self._setup.store.get(response_id)
+        if turn is None:
+            raise UnknownResponseError(self._setup.store.explain_missing(response_id))
+        return turn
+
+
+def as_response(turn: Turn) -> BaseLMResponse:
+    """A stored turn as the response that it was."""
+    facts: dict[str, Any] = {
+        "response_id": turn.id,
+        "previous_response_id": turn.parent_id,
+        "api_type": turn.api_type,
+        "model": turn.model,
+        "status": turn.status,
+        "usage": Usage(**turn.usage) if turn.usage else None,
+        "output_token_ids": list(turn.output_token_ids) if turn.output_token_ids is not None else None,
+    }
+    return BaseLMResponse.of_output(turn.output, **facts)
