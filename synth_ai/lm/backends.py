@@ -64,7 +64,9 @@ def _check(where: Where) -> None:
             )
     if where.engine is not None:
         if not isinstance(where.engine, Engine):
-            raise OptionError(f"engine={where.engine!r} is no Engine; it takes a VLLMEngine, a RemoteEngine or your own.")
+            raise OptionError(
+                f"engine={where.engine!r} is no Engine; it takes a VLLMEngine, a RemoteEngine or your own."
+            )
         if where.api not in ("auto", "harmony"):
             raise OptionError(f"An engine runs Harmony, so engine= and api={where.api!r} contradict each other.")
         if where.base_url is not None or where.api_key is not None:
@@ -107,9 +109,12 @@ def _hosted(route: Route, base_url: str | None, api_key: str | None, settings: S
 
     client = SDKClient(base_url=address, api_key=key)
     if route.api == "chat":
+        from synth_ai.lm.vendors.formats import chat
         from synth_ai.lm.vendors.openai_chat import ChatVendor
 
-        return ChatVendor(client, max_tokens_name="max_completion_tokens" if _is_openai(address) else "max_tokens")
+        # An address from the environment is the openai vendor's: OpenAI's service, or something in front of it.
+        is_openai = _is_openai(address) or (route.vendor == "openai" and base_url is None)
+        return ChatVendor(client, dialect=chat.OPENAI if is_openai else chat.COMPATIBLE)
     from synth_ai.lm.vendors.openai_responses import ResponsesVendor
 
     return ResponsesVendor(client, remembers=route.vendor != "vllm")

@@ -23,8 +23,8 @@ from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.retry import RetryPolicy, policy
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.signatures import takes_the_same_as
-from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.stored import StoredResponses
+from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.structured import ResponseFormat
 from synth_ai.lm.tools import Tool, tool_specs
 from synth_ai.lm.vendors.base import VendorBase

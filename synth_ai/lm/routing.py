@@ -95,7 +95,8 @@ def choose(
         raise RoutingError(f"api is {api!r}; it takes auto, {', '.join(APIS)}.{did_you_mean(api, APIS)}")
     if vendor is not None and vendor not in VENDORS:
         raise RoutingError(
-            f"vendor is {vendor!r}; it takes {', '.join(VENDORS)} or a VendorBase object.{did_you_mean(vendor, VENDORS)}"
+            f"vendor is {vendor!r}; it takes {', '.join(VENDORS)} or a VendorBase object."
+            f"{did_you_mean(vendor, VENDORS)}"
         )
     if api == "harmony":
         return Route("harmony", "vllm", "api='harmony' was given")
@@ -117,7 +118,7 @@ def choose(
     if vendor == "vllm":
         raise RoutingError(
             f"vendor='vllm' with {model!r} needs base_url=, the address of the vLLM server "
-            "(vllm serve listens on http://localhost:8000/v1). Without a server, vLLM runs gpt-oss models in this process."
+            "(vllm serve listens on http://localhost:8000/v1). In this process, vLLM runs gpt-oss models alone."
         )
     if asked and "/" not in model:
         return _hosted(model, asked)

@@ -22,14 +22,14 @@ class ChatVendor(VendorBase):
 
     Args:
         client: the way to the server.
-        max_tokens_name: what the server calls the limit of new tokens.
+        dialect: what the server wants said its own way.
     """
 
     api_type: ApiType = "chat"
 
-    def __init__(self, client: SDKClient, *, max_tokens_name: str = "max_tokens") -> None:
+    def __init__(self, client: SDKClient, *, dialect: chat.Dialect = chat.COMPATIBLE) -> None:
         self._client = client
-        self._max_tokens_name = max_tokens_name
+        self._dialect = dialect
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         body, options = self._body(request)
@@ -59,7 +59,7 @@ class ChatVendor(VendorBase):
 
     def _body(self, request: LMRequest) -> tuple[dict[str, Any], SDKOptions]:
         request, options = split_options(request)
-        return chat.request_body(request, max_tokens_name=self._max_tokens_name), options
+        return chat.request_body(request, self._dialect), options
 
 
 def _typed(data: dict[str, Any]) -> Any:

@@ -48,12 +48,10 @@ class SDKClient:
         *,
         base_url: str,
         api_key: str,
-        timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.base_url = base_url
         self._api_key = api_key
-        self._timeout = timeout
         self._headers = dict(headers or {})
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -119,14 +117,15 @@ class SDKClient:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
             client = AsyncOpenAI(
                 api_key=self._api_key,
                 base_url=self.base_url,
                 max_retries=0,
-                timeout=self._timeout if self._timeout is not None else 600.0,
                 default_headers=self._headers,
+                # The SDK's own wrapper tries to close itself when collected, on whatever loop then runs.
+                http_client=DefaultAsyncHttpxClient(),
             )
             with self._lock:
                 self._clients[loop] = client

@@ -8,6 +8,7 @@ https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from synth_ai.errors import MalformedAnswerError, OptionError, RequestError
@@ -20,26 +21,44 @@ from synth_ai.lm.structured import ResponseFormat
 
 Message = dict[str, Any]
 
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a server wants said its own way.
+
+    Attributes:
+        max_tokens_name: what it calls the limit of new tokens: OpenAI's newer models refuse `max_tokens`.
+        takes_reasoning: whether reasoning may go back with the tool calls it led to. gpt-oss needs it; OpenAI's own
+            service has no field for it.
+    """
+
+    max_tokens_name: str = "max_tokens"
+    takes_reasoning: bool = True
+
+
+OPENAI = Dialect("max_completion_tokens", takes_reasoning=False)
+COMPATIBLE = Dialect()
+
 _STATUS = {"length": ("incomplete", "max_output_tokens"), "content_filter": ("incomplete", "content_filter")}
 
 
-def request_body(request: LMRequest, *, max_tokens_name: str = "max_tokens") -> dict[str, Any]:
+def request_body(request: LMRequest, dialect: Dialect = COMPATIBLE) -> dict[str, Any]:
     """The JSON body of a create call.
-
-    Args:
-        max_tokens_name: what the server calls the limit: OpenAI's newer models refuse `max_tokens`.
 
     Raises:
         OptionError: `response_model` and `response_format=` both say how the answer is shaped.
         RequestError: an item has no counterpart in Chat Completions.
     """
-    body: dict[str, Any] = {"model": request.model, "messages": messages(request.items(), request.instructions)}
+    body: dict[str, Any] = {
+        "model": request.model,
+        "messages": messages(request.items(), request.instructions, reasoning=dialect.takes_reasoning),
+    }
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.max_tokens is not None:
-        body[max_tokens_name] = request.max_tokens
+        body[dialect.max_tokens_name] = request.max_tokens
     if request.reasoning_effort is not None:
         body["reasoning_effort"] = request.reasoning_effort
     if request.stop:
@@ -54,11 +73,11 @@ def request_body(request: LMRequest, *, max_tokens_name: str = "max_tokens") -> 
     return body
 
 
-def messages(items: Iterable[Item], instructions: str | None = None) -> list[Message]:
+def messages(items: Iterable[Item], instructions: str | None = None, *, reasoning: bool = True) -> list[Message]:
     """The messages of a conversation.
 
-    Reasoning goes back with the tool calls it led to, which gpt-oss and others need, and under both names that
-    servers know it by; the reasoning of finished answers is left out.
+    With `reasoning`, it goes back with the tool calls it led to, under both names that servers know it by; the
+    reasoning of finished answers is left out.
 
     Raises:
         RequestError: an item has no counterpart in Chat Completions.
@@ -71,10 +90,10 @@ def messages(items: Iterable[Item], instructions: str | None = None) -> list[Mes
             _add_to(turn, item)
             continue
         if turn is not None:
-            result += _closed(turn)
+            result += _closed(turn, reasoning)
             turn = None
         result.append(_input_message(item))
-    return result + (_closed(turn) if turn is not None else [])
+    return result + (_closed(turn, reasoning) if turn is not None else [])
 
 
 def _add_to(turn: Message, item: Item) -> None:
@@ -91,10 +110,10 @@ def _add_to(turn: Message, item: Item) -> None:
         raise RequestError(f"An item of type {kind!r} has no counterpart in Chat Completions; use the responses API.")
 
 
-def _closed(turn: Message) -> list[Message]:
-    reasoning = turn.pop("reasoning", None)
-    if reasoning and turn.get("tool_calls"):
-        turn["reasoning"] = turn["reasoning_content"] = reasoning
+def _closed(turn: Message, reasoning: bool) -> list[Message]:
+    text = turn.pop("reasoning", None)
+    if reasoning and text and turn.get("tool_calls"):
+        turn["reasoning"] = turn["reasoning_content"] = text
     return [turn] if turn["content"] is not None or turn.get("tool_calls") else []
 
 
