@@ -28,7 +28,8 @@ def as_arguments(prompt: BatchPrompt) -> tuple[tuple[str, ...], dict[str, Any]]:
     if isinstance(prompt, Sequence) and prompt and all(isinstance(message, Mapping) for message in prompt):
         return (), {"messages": prompt}
     raise RequestError(
-        f"A prompt of a batch is a string, a (system, user) pair, a list of messages or a dict of arguments, not {prompt!r:.200}."
+        "A prompt of a batch is a string, a (system, user) pair, a list of messages or a dict of arguments, "
+        f"not {prompt!r:.200}."
     )
 
 
