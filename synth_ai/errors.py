@@ -29,6 +29,7 @@
     │   ├── EngineDeadError                  it stopped; calls in flight fail with this
     │   └── EngineRequestError               it refused one request and serves the others
     ├── StructuredOutputError                the answer does not fit `response_model`
+    ├── ToolRunError                         a tool failed, or called for too many rounds
     └── StoreError                           a turn could not be stored or read
 
 Catch wide (`SynthAIError`) or narrow. An error that comes from another library keeps it as `__cause__`.
@@ -68,6 +69,7 @@ __all__ = [
     "SynthAIError",
     "TimedOutError",
     "ToolError",
+    "ToolRunError",
     "UnknownResponseError",
 ]
 
@@ -214,6 +216,18 @@ class StructuredOutputError(SynthAIError):
 
     Attributes:
         response: the whole response, so that its text and usage are not lost.
+    """
+
+    def __init__(self, message: str, *, response: Any = None) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class ToolRunError(SynthAIError):
+    """A run of tools was ended: a tool failed, or the model went on calling for too many rounds.
+
+    Attributes:
+        response: the response whose calls were being answered.
     """
 
     def __init__(self, message: str, *, response: Any = None) -> None:

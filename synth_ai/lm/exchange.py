@@ -20,6 +20,7 @@ from synth_ai.lm.request import LMRequest, stop_strings
 from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.retry import RetryPolicy
 from synth_ai.lm.structured import ResponseFormat
+from synth_ai.lm.tool_runs import Toolbox
 from synth_ai.lm.tools import Tool, ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.store.base import ResponseStore, Turn
@@ -75,6 +76,7 @@ class Setup:
     store: ResponseStore
     defaults: Options
     tools: tuple[ToolSpec, ...] | None
+    toolbox: Toolbox
     response_format: ResponseFormat | None
     retry: RetryPolicy
     gate: Concurrency

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from synth_ai.engines.base import Engine
-from synth_ai.errors import OptionError
+from synth_ai.errors import OptionError, ToolRunError
 from synth_ai.lm import exchange, portal
 from synth_ai.lm.backends import Where, make_vendor
 from synth_ai.lm.batch import BatchPrompt, as_arguments, gather
@@ -26,6 +26,7 @@ from synth_ai.lm.signatures import takes_the_same_as
 from synth_ai.lm.stored import StoredResponses
 from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.structured import ResponseFormat
+from synth_ai.lm.tool_runs import OnError, Toolbox, ToolRun, ToolStep, check_run_options
 from synth_ai.lm.tools import Tool, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.settings import Settings
@@ -33,6 +34,9 @@ from synth_ai.store.base import ResponseStore
 from synth_ai.store.none import NoStore
 from synth_ai.store.opening import open_store
 from synth_ai.store.tree import Tree
+
+#: What belongs to the first call of a run of tools, and must not be said again with the tools' outputs.
+_FIRST_TURN_ONLY = frozenset({"system_message", "user_message", "messages", "images", "tool_outputs", "tools"})
 
 
 class LM:
@@ -110,7 +114,7 @@ class LM:
         defaults = Options.of(backend.api_type, given)
         self._store_is_ours = not isinstance(response_store, ResponseStore)
         store = open_store(settings.store if response_store is None else response_store)
-        self._setup = Setup(model, backend, store, defaults, specs, shape, tries, gate)
+        self._setup = Setup(model, backend, store, defaults, specs, Toolbox(tools or ()), shape, tries, gate)
         self.responses = StoredResponses(self._setup)
         self._head = Head()
         self._chains = backend.api_type == "responses" or (
@@ -244,6 +248,57 @@ class LM:
     def respond_batch(self, prompts: Sequence[BatchPrompt], **arguments: Any) -> list[BaseLMResponse]:
         """`respond_batch_async` for callers that do not await."""
         return portal.run(self.respond_batch_async(prompts, **arguments))
+
+    async def run_tools_async(
+        self,
+        *prompt: str,
+        max_rounds: int = 10,
+        on_error: OnError = "report",
+        on_step: Callable[[ToolStep], None] | None = None,
+        **arguments: Any,
+    ) -> ToolRun:
+        """Answer a prompt, running the tools that the model calls until it gives its final answer.
+
+        Tools are functions or `BaseTool` classes, of this call or of the LM. The calls of one turn run at once, sync
+        tools on threads; arguments are checked against the tool's types first.
+
+        Args:
+            max_rounds: how many times the model may call tools.
+            on_error: `report` tells the model what went wrong, `raise` ends the run.
+            on_step: is called with each round as it ends.
+            **arguments: as for `respond_async`.
+
+        Returns:
+            The last response and every round before it. A tool that is only a schema ends the run: its call is in
+            `run.response.tool_calls`, to be answered with `tool_outputs=`.
+
+        Raises:
+            ToolRunError: a tool failed and `on_error` is `raise`, or the rounds are used up.
+            SynthAIError: as for `respond_async`.
+        """
+        check_run_options(max_rounds, on_error)
+        given = arguments.get("tools")
+        toolbox = self._setup.toolbox if given is None else Toolbox(given)
+        steps: list[ToolStep] = []
+        response = await self.respond_async(*prompt, **arguments)
+        follow_up = {name: value for name, value in arguments.items() if name not in _FIRST_TURN_ONLY}
+        while toolbox.can_run(response):
+            if len(steps) == max_rounds:
+                raise ToolRunError(
+                    f"The model still calls tools after {max_rounds} rounds; max_rounds= allows more.",
+                    response=response,
+                )
+            steps.append(ToolStep(response, await toolbox.run(response, on_error)))
+            if on_step is not None:
+                on_step(steps[-1])
+            outputs = {result.call_id: result.output for result in steps[-1].results}
+            follow_up |= {"tool_outputs": outputs, "previous_response_id": response.response_id}
+            response = await self.respond_async(**follow_up)
+        return ToolRun(response, tuple(steps))
+
+    def run_tools(self, *prompt: str, **arguments: Any) -> ToolRun:
+        """`run_tools_async` for callers that do not await."""
+        return portal.run(self.run_tools_async(*prompt, **arguments))
 
     # --- branches ---------------------------------------------------------------------------------------------------
 

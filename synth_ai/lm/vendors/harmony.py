@@ -112,33 +112,101 @@ def forced_start(request: LMRequest) -> list[int]:
     return harmony.encode(text, control_tokens=True)
 
 
-@dataclass(slots=True)
-class _Run:
-    """One completion as it comes: ids in, events out, the response at the end."""
+def _names(request: LMRequest) -> list[str]:
+    return [tool["name"] for tool in request.tools if "name" in tool] + [
+        tool["type"] for tool in request.tools if "name" not in tool
+    ]
 
-    request: LMRequest
-    stops: StopStrings
-    parser: harmony.StreamParser
-    sampled: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    cached_tokens: int = 0
-    finish_reason: str = "stop"
-    completion: harmony.Completion | None = None
-    call_ids: dict[int, str] = field(default_factory=dict)
 
-    def begin(self, prefill: Sequence[int]) -> list[StreamEvent]:
-        return self._translated(self.parser.feed(prefill)) if prefill else []
+def _sampling(request: LMRequest, prompt_length: int, facts: EngineFacts) -> tuple[Sampling, str | None]:
+    """The request's options in the engine's terms, and a warning where `max_tokens` had to be clipped.
 
-    def take(self, delta: TokenDelta) -> list[StreamEvent]:
-        self.sampled += delta.token_ids
-        self.logprobs += delta.logprobs or ()
-        self.cached_tokens = max(self.cached_tokens, delta.cached_tokens or 0)
-        self.finish_reason = delta.finish_reason or self.finish_reason
-        return self._translated(self.parser.feed(delta.token_ids))
+    Raises:
+        ContextLengthError: the prompt leaves no room for an answer.
+    """
+    room = facts.context_length - prompt_length
+    if room < 1:
+        raise ContextLengthError(
+            f"The conversation has {prompt_length} tokens and the model's context {facts.context_length}, so there is "
+            "no room for an answer. Start a new branch from an earlier response, or load the model with a larger "
+            "context (max_model_len)."
+        )
+    options = request.options
+    wanted = request.max_tokens
+    clipped = None
+    if wanted is not None and wanted > room:
+        clipped = f"max_tokens={wanted} was clipped to {room}, which is all that is left of the context."
+    shape = request.response_format
+    return Sampling(
+        max_tokens=room if wanted is None else min(wanted, room),
+        temperature=request.temperature,
+        stop_token_ids=harmony.STOP_TOKEN_IDS,
+        logprobs=_logprobs_wanted(options),
+        structure=None if shape is None else Structure(shape.schema, options.get("reasoning_budget")),
+        **{name: options[name] for name in _SAMPLING if name in options},
+    ), clipped
 
-    def end(self) -> list[StreamEvent]:
-        events = self._translated(self.parser.finish(self._parsers_reason()))
-        self.completion = self.parser.close(self._parsers_reason())
-        if rest := self.stops.rest():
-            events.append(TextDelta(rest))
-        return events
+
+def _logprobs_wanted(options: Mapping[str, Any]) -> int | None:
+    top = options.get("top_logprobs")
+    if top is not None:
+        return int(top)
+    return 0 if options.get("logprobs") else None
+
+
+def _logprob_entry(entry: TokenLogprob) -> dict[str, Any]:
+    """A token's log probability in the shape of OpenAI's APIs, with the id beside the text."""
+    top = [{"token": harmony.decode([id]), "token_id": id, "logprob": value} for id, value in entry.top.items()]
+    return {
+        "token": harmony.decode([entry.token_id]),
+        "token_id": entry.token_id,
+        "logprob": entry.logprob,
+        "top_logprobs": top,
+    }
+
+
+class _TranscriptCache:
+    """Rendered conversations by response id, the least used going first. A fork finds its parent's ids here."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[str, harmony.Transcript] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, request: LMRequest) -> harmony.Transcript:
+        """The conversation up to and with the new input, from the nearest turn that is still here."""
+        transcript, rest = self._nearest(request.history)
+        for turn in rest:
+            transcript = _with_turn(transcript, turn)
+            self.keep(turn.id, transcript)
+        return transcript.extended(request.input)
+
+    def keep(self, id: str, transcript: harmony.Transcript) -> None:
+        with self._lock:
+            self._kept[id] = transcript
+            self._kept.move_to_end(id)
+            if len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+
+    def _nearest(self, history: Sequence[Turn]) -> tuple[harmony.Transcript, Sequence[Turn]]:
+        with self._lock:
+            for at in range(len(history) - 1, -1, -1):
+                if (found := self._kept.get(history[at].id)) is not None:
+                    self._kept.move_to_end(history[at].id)
+                    return found, history[at + 1 :]
+        return harmony.Transcript(), history
+
+
+def _with_turn(transcript: harmony.Transcript, turn: Turn) -> harmony.Transcript:
+    """A stored turn behind a transcript: by the ids that the model sampled where there are any, else rendered."""
+    transcript = transcript.extended(turn.input)
+    if turn.output_token_ids is None:
+        return transcript.extended(turn.output)
+    return _with_completion(transcript, turn.output_token_ids, turn.output, turn.status)
+
+
+def _with_completion(
+    transcript: harmony.Transcript, ids: Sequence[int], output: Sequence[Item], status: str
+) -> harmony.Transcript:
+    calls = [item["call_id"] for item in output if item.get("type") == "function_call"]
+    return transcript.sampled(ids, finish_reason="length" if status == "incomplete" else "stop", call_ids=calls)
