@@ -22,7 +22,6 @@ from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, Tok
 from synth_ai.errors import ForgottenResponseError
 from synth_ai.lm import items
 from synth_ai.lm.events import StreamEvent, TextDelta
-from synth_ai.lm.exchange import new_response_id
 from synth_ai.lm.items import Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage
@@ -37,7 +36,7 @@ Completion: TypeAlias = str | Sequence[int] | BaseException
 
 def tool_call(name: str, *, call_id: str | None = None, **arguments: Any) -> Item:
     """An answer of `ScriptedVendor` that calls a function."""
-    return items.function_call(call_id or f"call_{new_response_id()[5:17]}", name, json.dumps(arguments))
+    return items.function_call(call_id or items.new_call_id(), name, json.dumps(arguments))
 
 
 class ScriptedVendor(VendorBase):
@@ -88,7 +87,7 @@ class ScriptedVendor(VendorBase):
         answer = self._answers.popleft()
         response = self._response(answer(request) if callable(answer) else answer, request)
         if response.response_id is None and self._remembers:
-            response.response_id = new_response_id()
+            response.response_id = items.new_response_id()
         response._kept = self._remembers
         return response
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -211,7 +210,7 @@ async def record(setup: Setup, call: Call, head: Head, exchange: Exchange, respo
     """Keep the turn, and move the head to it."""
     request, parent = exchange.request, exchange.parent
     if response.response_id is None:
-        response.response_id = new_response_id()
+        response.response_id = items.new_response_id()
     response.api_type = setup.vendor.api_type
     response.previous_response_id = parent.id if parent is not None else None
     if exchange.replay_reason is not None:
@@ -260,11 +259,6 @@ def read_structured(exchange: Exchange, response: BaseLMResponse) -> BaseLMRespo
             ) from error
         response.warnings.append(f"structured_output is empty: the answer is {response.status} ({why}).")
     return response
-
-
-def new_response_id() -> str:
-    """An id for a response that no server gave one."""
-    return f"resp_{secrets.token_hex(16)}"
 
 
 async def _parent_of(setup: Setup, call: Call, prompt: Prompt) -> Parent | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +196,16 @@ def _output_part(part: Any) -> dict[str, Any]:
     if part.get("type") in ("text", "input_text"):
         return output_text(part["text"])
     return dict(part)
+
+
+def new_response_id() -> str:
+    """An id for a response that no server gave one."""
+    return f"resp_{secrets.token_hex(16)}"
+
+
+def new_call_id() -> str:
+    """An id for a tool call that no server gave one."""
+    return f"call_{secrets.token_hex(12)}"
 
 
 # --- making items ---------------------------------------------------------------------------------------------------

@@ -120,8 +120,6 @@ def choose(
             f"vendor='vllm' with {model!r} needs base_url=, the address of the vLLM server "
             "(vllm serve listens on http://localhost:8000/v1). In this process, vLLM runs gpt-oss models alone."
         )
-    if asked and "/" not in model:
-        return _hosted(model, asked)
     return _by_name(model, asked)
 
 
@@ -164,7 +162,12 @@ def _by_name(model: str, asked: ApiType | None) -> Route:
 
 
 def _looks_like_path(model: str) -> bool:
-    return model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1 or Path(model).is_dir()
+    return model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1 or _is_model_folder(Path(model))
+
+
+def _is_model_folder(folder: Path) -> bool:
+    """Whether a bare name is a folder with a model: one of results may well be called after a hosted model."""
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def _refuse_folder(model: str) -> None:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from synth_ai import harmony
-from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta, TokenLogprob
-from synth_ai.errors import ContextLengthError
-from synth_ai.lm import items
-from synth_ai.lm.events import Completed, PreambleDelta, ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
-from synth_ai.lm.items import Item
+from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta
+from synth_ai.errors import ContextLengthError, OptionError
+from synth_ai.lm.events import Completed, StreamEvent
+from synth_ai.lm.items import Item, new_response_id
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.response import BaseLMResponse, Usage
+from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
-from synth_ai.lm.stops import StopStrings
 from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.lm.vendors.formats.harmony import Reading
+from synth_ai.store.base import Turn
 
 #: How many branches keep their rendered ids at hand; others are rendered again when they go on.
 _KEPT_TRANSCRIPTS = 512
@@ -46,8 +44,10 @@ class HarmonyVendor(VendorBase):
                     return event.response
         raise AssertionError("a run ends with Completed")
 
-    def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
-        return self._run(request, stream=True)
+    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+        async with aclosing(self._run(request, stream=True)) as events:
+            async for event in events:
+                yield event
 
     async def models(self) -> list[str]:
         return [self.engine.model]
@@ -56,32 +56,38 @@ class HarmonyVendor(VendorBase):
         await self.engine.aclose()
 
     async def _run(self, request: LMRequest, *, stream: bool) -> AsyncGenerator[StreamEvent, None]:
+        prefill = forced_start(request)
         transcript = self._transcripts.of(request)
-        prompt = harmony.prompt(preface(request), transcript, prefill := forced_start(request))
-        facts = await self.engine.facts()
-        run = _Run(request, StopStrings(request.stop), harmony.StreamParser(tools=_names(request)))
-        sampling, clipped = _sampling(request, len(prompt), facts)
-        async with aclosing(_closable(self.engine.generate(prompt, sampling, stream=stream))) as deltas:
-            for event in run.begin(prefill):
-                yield event
+        prompt = harmony.prompt(preface(request), transcript, prefill)
+        sampling, clipped = sampling_of(request, len(prompt), await self.engine.facts())
+        reading = Reading(tools=tool_names(request), stop=request.stop, prefill=prefill)
+        # Closing the iterator is what aborts the request in the engine.
+        async with aclosing(
+            cast("AsyncGenerator[TokenDelta, None]", self._generate(prompt, sampling, stream))
+        ) as deltas:
             async for delta in deltas:
-                for event in run.take(delta):
+                for event in reading.take(delta):
                     yield event
-                if run.stops.hit:
+                if reading.stopped:
                     break
-        for event in run.end():
+        for event in reading.finish():
             yield event
-        response = run.response(prompt, self.engine.model)
+        response = reading.response(prompt, self.engine.model)
+        response.response_id = new_response_id()
         if clipped is not None:
             response.warnings.append(clipped)
         if response._exact:
-            self._transcripts.keep(response.response_id, transcript.sampled([*prefill, *run.sampled]))
+            kept = with_completion(transcript, reading.sampled, response.output, response.status)
+            self._transcripts.keep(response.response_id, kept)
         yield Completed(response)
+
+    def _generate(self, prompt: list[int], sampling: Sampling, stream: bool) -> AsyncIterator[TokenDelta]:
+        return self.engine.generate(prompt, sampling, stream=stream)
 
 
 def preface(request: LMRequest) -> harmony.Preface:
     """What stands before the conversation: the system and the developer message."""
-    settings = {name: request.options[name] for name in _PREFACE if name in request.options}
+    settings: dict[str, Any] = {name: request.options[name] for name in _PREFACE if name in request.options}
     if request.reasoning_effort is not None:
         settings["reasoning_effort"] = request.reasoning_effort
     shape = request.response_format
@@ -89,7 +95,9 @@ def preface(request: LMRequest) -> harmony.Preface:
         instructions=request.instructions,
         tools=() if request.tool_choice == "none" else request.tools,
         date=request.date,
-        response_format=None if shape is None else {"name": shape.name, "schema": shape.schema},
+        response_format=None
+        if shape is None
+        else {"type": "json_schema", "name": shape.name, "schema": dict(shape.schema)},
         **settings,
     )
 
@@ -100,25 +108,26 @@ def forced_start(request: LMRequest) -> list[int]:
     if choice is None or choice in ("none", "auto"):
         return []
     if isinstance(choice, Mapping):
-        choice = choice["function"]["name"] if "function" in choice else choice["name"]
-    known = _names(request)
-    if choice == "required":
-        # The name is left to the model. The cut is before the dot, where its own tokens would have one.
-        text = "<|channel|>commentary to=functions"
-    elif choice in known:
-        text = f"<|channel|>commentary to=functions.{choice} <|constrain|>json<|message|>"
-    else:
-        raise_unknown_choice(str(choice), known)
-    return harmony.encode(text, control_tokens=True)
+        choice = choice["function"]["name"] if "function" in choice else choice.get("name")
+    known = [tool["name"] for tool in request.tools if "name" in tool]
+    if choice == "required" and known:
+        # Which one is left to the model. The cut is before the dot, where the model's own tokens have one.
+        return harmony.encode("<|channel|>commentary to=functions", control_tokens=True)
+    if choice in known:
+        header = f"<|channel|>commentary to=functions.{choice} <|constrain|>json<|message|>"
+        return harmony.encode(header, control_tokens=True)
+    raise OptionError(
+        f"tool_choice={choice!r} cannot be met: the functions of this call are {', '.join(known) or 'none'}. "
+        "It takes none, auto, required, or a function's name."
+    )
 
 
-def _names(request: LMRequest) -> list[str]:
-    return [tool["name"] for tool in request.tools if "name" in tool] + [
-        tool["type"] for tool in request.tools if "name" not in tool
-    ]
+def tool_names(request: LMRequest) -> list[str]:
+    """The names that the model knows its tools by: functions by their own, built-in tools by their type."""
+    return [tool.get("name") or tool["type"] for tool in request.tools]
 
 
-def _sampling(request: LMRequest, prompt_length: int, facts: EngineFacts) -> tuple[Sampling, str | None]:
+def sampling_of(request: LMRequest, prompt_length: int, facts: EngineFacts) -> tuple[Sampling, str | None]:
     """The request's options in the engine's terms, and a warning where `max_tokens` had to be clipped.
 
     Raises:
@@ -132,6 +141,8 @@ def _sampling(request: LMRequest, prompt_length: int, facts: EngineFacts) -> tup
             "context (max_model_len)."
         )
     options = request.options
+    if "reasoning_budget" in options and request.response_format is None:
+        raise OptionError("reasoning_budget= comes with response_model=: it is part of the constraint on the answer.")
     wanted = request.max_tokens
     clipped = None
     if wanted is not None and wanted > room:
@@ -148,21 +159,11 @@ def _sampling(request: LMRequest, prompt_length: int, facts: EngineFacts) -> tup
 
 
 def _logprobs_wanted(options: Mapping[str, Any]) -> int | None:
+    """How many alternatives per token: `logprobs=True` reports the sampled one alone, `top_logprobs=` others too."""
     top = options.get("top_logprobs")
     if top is not None:
         return int(top)
     return 0 if options.get("logprobs") else None
-
-
-def _logprob_entry(entry: TokenLogprob) -> dict[str, Any]:
-    """A token's log probability in the shape of OpenAI's APIs, with the id beside the text."""
-    top = [{"token": harmony.decode([id]), "token_id": id, "logprob": value} for id, value in entry.top.items()]
-    return {
-        "token": harmony.decode([entry.token_id]),
-        "token_id": entry.token_id,
-        "logprob": entry.logprob,
-        "top_logprobs": top,
-    }
 
 
 class _TranscriptCache:
@@ -202,11 +203,12 @@ def _with_turn(transcript: harmony.Transcript, turn: Turn) -> harmony.Transcript
     transcript = transcript.extended(turn.input)
     if turn.output_token_ids is None:
         return transcript.extended(turn.output)
-    return _with_completion(transcript, turn.output_token_ids, turn.output, turn.status)
+    return with_completion(transcript, turn.output_token_ids, turn.output, turn.status)
 
 
-def _with_completion(
+def with_completion(
     transcript: harmony.Transcript, ids: Sequence[int], output: Sequence[Item], status: str
 ) -> harmony.Transcript:
+    """A transcript with a completion behind it, whose tool outputs will come under the call ids of `output`."""
     calls = [item["call_id"] for item in output if item.get("type") == "function_call"]
     return transcript.sampled(ids, finish_reason="length" if status == "incomplete" else "stop", call_ids=calls)
