@@ -1,1 +1,66 @@
-"""."""
+"""Harmony, the format that gpt-oss reads and writes, as pure functions over token ids.
+
+`render` turns a conversation into a prompt and `parse` turns a completion into an answer; `Preface`, `Transcript` and
+`prompt` do the former step by step, `StreamParser` the latter. `encode` and `decode` are the tokens themselves.
+"""
+
+from synth_ai.harmony.completion import (
+    Completion,
+    Event,
+    ParsedMessage,
+    PreambleDelta,
+    ReasoningDelta,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+)
+from synth_ai.harmony.encoding import (
+    CALL,
+    CHANNEL,
+    CONSTRAIN,
+    CONTROL_TOKENS,
+    END,
+    END_OF_TEXT,
+    MESSAGE,
+    RETURN,
+    START,
+    START_OF_TEXT,
+    STOP_TOKEN_IDS,
+    VOCABULARY_SIZE,
+    decode,
+    encode,
+)
+from synth_ai.harmony.parser import StreamParser, parse
+from synth_ai.harmony.preface import Preface
+from synth_ai.harmony.transcript import Transcript, prompt, render
+
+__all__ = [
+    "CALL",
+    "CHANNEL",
+    "CONSTRAIN",
+    "CONTROL_TOKENS",
+    "END",
+    "END_OF_TEXT",
+    "MESSAGE",
+    "RETURN",
+    "START",
+    "START_OF_TEXT",
+    "STOP_TOKEN_IDS",
+    "VOCABULARY_SIZE",
+    "Completion",
+    "Event",
+    "ParsedMessage",
+    "PreambleDelta",
+    "Preface",
+    "ReasoningDelta",
+    "StreamParser",
+    "TextDelta",
+    "ToolCall",
+    "ToolCallDelta",
+    "Transcript",
+    "decode",
+    "encode",
+    "parse",
+    "prompt",
+    "render",
+]

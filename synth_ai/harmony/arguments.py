@@ -1,0 +1,78 @@
+"""The arguments of a tool call as models write them, made into JSON where they are complete."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_FENCE = re.compile(r"```\w*\s*(.*?)\s*(?:```.*)?", re.DOTALL)
+_LABEL = re.compile(r"(?:json|code)\s*(?=[{\[])", re.IGNORECASE)
+_BETWEEN = re.compile(r"[\s,;]*")
+_LENIENT = json.JSONDecoder(strict=False)
+
+
+def read_arguments(text: str, *, cut: bool) -> tuple[list[str], str | None]:
+    """The JSON of each call that `text` makes, and what had to be repaired.
+
+    There is more than one where a model has written several objects behind each other, and none where the arguments
+    are incomplete. `cut` says that the text may go on: then nothing, or a bare number, is no complete argument.
+    """
+    text = text.strip()
+    if not text:
+        return ([], None) if cut else (["{}"], None)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return _repaired(text)
+    if isinstance(value, dict):
+        return [text], None
+    if value is None:
+        return ([], None) if cut else (["{}"], "the arguments were null")
+    if isinstance(value, str):
+        inner = _object(value)
+        if inner is not None:
+            return [_dump(inner)], "the arguments were encoded twice"
+    if cut and not isinstance(value, (list, str)):
+        return [], None
+    return [text], "the arguments are no JSON object"
+
+
+def _repaired(text: str) -> tuple[list[str], str | None]:
+    body = text
+    if fenced := _FENCE.fullmatch(body):
+        body = fenced[1]
+    body = _LABEL.sub("", body, count=1) if _LABEL.match(body) else body
+    values: list[Any] = []
+    position = 0
+    while position < len(body):
+        try:
+            value, position = _LENIENT.raw_decode(body, position)
+        except (ValueError, RecursionError):
+            break
+        if values and not isinstance(value, dict):
+            break
+        if not isinstance(value, (dict, list)):
+            break
+        if value not in values:
+            values.append(value)
+        between = _BETWEEN.match(body, position)
+        position = between.end() if between else position
+    return [_dump(value) for value in values], "the arguments were not plain JSON" if values else None
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = _LENIENT.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _dump(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair can stand in JSON as an escape only
+        return json.dumps(value)
+    return text

@@ -1,0 +1,77 @@
+"""Text that has lost control tokens, taken apart where it is unambiguous.
+
+A server that strips control tokens leaves `analysisWe need...assistantfinalThe answer` and
+`assistantcommentary to=functions.f json{...}`; a model that forgets `<|message|>` leaves the content in the header.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK
+
+_TO = r"(?:\s*to\s*=\s*[\"'`]?(?P<{}>[\w.-]+))?"
+_SECTION = re.compile(
+    rf"(?:(?:assistant\s*)*{_TO.format('before')}\s*{CHANNEL_MARK}\s*(?P<marked>analysis|commentary|final)"
+    r"|(?:assistant)+(?P<glued>analysis|commentary|final)"
+    r"|\A\s*(?P<leading>analysis|commentary|final)"
+    r"|\A\s*(?:assistant\s*)*(?=\s*to\s*=)|assistant(?=\s+to\s*=\s*(?:functions|python|browser)\b))"
+    rf"{_TO.format('after')}"
+    rf"(?P<type>[\s{CONSTRAIN_MARK}]*(?:(?:json|code)(?=[\s{CONSTRAIN_MARK}{{\[]|\Z))?)*",
+    re.IGNORECASE,
+)
+_GLUED_TEXT = re.compile(r"[A-Z0-9{\[\"“*#]")
+_GLUED_JSON = re.compile(r"(?<=[A-Za-z0-9])json\Z")
+_NO_CALL = re.compile(r"\s*(?:(?:assistant\s*)+(?:json|code)?|json|code)\s*\{", re.IGNORECASE)
+_ASSISTANT = re.compile(r"\s*(?:assistant(?=[A-Z\d\s\"{]|\Z)\s*)+")
+_WORDS = re.compile(r"[\W_]*(?:(?:assistant|analysis|commentary|final|json|code)[\W_]*)*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One message found in text; `recipient` is None where it has none."""
+
+    channel: str
+    recipient: str | None
+    text: str
+
+
+def sections(text: str) -> list[Section]:
+    """The messages in `text`, or nothing if it is plain text."""
+    heads = list(_SECTION.finditer(text))
+    if heads and not _certain(heads[0], text, len(heads)):
+        del heads[0]
+    if not heads:
+        return []
+    found = []
+    before = text[: heads[0].start()].strip()
+    if before and CHANNEL_MARK not in before:
+        found.append(Section("analysis", None, before))
+    for head, following in zip(heads, [*heads[1:], None], strict=True):
+        content = text[head.end() : following.start() if following else len(text)]
+        channel = head["marked"] or head["glued"] or head["leading"] or "commentary"
+        recipient = head["after"] or head["before"]
+        if recipient and content[:1] in ("{", "[") and not head["type"].strip():
+            recipient = _GLUED_JSON.sub("", recipient)
+        found.append(Section(channel.lower(), recipient, content.strip(f"{CHANNEL_MARK}{CONSTRAIN_MARK}")))
+    return found
+
+
+def plain(text: str) -> str | None:
+    """The answer in text without any markup, or None if it is the remains of a header."""
+    if CHANNEL_MARK in text or _NO_CALL.match(text) or _WORDS.fullmatch(text):
+        return None
+    return _ASSISTANT.sub("", text, count=1).replace(CONSTRAIN_MARK, "")
+
+
+def reads_as_content(text: str) -> bool:
+    """Whether text behind a header that was cut off is more than the rest of that header."""
+    return text.lstrip()[:1] in ("{", "[") or len(text.split()) > 3
+
+
+def _certain(head: re.Match[str], text: str, count: int) -> bool:
+    """A word such as `final` at the very start is a channel only if something else says so."""
+    if head["leading"] is None:
+        return True
+    return count > 1 or head["after"] is not None or _GLUED_TEXT.match(text, head.end("leading")) is not None

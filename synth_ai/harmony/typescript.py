@@ -1,0 +1,226 @@
+"""JSON schema to the TypeScript-like types that gpt-oss was trained to read.
+
+What openai-harmony 0.0.8 renders is rendered the same here, comment by comment. What it gives up on with `any` is
+said in full: references (inlined), unions, enums of any type, constants, tuples, nullable types and maps. Text from
+the schema stays on the line it was put on, so that it cannot pose as another line of the prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synth_ai.errors import ToolError
+
+_SCALARS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"}
+_LINE_BREAKS = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+_PLAIN_KEY = re.compile(r"[^\s\"'`{}()\[\]:;,<>|\\/\x00-\x1f]+")
+
+
+def to_typescript(schema: Any) -> str:
+    """The type that `schema` describes.
+
+    Raises:
+        ToolError: the schema is not a mapping or boolean, or refers to a definition that is not there.
+    """
+    return _Renderer(schema).type_of(schema, "")
+
+
+def fold(text: str) -> str:
+    """`text` on one line."""
+    return _LINE_BREAKS.sub(" ", text)
+
+
+def literal(value: Any) -> str:
+    """`value` as compact JSON on one line."""
+    return fold(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+class _Renderer:
+    """Renders the parts of one schema; `root` is where its references point."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._inside: list[str] = []
+
+    def type_of(self, schema: Any, indent: str) -> str:
+        if isinstance(schema, bool):
+            return "any" if schema else "never"
+        if not isinstance(schema, Mapping):
+            raise ToolError(f"A JSON schema must be an object, not {schema!r}.")
+        if "$ref" in schema:
+            return self._reference(schema, indent)
+        if isinstance(schema.get("oneOf"), list):
+            return "".join(self._variant(variant, f"\n{indent} | ", indent, None) for variant in schema["oneOf"])
+        if "const" in schema:
+            return literal(schema["const"])
+        if isinstance(schema.get("enum"), list) and schema["enum"]:
+            return " | ".join(map(literal, schema["enum"]))
+        if isinstance(schema.get("anyOf"), list) and schema["anyOf"]:
+            return self._union(schema["anyOf"], indent)
+        if isinstance(schema.get("allOf"), list) and schema["allOf"]:
+            return " & ".join(self.type_of(part, indent) for part in schema["allOf"])
+        if isinstance(schema.get("type"), list):
+            return self._either(schema, indent)
+        return self._named(schema, indent)
+
+    def _either(self, schema: Mapping[str, Any], indent: str) -> str:
+        """A type given as a list of names; the rest of the schema details the name it is about."""
+        details = {"object": ("properties", "additionalProperties"), "array": ("items", "prefixItems")}
+        plain = {key: value for key, value in schema.items() if key != "description"}
+        types = [
+            name if name in details and not any(key in schema for key in details[name])
+            else self._named({**plain, "type": name}, indent)
+            for name in schema["type"]
+        ]  # fmt: skip
+        return " | ".join(dict.fromkeys(types))
+
+    def _named(self, schema: Mapping[str, Any], indent: str) -> str:
+        kind = schema.get("type")
+        if kind == "object" or (kind is None and "properties" in schema):
+            return self._object(schema, indent)
+        if kind == "array" or (kind is None and ("items" in schema or "prefixItems" in schema)):
+            return self._array(schema, indent)
+        return _SCALARS.get(kind, "any") if isinstance(kind, str) else "any"
+
+    def _reference(self, schema: Mapping[str, Any], indent: str) -> str:
+        name = schema["$ref"]
+        if name in self._inside:  # a type that contains itself has no end when inlined
+            return "any"
+        self._inside.append(name)
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        rendered = self.type_of({**self._definition(name), **beside}, indent)
+        self._inside.pop()
+        return rendered
+
+    def _definition(self, name: Any) -> Mapping[str, Any]:
+        found: Any = self._root
+        if not isinstance(name, str) or not name.startswith("#"):
+            raise ToolError(f"The reference {name!r} points outside the schema; only #/... can be resolved.")
+        for step in name.removeprefix("#").split("/")[1:]:
+            step = step.replace("~1", "/").replace("~0", "~")
+            found = found.get(step) if isinstance(found, Mapping) else None
+        if not isinstance(found, Mapping):
+            raise ToolError(f"The schema refers to {name!r}, which it does not define.")
+        return found
+
+    def resolved(self, schema: Any) -> Any:
+        """`schema` with the description and default that its definition gives it."""
+        if isinstance(schema, Mapping) and "$ref" in schema and schema["$ref"] not in self._inside:
+            about = ("description", "default", "nullable")
+            inherited = {k: v for k, v in self._definition(schema["$ref"]).items() if k in about}
+            return {**inherited, **schema}
+        return schema
+
+    def _union(self, variants: list[Any], indent: str) -> str:
+        types = [self.type_of(variant, indent) for variant in variants]
+        return " | ".join(dict.fromkeys(types))
+
+    def _array(self, schema: Mapping[str, Any], indent: str) -> str:
+        if isinstance(schema.get("prefixItems"), list):
+            return "[" + ", ".join(self.type_of(item, indent) for item in schema["prefixItems"]) + "]"
+        if "items" not in schema:
+            return "Array<any>"
+        items = schema["items"]
+        inner = self.type_of(items, indent)
+        return f"({inner})[]" if _needs_parentheses(self._target(items)) else f"{inner}[]"
+
+    def _target(self, schema: Any) -> Any:
+        seen = 0
+        while isinstance(schema, Mapping) and "$ref" in schema and seen < 20:
+            schema, seen = self._definition(schema["$ref"]), seen + 1
+        return schema
+
+    def _object(self, schema: Mapping[str, Any], indent: str) -> str:
+        properties = schema.get("properties")
+        values = schema.get("additionalProperties")
+        if not properties and isinstance(values, Mapping) and values:
+            return f"Record<string, {self.type_of(values, indent)}>"
+        lines = ["{\n"]
+        if isinstance(schema.get("description"), str):
+            lines.insert(0, f"{indent}// {fold(schema['description'])}\n")
+        if isinstance(properties, Mapping):
+            required = schema.get("required")
+            required = set(required) if isinstance(required, list) else set()
+            for key, value in properties.items():
+                lines += self._property(key, self.resolved(value), "" if key in required else "?", indent)
+        return "".join(lines) + indent + "}"
+
+    def _property(self, key: str, schema: Any, mark: str, indent: str) -> Iterator[str]:
+        name = key if _PLAIN_KEY.fullmatch(key) else literal(key)
+        if not isinstance(schema, Mapping):
+            yield f"{indent}{name}{mark}: {self.type_of(schema, indent + '    ')},\n"
+            return
+        yield from _title(key, schema, indent)
+        variants = schema.get("oneOf")
+        description = schema.get("description")
+        if not isinstance(variants, list):
+            if isinstance(description, str):
+                yield f"{indent}// {fold(description)}\n"
+            yield from _examples(schema, indent)
+            rendered = _nullable(schema, self.type_of(schema, indent + "    "))
+            default = f" // {_default(schema)}" if "default" in schema else ""
+            yield f"{indent}{name}{mark}: {rendered},{default}\n"
+            return
+        yield from _examples(schema, indent)
+        first = variants[0].get("description") if variants and isinstance(variants[0], Mapping) else None
+        above = isinstance(description, str) and description != first
+        if above:
+            yield f"{indent}// {fold(str(description))}\n"
+        if "default" in schema:
+            yield f"{indent}// {_default(schema)}\n"
+        yield f"{indent}{name}{mark}:\n"
+        for number, variant in enumerate(variants):
+            hidden = "*" if number == 0 and above else description
+            yield self._variant(variant, f"{indent} | ", indent, hidden, bare=True) + "\n"
+        yield f"{indent},\n"
+
+    def _variant(self, variant: Any, lead: str, indent: str, hidden: Any, *, bare: bool = False) -> str:
+        """One case of a `oneOf`, its description behind it unless it is `hidden` ("*" hides any)."""
+        rendered = self.type_of(variant, indent + "   ")
+        if not isinstance(variant, Mapping):
+            return lead + rendered
+        notes = []
+        description = variant.get("description")
+        if isinstance(description, str) and hidden != "*" and description != hidden:
+            notes.append(fold(description))
+        if "default" in variant:
+            notes.append(_default(variant) if bare else f"default: {literal(variant['default'])}")
+        return lead + _nullable(variant, rendered) + (f" // {' '.join(notes)}" if notes else "")
+
+
+def _needs_parentheses(items: Any) -> bool:
+    # 0.0.8 writes an array of string enums or of a list of types without them, and is followed there.
+    if not isinstance(items, Mapping):
+        return False
+    if "enum" in items:
+        return items.get("type") != "string" and len(items["enum"]) > 1
+    return any(len(items.get(key) or ()) > 1 for key in ("anyOf", "allOf"))
+
+
+def _nullable(schema: Mapping[str, Any], rendered: str) -> str:
+    return f"{rendered} | null" if schema.get("nullable") is True and "null" not in rendered else rendered
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    value = schema["default"]
+    bare = isinstance(value, str) and bool(schema.get("enum"))
+    return f"default: {fold(value) if bare else literal(value)}"
+
+
+def _title(key: str, schema: Mapping[str, Any], indent: str) -> Iterator[str]:
+    title = schema.get("title")
+    # A title that pydantic made from the name says nothing new.
+    if isinstance(title, str) and title.lower() != key.replace("_", " ").lower():
+        yield f"{indent}// {fold(title)}\n{indent}//\n"
+
+
+def _examples(schema: Mapping[str, Any], indent: str) -> Iterator[str]:
+    examples = schema.get("examples")
+    if isinstance(examples, list) and examples:
+        yield f"{indent}// Examples:\n"
+        for example in examples:
+            if isinstance(example, str):
+                yield f"{indent}// - {literal(example)}\n"
