@@ -82,7 +82,11 @@ def _url(env: Mapping[str, str], name: str) -> str | None:
 
 def check_url(value: str, what: str, error: type[Exception]) -> str:
     """`value` without its trailing slash, if it is an http(s) address; else `error`, naming `what` holds it."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
         raise error(f"{what} is {value!r}; it takes an address such as http://localhost:8000/v1.")
     return value.rstrip("/")
