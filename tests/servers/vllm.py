@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 240
+START_SECONDS = 300
 STOP_SECONDS = 30
 
 ARGUMENTS = (
@@ -30,7 +30,7 @@ ARGUMENTS = (
 ENVIRONMENT = {"VLLM_ENABLE_RESPONSES_API_STORE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
 
 # The kernel tells the server when the tests are gone, however they went; then it stops its engine and itself.
-_DIE_WITH_PARENT = """
+DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
     PR_SET_PDEATHSIG = 1
@@ -61,7 +61,7 @@ def serve(model: Path, log: Path, *extra: str, name: str = "tiny-gpt-oss") -> It
     """Run a server of `model` while the block runs; `extra` are more arguments of its command line."""
     port = _free_port()
     # `vllm serve` itself asks for the CUDA platform at import and fails in the CPU build; its module does not.
-    command = [sys.executable, "-c", _DIE_WITH_PARENT, "-m", "vllm.entrypoints.openai.api_server"]
+    command = [sys.executable, "-c", DIE_WITH_PARENT, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--model", str(model), "--served-model-name", name]
     command += [*ARGUMENTS, *extra]
     with log.open("wb") as output:
