@@ -62,6 +62,8 @@ def build_prompt(
         RequestError: the ways contradict each other, or there is nothing to say.
     """
     system, user = _read_texts(texts, system_message, user_message)
+    if isinstance(images, (str, bytes, os.PathLike)):
+        raise RequestError("images= takes a list of pictures; put the one you have into a list.")
     if messages is not None and user is not None:
         raise RequestError("Give the conversation as messages= or as prompt strings, not both.")
     items: list[Item] = []
@@ -157,21 +159,33 @@ def _read_assistant(message: Mapping[str, Any]) -> list[Item]:
         if isinstance(content, str):
             item = assistant_message(content, phase=message.get("phase"))
         else:
-            item = {"type": "message", "role": "assistant", "content": [_output_part(part) for part in content]}
+            item = {
+                "type": "message",
+                "role": "assistant",
+                "content": [_output_part(part) for part in _read_content(content)],
+            }
             item |= {key: message[key] for key in ("id", "status", "phase") if message.get(key) is not None}
         items.append(item)
-    for call in message.get("tool_calls") or ():
-        function = call["function"]
-        items.append(function_call(call["id"], function["name"], function["arguments"]))
+    items += [_read_tool_call(call) for call in message.get("tool_calls") or ()]
     if not items:
         raise RequestError("An assistant message has neither content nor tool calls.")
     return items
 
 
+def _read_tool_call(call: Any) -> Item:
+    try:
+        return function_call(call["id"], call["function"]["name"], call["function"]["arguments"])
+    except (KeyError, TypeError) as error:
+        raise RequestError(
+            "A tool call of an assistant message is {'id': ..., 'function': {'name': ..., 'arguments': ...}}, "
+            f"not {call!r}."
+        ) from error
+
+
 def _read_content(content: Any) -> str | list[dict[str, Any]]:
     if isinstance(content, str):
         return content
-    if not isinstance(content, Sequence):
+    if not isinstance(content, Sequence) or isinstance(content, bytes):
         raise RequestError(f"The content of a message is a string or a list of parts, not {content!r}.")
     return [_input_part(part) for part in content]
 
@@ -180,22 +194,23 @@ def _input_part(part: Any) -> dict[str, Any]:
     """A content part of either API in the shape of the Responses API."""
     if isinstance(part, str):
         return {"type": "input_text", "text": part}
-    kind = part.get("type")
-    if kind == "text":
-        return {"type": "input_text", "text": part["text"]}
-    if kind == "image_url":
-        image = part["image_url"]
-        image = {"url": image} if isinstance(image, str) else image
-        return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail", "auto")}
-    return dict(part)
+    try:
+        kind = part.get("type")
+        if kind == "text":
+            return {"type": "input_text", "text": part["text"]}
+        if kind == "image_url":
+            image = part["image_url"]
+            image = {"url": image} if isinstance(image, str) else image
+            return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail", "auto")}
+        return dict(part)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise RequestError(
+            f"A part of a message is a dict with a type and what that type has, not {part!r:.200}."
+        ) from error
 
 
-def _output_part(part: Any) -> dict[str, Any]:
-    if isinstance(part, str):
-        return output_text(part)
-    if part.get("type") in ("text", "input_text"):
-        return output_text(part["text"])
-    return dict(part)
+def _output_part(part: dict[str, Any]) -> dict[str, Any]:
+    return output_text(part.get("text", "")) if part.get("type") == "input_text" else part
 
 
 def new_response_id() -> str:
@@ -404,12 +419,14 @@ def check_tool_outputs(asked: Iterable[Mapping[str, Any]], given: Iterable[Mappi
 
     Args:
         asked: the output items of the turn to continue from.
-        given: the new items.
+        given: the new items, which may hold calls of their own where they are a whole history.
 
     Raises:
-        MissingToolOutputError: some call of `asked` has no output in `given`; the message names each.
+        MissingToolOutputError: some call has no output in `given`; the message names each.
     """
-    calls = {item["call_id"]: item.get("name", "") for item in asked if item.get("type") == "function_call"}
+    given = tuple(given)
+    found = (item for item in (*asked, *given) if item.get("type") == "function_call")
+    calls = {str(item.get("call_id")): item.get("name", "") for item in found}
     if not calls:
         return
     answered = {item.get("call_id") for item in given if str(item.get("type", "")).endswith("_output")}
@@ -417,7 +434,7 @@ def check_tool_outputs(asked: Iterable[Mapping[str, Any]], given: Iterable[Mappi
     if missing:
         names = ", ".join(f"{name} ({call_id})" for call_id, name in missing.items())
         raise MissingToolOutputError(
-            f"The turn before asked for tool calls that have no output yet: {names}. "
+            f"The model asked for tool calls that have no output yet: {names}. "
             "Give each with tool_outputs={call_id: output} before the conversation goes on.",
             call_ids=missing,
         )
