@@ -56,6 +56,7 @@ class BaseLMResponse(BaseModel):
         prompt_token_ids: the exact ids of the prompt, where the backend has them.
         output_token_ids: the exact ids that the model sampled, where the backend has them.
         logprobs: one entry per output token, where asked for.
+        request_id: the server's id of the request, to quote when asking for help.
         attempts: how many times the call was sent.
         replayed: whether the whole conversation was sent again because the server could not continue from its id.
         replay_reason: why.
@@ -82,6 +83,7 @@ class BaseLMResponse(BaseModel):
     prompt_token_ids: list[int] | None = Field(default=None, repr=False)
     output_token_ids: list[int] | None = Field(default=None, repr=False)
     logprobs: list[dict[str, Any]] | None = Field(default=None, repr=False)
+    request_id: str | None = None
     attempts: int = 1
     replayed: bool = False
     replay_reason: str | None = None

@@ -33,9 +33,10 @@ class ChatVendor(VendorBase):
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         body, options = self._body(request)
-        data = await self._client.post(PATH, body, options)
-        response = chat.read_response(data)
-        response._raw = lambda: _typed(data)
+        answer = await self._client.post(PATH, body, options)
+        response = chat.read_response(answer.data)
+        response.request_id = answer.request_id
+        response._raw = lambda: _typed(answer.data)
         return response
 
     async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
@@ -52,7 +53,7 @@ class ChatVendor(VendorBase):
         yield Completed(chat.read_response(whole))
 
     async def models(self) -> list[str]:
-        return [model["id"] for model in (await self._client.get("/models"))["data"]]
+        return [model["id"] for model in (await self._client.get("/models")).data["data"]]
 
     async def aclose(self) -> None:
         await self._client.aclose()

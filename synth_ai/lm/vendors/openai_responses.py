@@ -40,8 +40,10 @@ class ResponsesVendor(VendorBase):
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         body, options = self._body(request)
         with _forgetting(request):
-            data = await self._client.post(PATH, body, options)
-        return self._read(request, data)
+            answer = await self._client.post(PATH, body, options)
+        response = self._read(request, answer.data)
+        response.request_id = answer.request_id
+        return response
 
     async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
         body, options = self._body(request)
@@ -57,7 +59,7 @@ class ResponsesVendor(VendorBase):
         yield Completed(self._read(request, reader.body))
 
     async def models(self) -> list[str]:
-        return [model["id"] for model in (await self._client.get("/models"))["data"]]
+        return [model["id"] for model in (await self._client.get("/models")).data["data"]]
 
     async def delete(self, response_id: str) -> None:
         await self._client.delete(f"{PATH}/{response_id}")

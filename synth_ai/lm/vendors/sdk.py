@@ -11,10 +11,11 @@ import json
 import threading
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 from weakref import WeakKeyDictionary
 
 from synth_ai import errors
@@ -34,6 +35,19 @@ _BY_STATUS: Mapping[int, type[errors.ServerError]] = {
     408: errors.TimedOutError,
     429: errors.RateLimitError,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decoded body and the headers that came with it."""
+
+    data: dict[str, Any]
+    headers: Mapping[str, str]
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request."""
+        return self.headers.get("x-request-id")
 
 
 class SDKClient:
@@ -59,15 +73,15 @@ class SDKClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url})"
 
-    async def post(self, path: str, body: Mapping[str, Any], options: SDKOptions | None = None) -> dict[str, Any]:
+    async def post(self, path: str, body: Mapping[str, Any], options: SDKOptions | None = None) -> Answer:
         """POST a JSON body and return the decoded answer.
 
         Raises:
             ServerError: see `translated`; also an error body that came with status 200.
         """
         with translated():
-            text = await self._client().post(path, cast_to=str, body=body, options=options or {})
-        return _decoded(text)
+            response = await self._client().post(path, cast_to=_response_class(), body=body, options=options or {})
+        return Answer(_decoded(response.content), response.headers)
 
     async def stream(
         self, path: str, body: Mapping[str, Any], options: SDKOptions | None = None
@@ -95,16 +109,16 @@ class SDKClient:
             finally:
                 await events.close()
 
-    async def get(self, path: str) -> dict[str, Any]:
+    async def get(self, path: str) -> Answer:
         """GET a path and return the decoded answer."""
         with translated():
-            text = await self._client().get(path, cast_to=str)
-        return _decoded(text)
+            response = await self._client().get(path, cast_to=_response_class())
+        return Answer(_decoded(response.content), response.headers)
 
     async def delete(self, path: str) -> None:
         """DELETE a path."""
         with translated():
-            await self._client().delete(path, cast_to=str)
+            await self._client().delete(path, cast_to=_response_class())
 
     async def aclose(self) -> None:
         """Close this loop's connections, and let go of those of other loops."""
@@ -147,13 +161,25 @@ def split_options(request: LMRequest) -> tuple[LMRequest, SDKOptions]:
     return replace(request, options=body), {key: value for key, value in named.items() if value is not None}
 
 
-def _decoded(text: str) -> dict[str, Any]:
+@cache
+def _response_class() -> Any:
+    """The HTTP response class of the SDK's own HTTP library (httpx in 2.x, httpx2 in 3.x), asked for as the result.
+
+    The SDK hands it over as it came, which costs less than any parsing of its own, and keeps the headers.
+    """
+    from openai import APIStatusError
+
+    return get_type_hints(APIStatusError.__init__)["response"]
+
+
+def _decoded(content: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(text)
+        data = json.loads(content)
     except ValueError as error:
+        text = content.decode("utf-8", "replace")
         raise errors.MalformedAnswerError(f"The server's answer is not JSON: {text[:200]!r}", body=text) from error
     if not isinstance(data, dict):
-        raise errors.MalformedAnswerError(f"The server's answer is no JSON object: {text[:200]!r}", body=data)
+        raise errors.MalformedAnswerError(f"The server's answer is no JSON object: {data!r:.200}", body=data)
     # Some servers, vLLM among them, send errors of their own with status 200.
     inner = data.get("error")
     if isinstance(inner, dict) and data.get("object") in (None, "error"):
