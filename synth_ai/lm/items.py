@@ -156,14 +156,11 @@ def _read_assistant(message: Mapping[str, Any]) -> list[Item]:
         items.append(reasoning_item(reasoning))
     content = message.get("content")
     if content:
-        if isinstance(content, str):
-            item = assistant_message(content, phase=message.get("phase"))
+        parts = _read_content(content)
+        if isinstance(parts, str):
+            item = assistant_message(parts, phase=message.get("phase"))
         else:
-            item = {
-                "type": "message",
-                "role": "assistant",
-                "content": [_output_part(part) for part in _read_content(content)],
-            }
+            item = {"type": "message", "role": "assistant", "content": [_output_part(part) for part in parts]}
             item |= {key: message[key] for key in ("id", "status", "phase") if message.get(key) is not None}
         items.append(item)
     items += [_read_tool_call(call) for call in message.get("tool_calls") or ()]

@@ -141,13 +141,21 @@ def _check_values(api: ApiType, values: Mapping[str, Any]) -> None:
     if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
         raise OptionError(f"max_tokens={max_tokens!r} generates nothing; it takes a number from 1.")
     temperature = values.get("temperature")
-    if temperature is not None and not (isinstance(temperature, (int, float)) and 0 <= temperature <= 2):
+    if temperature is not None and not (_is_number(temperature) and 0 <= temperature <= 2):
         raise OptionError(f"temperature={temperature!r} is out of range; it goes from 0 to 2.")
     timeout = values.get("timeout")
-    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
+    if timeout is not None and not (_is_number(timeout) and timeout > 0):
         raise OptionError(f"timeout={timeout!r} is no time; it takes seconds above 0.")
-    for stop in stop_strings(values.get("stop")):
-        if not isinstance(stop, str) or not stop:
-            raise OptionError(f"stop={stop!r} stops nowhere; it takes strings that are not empty.")
+    stop = values.get("stop")
+    if stop is not None and not _are_stops(stop):
+        raise OptionError(f"stop={stop!r} stops nowhere; it takes a string or a list of strings that are not empty.")
     if values.get("reasoning") is not None and effort is not None:
         raise OptionError("reasoning_effort= and reasoning= both set the effort; give one of them.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _are_stops(stop: Any) -> bool:
+    return isinstance(stop, (str, list, tuple)) and all(isinstance(text, str) and text for text in stop_strings(stop))

@@ -5,6 +5,7 @@ The shape is a pydantic model, any type that pydantic has a schema for, or a JSO
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from synth_ai.errors import OptionError
 
@@ -44,16 +45,19 @@ class ResponseFormat:
         if isinstance(shape, Mapping):
             # A schema of the caller's own is sent as written: making fields required would change what it says.
             return cls(_name(str(shape.get("title", "answer"))), dict(shape), _closed(shape) == shape)
+        if inspect.isroutine(shape):
+            # pydantic has schemas for functions: those of their arguments.
+            raise _no_shape(shape)
         try:
             adapter = TypeAdapter(shape)
-            schema = adapter.json_schema()
-        except (PydanticSchemaGenerationError, TypeError) as error:
-            raise OptionError(
-                f"response_model={shape!r} has no JSON schema; it takes a pydantic model, a type or a schema."
-            ) from error
+            schema = _inlined(adapter.json_schema())
+        except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
+            raise _no_shape(shape) from error
         strict = _closed(schema)
         name = _name(getattr(shape, "__name__", "answer"))
-        return cls(name, schema if strict is None else strict, strict is not None, adapter)
+        if strict is None or strict.get("type") != "object":
+            return cls(name, schema, False, adapter)
+        return cls(name, strict, True, adapter)
 
     def parse(self, text: str) -> BaseModel | Any:
         """The answer as an object: a model's instance, or plain data for a JSON schema.
@@ -70,14 +74,28 @@ def _name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:64] or "answer"
 
 
+def _no_shape(shape: Any) -> OptionError:
+    return OptionError(f"response_model={shape!r} has no JSON schema; it takes a pydantic model, a type or a schema.")
+
+
+def _inlined(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A recursive model's schema is a reference into its own definitions; OpenAI wants an object at the root."""
+    if "$ref" not in schema:
+        return dict(schema)
+    return {**schema["$defs"][schema["$ref"].rsplit("/", 1)[-1]], "$defs": schema["$defs"]}
+
+
+#: What a schema says at least one of; one that says none of them allows anything.
+_SAYING = frozenset({"type", "$ref", "anyOf", "enum", "const"})
+_UNSAYABLE = frozenset({"allOf", "not", "prefixItems", "patternProperties", "if", "then", "else", "dependentSchemas"})
+
+
 def _closed(schema: Any) -> Any:
     """`schema` in the form of OpenAI's strict mode, or None when that mode cannot say it (a dict of anything).
 
-    Strict mode wants every property required and no others allowed:
+    Strict mode wants every property required and no others allowed, and references without company:
     https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
     """
-    if schema == {}:
-        return None
     if isinstance(schema, list):
         parts = [_closed(part) for part in schema]
         return None if any(part is None for part in parts) else parts
@@ -90,13 +108,19 @@ def _closed(schema: Any) -> Any:
             if any(part is None for part in inner.values()):
                 return None
             closed[key] = inner
-        elif key in ("items", "anyOf", "allOf", "oneOf", "prefixItems", "not"):
+        elif key in ("items", "anyOf", "oneOf"):
             part = _closed(value)
             if part is None:
                 return None
-            closed[key] = part
-        elif key != "default":
+            closed["anyOf" if key == "oneOf" else key] = part
+        elif key in _UNSAYABLE:
+            return None
+        elif key not in ("default", "discriminator"):
             closed[key] = value
+    if not _SAYING & closed.keys():
+        return None
+    if "$ref" in closed and len(closed) > 1:
+        closed["anyOf"] = [{"$ref": closed.pop("$ref")}]
     if closed.get("type") == "object":
         if closed.get("additionalProperties") not in (None, False):
             return None

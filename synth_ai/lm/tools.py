@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticUserError
 
 from synth_ai.errors import ToolError
 
@@ -70,9 +70,9 @@ def tool_spec(tool: Tool) -> ToolSpec:
         return _from_schema(tool)
     if isinstance(tool, type) and issubclass(tool, BaseModel):
         name = getattr(tool, "name", None) if issubclass(tool, BaseTool) else None
-        return _function(name or tool.__name__, inspect.getdoc(tool), tool.model_json_schema())
+        return _function(name or tool.__name__, inspect.getdoc(tool), _schema(tool))
     if callable(tool):
-        return _function(tool.__name__, inspect.getdoc(tool), arguments_model(tool).model_json_schema())
+        return _function(tool.__name__, inspect.getdoc(tool), _schema(arguments_model(tool)))
     raise ToolError(f"A tool is a function, a BaseTool, a pydantic model or a schema, not {tool!r}.")
 
 
@@ -96,8 +96,19 @@ def arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
         fields[parameter.name] = (hints.get(parameter.name, str), default)
     try:
         return create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
-    except PydanticSchemaGenerationError as error:
-        raise ToolError(f"The tool {function.__name__!r} has a parameter without a JSON schema: {error}") from error
+    except PydanticUserError as error:
+        raise _without_schema(function.__name__, error) from error
+
+
+def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    try:
+        return arguments.model_json_schema()
+    except PydanticUserError as error:
+        raise _without_schema(arguments.__name__, error) from error
+
+
+def _without_schema(name: str, error: PydanticUserError) -> ToolError:
+    return ToolError(f"The tool {name!r} has a parameter without a JSON schema: {error}")
 
 
 def _from_schema(tool: Mapping[str, Any]) -> ToolSpec:

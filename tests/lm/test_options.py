@@ -1,0 +1,134 @@
+"""Which option each API takes: the right ones by name, the wrong ones with the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from synth_ai.errors import OptionError
+from synth_ai.lm import parameters
+from synth_ai.lm.options import ACCEPTED, Options
+from synth_ai.lm.routing import ApiType
+
+APIS: tuple[ApiType, ...] = ("chat", "responses", "harmony")
+
+RESERVED = {
+    "input": "positional strings, messages= or tool_outputs=",
+    "instructions": "system_message=",
+    "stream": r"stream_async\(\) or stream_sync\(\)",
+    "previous_response_id": r"lm\.respond\(\.\.\., previous_response_id=",
+    "conversation": r"previous_response_id=, or lm\.fork",
+    "n": "respond_batch",
+    "messages": r"lm\.respond\(messages=",
+    "model": "make another LM",
+    "functions": "tools=",
+    "function_call": "tool_choice=",
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(("name", "message"), RESERVED.items(), ids=RESERVED)
+def test_names_that_lm_uses_itself_are_explained(api: ApiType, name: str, message: str) -> None:
+    """Raw parameters of the APIs that would fight with LM say what to write instead."""
+    with pytest.raises(OptionError, match=f"^{name}= is not an option here.*{message}"):
+        Options.of(api, {name: 1})
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_every_parameter_of_the_sdk_is_taken_by_name(api: ApiType) -> None:
+    """Except the ones that are LM's own, nothing that the SDK knows is refused."""
+    table = parameters.CHAT if api == "chat" else parameters.RESPONSES
+    own = {"tools"}
+    assert table - RESERVED.keys() - own <= ACCEPTED[api] | {"max_completion_tokens", "max_output_tokens"}
+    for extra in ("extra_body", "extra_headers", "extra_query"):
+        assert Options.of(api, {extra: {"a": "b"}}).values == {extra: {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("api", "name", "message"),
+    [
+        ("responses", "temprature", "no option of the responses API.*mean 'temperature'.*extra_body="),
+        ("chat", "top_k_p", "no option of the chat API.*extra_body="),
+        ("harmony", "repetition_penality", "no option of the harmony API.*mean 'repetition_penalty'"),
+        ("responses", "stop", "option of chat and harmony, which the responses API does not have.*api='chat'"),
+        ("chat", "truncation", "option of responses, which the chat API does not have.*api='responses'"),
+        ("chat", "top_k", "option of harmony, which the chat API does not have"),
+        ("harmony", "service_tier", "option of chat and responses, which the harmony API does not have"),
+        ("harmony", "extra_body", "which the harmony API does not have"),
+    ],
+)
+def test_a_wrong_name_gets_the_nearest_or_the_api_that_has_it(api: ApiType, name: str, message: str) -> None:
+    """A misspelt option is an error, never dropped; so is one of another API."""
+    with pytest.raises(OptionError, match=f"^{name}= is .*{message}"):
+        Options.of(api, {name: "x"})
+
+
+def test_harmony_promises_no_extra_body() -> None:
+    """There is no SDK behind it, so the hint would lead nowhere."""
+    with pytest.raises(OptionError) as raised:
+        Options.of("harmony", {"nonsense": 1})
+    assert "extra_body" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"reasoning_effort": "hgih"}, "reasoning_effort='hgih'.*low, medium, high"),
+        ({"max_tokens": 0}, "max_tokens=0 generates nothing.*from 1"),
+        ({"max_tokens": -5}, "max_tokens=-5"),
+        ({"max_tokens": 1.5}, "max_tokens=1.5"),
+        ({"max_tokens": True}, "max_tokens=True"),
+        ({"temperature": 3}, "temperature=3 is out of range; it goes from 0 to 2"),
+        ({"temperature": -0.1}, "temperature=-0.1"),
+        ({"temperature": "hot"}, "temperature='hot'"),
+        ({"temperature": True}, "temperature=True"),
+        ({"timeout": 0}, "timeout=0 is no time.*seconds above 0"),
+        ({"timeout": "5"}, "timeout='5'"),
+    ],
+)
+@pytest.mark.parametrize("api", APIS)
+def test_values_out_of_range_are_named(api: ApiType, given: dict[str, Any], message: str) -> None:
+    """A value that no backend can use is told before a call is paid for."""
+    with pytest.raises(OptionError, match=message):
+        Options.of(api, given)
+
+
+def test_efforts_differ_by_api() -> None:
+    """OpenAI has seven; gpt-oss three."""
+    for effort in ("none", "minimal", "low", "medium", "high", "xhigh", "max"):
+        assert Options.of("responses", {"reasoning_effort": effort}).values["reasoning_effort"] == effort
+    with pytest.raises(OptionError, match="reasoning_effort='minimal' is not known on harmony; it takes low, medium"):
+        Options.of("harmony", {"reasoning_effort": "minimal"})
+
+
+@pytest.mark.parametrize("api", ["chat", "harmony"])
+@pytest.mark.parametrize("stop", ["", ["a", ""], [1], 5])
+def test_stop_strings_must_be_strings(api: ApiType, stop: Any) -> None:
+    """An empty one would stop before the first letter."""
+    with pytest.raises(OptionError, match=r"stop=.*strings that are not empty"):
+        Options.of(api, {"stop": stop})
+
+
+@pytest.mark.parametrize(("api", "alias"), [("chat", "max_completion_tokens"), ("responses", "max_output_tokens")])
+def test_an_api_s_own_name_for_the_same_thing(api: ApiType, alias: str) -> None:
+    """It means max_tokens, and both together contradict each other in either order."""
+    assert Options.of(api, {alias: 5}).values == {"max_tokens": 5}
+    for pair in ({"max_tokens": 1, alias: 5}, {alias: 5, "max_tokens": 1}):
+        with pytest.raises(OptionError, match="same option here; give one of them"):
+            Options.of(api, pair)
+
+
+def test_two_ways_to_set_the_effort_contradict_each_other() -> None:
+    """`reasoning=` is the API's own way; it stays usable for summaries alone."""
+    with pytest.raises(OptionError, match="both set the effort; give one of them"):
+        Options.of("responses", {"reasoning": {"effort": "low"}, "reasoning_effort": "high"})
+    Options.of("responses", {"reasoning": {"summary": "auto"}})
+
+
+def test_a_call_s_options_lie_over_the_lm_s() -> None:
+    """None takes an option back; nothing else is lost."""
+    defaults = Options.of("responses", {"temperature": 0.5, "max_tokens": 9, "top_p": 0.9})
+    call = Options.of("responses", {"temperature": None, "max_output_tokens": 5})
+    assert call.over(defaults) == {"max_tokens": 5, "top_p": 0.9}
+    assert defaults.values["temperature"] == 0.5

@@ -1,0 +1,164 @@
+"""One definition of a tool for every API: functions, classes and schemas become the same flat spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from synth_ai import BaseTool
+from synth_ai.errors import ToolError
+from synth_ai.lm.tools import arguments_model, tool_spec, tool_specs
+
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+class Unit(Enum):
+    CELSIUS = "celsius"
+    FAHRENHEIT = "fahrenheit"
+
+
+def get_weather(city: str, unit: Unit = Unit.CELSIUS, days: Annotated[int, Field(ge=1)] = 1) -> str:
+    """The weather in a city."""
+    return f"{city} {unit} {days}"
+
+
+class GetTime(BaseTool):
+    """The time in a city."""
+
+    city: str = Field(description="Its name.")
+
+    def run(self) -> str:
+        return "noon"
+
+
+def test_a_typed_function() -> None:
+    """Its docstring describes it, its parameters are the schema, defaults make them optional."""
+    spec = tool_spec(get_weather)
+    assert (spec["type"], spec["name"], spec["description"]) == ("function", "get_weather", "The weather in a city.")
+    assert spec["parameters"]["required"] == ["city"]
+    assert spec["parameters"]["additionalProperties"] is False
+    assert spec["parameters"]["properties"]["days"]["minimum"] == 1
+    assert set(spec["parameters"]["properties"]) == {"city", "unit", "days"}
+
+
+def test_an_async_function_and_one_without_a_docstring() -> None:
+    """Both are tools; the description is then empty."""
+
+    async def look_up(word: Literal["a", "b"]) -> str:
+        return word
+
+    assert tool_spec(look_up)["description"] == ""
+    assert tool_spec(look_up)["parameters"]["properties"]["word"]["enum"] == ["a", "b"]
+
+
+def test_a_base_tool_and_a_pydantic_model() -> None:
+    """Fields are the arguments; a BaseTool may be called otherwise than its class."""
+
+    class Renamed(GetTime):
+        name = "what_time"
+
+    class Point(BaseModel):
+        """A point."""
+
+        name: str
+        x: int
+
+    assert tool_spec(GetTime)["name"] == "GetTime"
+    assert tool_spec(GetTime)["parameters"]["properties"]["city"]["description"] == "Its name."
+    assert tool_spec(Renamed)["name"] == "what_time"
+    assert "name" not in tool_spec(Renamed)["parameters"]["properties"]
+    assert tool_spec(Point)["name"] == "Point"
+    assert set(tool_spec(Point)["parameters"]["properties"]) == {"name", "x"}
+
+
+def test_both_schemas_are_one_spec() -> None:
+    """The nested shape of Chat and the flat one of Responses mean the same."""
+    flat = {"type": "function", "name": "get_weather", "description": "d", "parameters": PARAMETERS, "strict": True}
+    nested = {"type": "function", "function": {key: value for key, value in flat.items() if key != "type"}}
+    assert tool_spec(flat) == tool_spec(nested) == flat
+    assert tool_spec({"name": "get_weather", "parameters": PARAMETERS})["type"] == "function"
+
+
+def test_built_in_tools_are_left_as_they_are() -> None:
+    """A name or a dict of another type is the API's own."""
+    assert tool_spec("web_search") == {"type": "web_search"}
+    mcp = {"type": "mcp", "server_label": "x", "server_url": "https://x.test"}
+    assert tool_spec(mcp) == mcp
+    assert tool_specs([mcp, "web_search"]) == (mcp, {"type": "web_search"})
+
+
+BAD_NAMES = ["", "a b", "a.b", "get_weather\n", "x" * 65, "<|start|>", "wetter_für", "to=user"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_would_break_harmony(name: str) -> None:
+    """A name with anything but letters, digits, underscores and hyphens could forge a header."""
+    with pytest.raises(ToolError, match=r"cannot be used: names have 1 to 64 letters"):
+        tool_spec({"type": "function", "name": name, "parameters": PARAMETERS})
+
+
+def variadic(*cities: str) -> None: ...
+
+
+def keywords(**cities: str) -> None: ...
+
+
+def positional(city: str, /) -> None: ...
+
+
+def opaque(city: Callable[[], object]) -> None: ...
+
+
+def unresolved(city: NoSuchType) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        (variadic, r"'variadic' has the parameter \*cities"),
+        (keywords, r"'keywords' has the parameter \*\*cities"),
+        (positional, "'positional' has the parameter city"),
+        (opaque, "'opaque' has a parameter without a JSON schema"),
+        (unresolved, "'unresolved' has a type that cannot be resolved: .*NoSuchType"),
+        (lambda city: city, "tool name '<lambda>' cannot be used"),
+        (5, "A tool is a function, a BaseTool, a pydantic model or a schema, not 5"),
+        ({"type": "function", "parameters": PARAMETERS}, "function tool has no name"),
+    ],
+)
+def test_what_is_no_tool(tool: Any, message: str) -> None:
+    """The error names the tool and what is wrong with it."""
+    with pytest.raises(ToolError, match=message):
+        tool_spec(tool)
+
+
+@pytest.mark.parametrize("tools", [get_weather, "web_search", {"name": "a"}, 5])
+def test_one_tool_is_not_a_list_of_them(tools: Any) -> None:
+    """A lone tool or string would otherwise be read letter by letter, or fail strangely."""
+    with pytest.raises(ToolError, match="tools= takes a list of tools, not"):
+        tool_specs(tools)
+
+
+def test_two_tools_of_one_name() -> None:
+    """A model could not tell them apart."""
+    with pytest.raises(ToolError, match="Two tools are called 'get_weather'"):
+        tool_specs([get_weather, {"name": "get_weather", "parameters": PARAMETERS}])
+
+
+def test_arguments_are_checked_by_the_same_model() -> None:
+    """The model that makes the schema reads a call's arguments."""
+    arguments = arguments_model(get_weather).model_validate_json('{"city": "Paris", "unit": "fahrenheit"}')
+    assert dict(arguments) == {"city": "Paris", "unit": Unit.FAHRENHEIT, "days": 1}
+
+
+def test_a_base_tool_without_work() -> None:
+    """A class that forgot its run() says so when it is called."""
+
+    class Idle(BaseTool):
+        """Does nothing."""
+
+    with pytest.raises(ToolError, match=r"Idle has no run\(\)"):
+        Idle().run()
