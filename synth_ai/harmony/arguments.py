@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-_FENCE = re.compile(r"```\w*\s*(.*?)\s*(?:```.*)?", re.DOTALL)
+_FENCE = re.compile(r"```\w*\s*")
 _LABEL = re.compile(r"(?:json|code)\s*(?=[{\[])", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s,;]*")
 _LENIENT = json.JSONDecoder(strict=False)
@@ -40,25 +40,31 @@ def read_arguments(text: str, *, cut: bool) -> tuple[list[str], str | None]:
 
 def _repaired(text: str) -> tuple[list[str], str | None]:
     body = text
-    if fenced := _FENCE.fullmatch(body):
-        body = fenced[1]
-    body = _LABEL.sub("", body, count=1) if _LABEL.match(body) else body
-    values: list[Any] = []
+    for lead in (_FENCE, _LABEL):
+        if found := lead.match(body):
+            body = body[found.end() :]
+    spelled: dict[str, None] = {}  # a repeated object is one call
     position = 0
     while position < len(body):
         try:
-            value, position = _LENIENT.raw_decode(body, position)
+            value, end = _LENIENT.raw_decode(body, position)
         except (ValueError, RecursionError):
             break
-        if values and not isinstance(value, dict):
+        if not isinstance(value, dict if spelled else (dict, list)):
             break
-        if not isinstance(value, (dict, list)):
-            break
-        if value not in values:
-            values.append(value)
-        between = _BETWEEN.match(body, position)
-        position = between.end() if between else position
-    return [_dump(value) for value in values], "the arguments were not plain JSON" if values else None
+        spelled[_strict(body[position:end], value)] = None
+        between = _BETWEEN.match(body, end)
+        position = between.end() if between else end
+    return list(spelled), "the arguments were not plain JSON" if spelled else None
+
+
+def _strict(text: str, value: Any) -> str:
+    """`text`, or `value` written anew if only a lenient reader takes the text."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return _dump(value)
+    return text
 
 
 def _object(text: str) -> dict[str, Any] | None:

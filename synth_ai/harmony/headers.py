@@ -7,13 +7,15 @@ A header is given as text with `CHANNEL_MARK` and `CONSTRAIN_MARK` in place of t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from synth_ai.harmony.names import Offered
+from synth_ai.harmony.tools import BUILT_INS
 
-CHANNEL_MARK = "\x1f"
-CONSTRAIN_MARK = "\x1e"
+CHANNEL_MARK = "\x01"
+CONSTRAIN_MARK = "\x02"
 
 Role = Literal["reasoning", "preamble", "final", "tool_call", "untargeted", "unclear", "author", "turn", "foreign"]
 """What a message is, as far as its header tells. Beside the four kinds that `parse` returns: `untargeted`, a call that
@@ -30,14 +32,44 @@ _ROLES = {"a": "reasoning", "t": "reasoning", "r": "reasoning", "c": "preamble",
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`name` is the tool of a call, or of an author."""
+    """What a header says.
+
+    Attributes:
+        name: the tool of a call, or of an author.
+        clean: whether it says so in a form that the published format has.
+    """
 
     role: Role
     name: str | None = None
+    clean: bool = False
 
 
-def read_header(text: str, offered: Offered, *, implied: bool) -> Header:
+def read_header(text: str, offered: Offered, implied: bool) -> Header:
     """Read a header; `implied` is true for the first of a completion, whose author the prompt has already named."""
+    return _read_known(text, offered, implied) if len(text) < 200 else _read(text, offered, implied)
+
+
+def _read(text: str, offered: Offered, implied: bool) -> Header:
+    header = _understood(text, offered, implied)
+    form = _form(header)
+    clean = form is not None and re.fullmatch(form if implied else f"assistant{form}", text) is not None
+    return replace(header, clean=clean)
+
+
+def _form(header: Header) -> str | None:
+    """The pattern of a well-formed header, behind `assistant`."""
+    if header.role == "tool_call" and header.name is not None:
+        own = "." in header.name or header.name in BUILT_INS
+        to = rf" to=(?:functions\.){'?' if own else ''}{re.escape(header.name)}"
+        channel = f"{CHANNEL_MARK}(?:analysis|commentary)"
+        return rf"(?:{to}{channel}|{channel}{to})(?: ?{CONSTRAIN_MARK}(?:json|code)| json| code)?"
+    if header.role == "final":
+        return rf"{CHANNEL_MARK}final(?: ?{CONSTRAIN_MARK}json| json)?"
+    channels = {"reasoning": "analysis", "preamble": "commentary"}
+    return CHANNEL_MARK + channels[header.role] if header.role in channels else None
+
+
+def _understood(text: str, offered: Offered, implied: bool) -> Header:
     recipients = [found.strip("./:") for found in _RECIPIENT.findall(text)]
     bare = _RECIPIENT.sub(" ", text)
     author = None if implied else _author(text)
@@ -61,6 +93,10 @@ def read_header(text: str, offered: Offered, *, implied: bool) -> Header:
     if role is None:
         return Header("unclear")
     return Header("untargeted" if _CONTENT_TYPE.search(bare) else "preamble")
+
+
+# A conversation has few different headers.
+_read_known = lru_cache(maxsize=1024)(_read)
 
 
 def _author(text: str) -> str | None:

@@ -61,11 +61,12 @@ def address(name: Any, arguments: str = "{}") -> Author:
     Raises:
         RequestError: the name cannot be written into a message header.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.split(".")[0] in _ROLES - {"tool"}:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or ("." in name and name.split(".")[0] in _ROLES):
         raise RequestError(
             f"The tool name {name!r} cannot be used: names are letters, digits, underscores and hyphens, "
             "with dots between namespaces, and a role is no namespace."
         )
+    name = name.removeprefix("functions.")
     root = name.split(".")[0]
     if root in BUILT_INS and not (name == "python" and arguments.lstrip().startswith("{")):
         return Author(name, "analysis")

@@ -12,23 +12,8 @@ _FUNCTIONS = re.compile(r"(?:functions?[./:]+)+", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64})*", re.ASCII)
 # What a model has been seen to glue behind a name.
 _JUNK = re.compile(r"[\W_]*(?:(?:json|code|commentary|analysis|final|assistant)[\W_]*)+", re.IGNORECASE)
-_NO_TOOL = frozenset(
-    [
-        "user",
-        "assistant",
-        "system",
-        "developer",
-        "tool",
-        "all",
-        "analysis",
-        "commentary",
-        "final",
-        "functions",
-        "function",
-        "json",
-        "code",
-    ]
-)
+_ROLES = {"user", "assistant", "system", "developer", "tool", "all"}
+_NO_TOOL = _ROLES | {"analysis", "commentary", "final", "functions", "function", "json", "code"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +62,8 @@ class Offered:
         if name in self.functions:
             return name
         if not prefix and (name.lower() in _NO_TOOL or name[0].isdigit() or name[0] == "-"):
+            return None
+        if "." in name and name.split(".")[0] in _NO_TOOL:
             return None
         for known in sorted((*self.functions, *self.built_ins), key=len, reverse=True):
             if name.startswith(known) and _JUNK.fullmatch(name, len(known)):

@@ -46,6 +46,7 @@ _DELTAS: dict[str, type[TextDelta | ReasoningDelta | PreambleDelta]] = {
     "reasoning": ReasoningDelta,
     "preamble": PreambleDelta,
 }
+_KINDS: dict[str, Kind] = {"analysis": "reasoning", "commentary": "preamble", "final": "final"}
 
 
 class _Bytes(dict[int, bytes]):
@@ -67,6 +68,7 @@ class Body:
 
     Attributes:
         header: the header's text, or None for a message recovered from text that has no ids of its own.
+        clean: whether the header is well-formed.
         implied: whether the prompt holds the start of the header, as for the first message of a completion.
         started, opened, ended: the place of `<|start|>`, `<|message|>` and the end of the message among the
             control tokens of the completion, None where there is none.
@@ -76,6 +78,7 @@ class Body:
     role: str
     name: str | None
     header: str | None = None
+    clean: bool = False
     implied: bool = False
     started: int | None = None
     opened: int = 0
@@ -206,8 +209,11 @@ class StreamParser:
     def _open(self) -> None:
         """The header is complete; the body of a message begins."""
         text = "".join(self._head)
-        header = read_header(text, self._offered, implied=self._implied)
-        self._body = Body(header.role, header.name, text, self._implied, self._started, self._markers - 1)
+        header = read_header(text, self._offered, self._implied)
+        clean = header.clean and (self._implied or self._started is not None)
+        self._body = Body(header.role, header.name, text, clean, self._implied, self._started, self._markers - 1)
+        if not clean and header.role in ("tool_call", *_DELTAS):
+            self._warn("a garbled message header was read as best it could be")
         self._undecoded = b""
         self._stopped = ""
         if header.role == "turn" and self._answered():
@@ -271,31 +277,37 @@ class StreamParser:
 
     def _untargeted(self, body: Body, *, cut: bool) -> None:
         """A message that looks like a call and names no tool."""
-        body.name = self._offered.only()
+        body.name, body.clean = self._offered.only(), False
         calls, _ = read_arguments(body.text, cut=cut)
         if (calls and body.name) or body.end == "C" or CONSTRAIN_MARK in (body.header or ""):
             self._call(body, cut=cut)
         elif body.text.strip():
-            body.role = "preamble"
+            body.role, body.clean = "preamble", body.header == CHANNEL_MARK + "commentary"
             self._say("preamble", body.text)
             self._record(body, ParsedMessage("preamble", body.text))
 
     def _headless(self, *, cut: bool) -> None:
         """Text that no `<|message|>` turned into a message."""
         text = "".join(self._head)
+        if not text:
+            return
         found = recovery.sections(text)
         if cut and found and not recovery.reads_as_content(found[-1].text):
             del found[-1]
         loose: list[ParsedMessage] = []
         for section in found:
+            last = section is found[-1]
+            kind = _KINDS[section.channel]
             name = self._offered.resolve(section.recipient) if section.recipient else None
             if name:
-                self._call(Body("tool_call", name, texts=[section.text]), cut=cut and section is found[-1])
-            elif section.channel == "analysis" and section.text.strip():
-                self._say("reasoning", section.text)
-                self._record(Body("reasoning", None), ParsedMessage("reasoning", section.text))
-            elif section.text.strip():
-                loose.append(ParsedMessage("final" if section.channel == "final" else "preamble", section.text))
+                self._call(Body("tool_call", name, texts=[section.text]), cut=cut and last)
+            elif not section.text.strip():
+                continue
+            elif last and kind != "reasoning":  # it may be the rest of a header, so see first what follows
+                loose.append(ParsedMessage(kind, section.text))
+            else:
+                self._say(kind, section.text)
+                self._record(Body(kind, None), ParsedMessage(kind, section.text))
         answer = None if found else recovery.plain(text)
         if cut and (self._started is not None or "assistant".startswith(text.strip())):
             answer = None

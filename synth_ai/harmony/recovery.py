@@ -11,14 +11,17 @@ from dataclasses import dataclass
 
 from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK
 
-_TO = r"(?:\s*to\s*=\s*[\"'`]?(?P<{}>[\w.-]+))?"
+# Every repetition is bounded, so that no text takes more than linear time.
+_TO = r"(?:\s{{0,4}}to\s{{0,4}}=\s{{0,4}}[\"'`]?(?P<{}>[\w.-]{{1,200}}))?"
 _SECTION = re.compile(
-    rf"(?:(?:assistant\s*)*{_TO.format('before')}\s*{CHANNEL_MARK}\s*(?P<marked>analysis|commentary|final)"
-    r"|(?:assistant)+(?P<glued>analysis|commentary|final)"
-    r"|\A\s*(?P<leading>analysis|commentary|final)"
-    r"|\A\s*(?:assistant\s*)*(?=\s*to\s*=)|assistant(?=\s+to\s*=\s*(?:functions|python|browser)\b))"
-    rf"{_TO.format('after')}"
-    rf"(?P<type>[\s{CONSTRAIN_MARK}]*(?:(?:json|code)(?=[\s{CONSTRAIN_MARK}{{\[]|\Z))?)*",
+    rf"(?:(?:assistant\s{{0,4}}){{0,3}}{_TO.format('before')}\s{{0,4}}{CHANNEL_MARK}\s{{0,4}}"
+    r"(?P<marked>analysis|commentary|final)"
+    r"|(?:assistant){1,3}(?P<glued>analysis|commentary|final)"
+    r"|\A\s{0,4}(?P<leading>analysis|commentary|final)"
+    r"|\A\s{0,4}(?:assistant\s{0,4}){0,3}(?=to\s{0,4}=)"
+    r"|assistant(?=\s{1,4}to\s{0,4}=\s{0,4}(?:functions|python|browser)\b))"
+    rf"{_TO.format('after')}(?:(?<=[\w.-])\s{{1,4}}(?:analysis|commentary)\b)?"
+    rf"(?P<type>[\s{CONSTRAIN_MARK}]{{0,4}}(?:(?:json|code)(?=[\s{CONSTRAIN_MARK}{{\[]|\Z))?){{0,4}}",
     re.IGNORECASE,
 )
 _GLUED_TEXT = re.compile(r"[A-Z0-9{\[\"“*#]")

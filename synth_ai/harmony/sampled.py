@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from synth_ai.harmony.encoding import (
     CALL,
@@ -17,88 +18,91 @@ from synth_ai.harmony.encoding import (
     encode,
     encode_word,
 )
-from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK
 from synth_ai.harmony.messages import Author, Part, address, call_header, header, written
 from synth_ai.harmony.parser import Body, FinishReason, Record, StreamParser
 from synth_ai.harmony.tools import BUILT_INS, Tool
 
 _CHANNELS = {"final": "final", "reasoning": "analysis", "preamble": "commentary"}
-_TYPES = {"final": rf"(?: ?{CONSTRAIN_MARK}json| json)?", "reasoning": "", "preamble": ""}
+_RECIPIENT = re.compile(r" to=([\w.-]+)")
+_IN_HEADERS = frozenset((START, CHANNEL, CONSTRAIN, MESSAGE))
 
 
 def sampled_parts(
-    token_ids: Iterable[int], *, tools: Sequence[Tool] = (), finish_reason: FinishReason = "stop"
+    token_ids: Iterable[int],
+    *,
+    prefill: Sequence[int] = (),
+    tools: Sequence[Tool] = (),
+    finish_reason: FinishReason = "stop",
 ) -> tuple[list[Part], list[Author]]:
     """The messages of a completion, and who each of its tool calls is addressed to."""
-    ids = list(token_ids)
+    ids = [*prefill, *token_ids]
     parser = StreamParser(tools=tools)
     parser.feed(ids)
     parser.close(finish_reason)
+    mask = bytes(len(prefill)) + b"\x01" * (len(ids) - len(prefill))
     controls = [place for place, token in enumerate(ids) if not 0 <= token < ORDINARY_SIZE]
+    completion = _Ids(ids, mask, controls)
     parts, authors = [], []
     for record in parser.records:
-        part, author = _part(record, ids, controls)
-        parts.append(part)
+        author = _addressee(record) if record.messages[0].kind == "tool_call" else None
+        parts.append(_part(record, author, completion))
         if author is not None:
             authors += [author] * len(record.messages)
     return parts, authors
 
 
-def _part(record: Record, ids: list[int], controls: list[int]) -> tuple[Part, Author | None]:
+@dataclass(frozen=True, slots=True)
+class _Ids:
+    """The ids of a completion, which of them were sampled, and where among them the control tokens are."""
+
+    ids: Sequence[int]
+    mask: bytes
+    controls: Sequence[int]
+
+    def header(self, body: Body) -> tuple[tuple[int, ...], bytes] | None:
+        """The header as it was sampled, with the start that the prompt held; None if it must be written anew."""
+        span = slice(0 if body.started is None else self.controls[body.started], self.controls[body.opened] + 1)
+        ids = tuple(self.ids[span])
+        if not body.clean or not all(0 <= token < ORDINARY_SIZE or token in _IN_HEADERS for token in ids):
+            return None
+        given = (START, *encode_word("assistant")) if body.implied else ()
+        return (*given, *ids), bytes(len(given)) + self.mask[span]
+
+    def content(self, body: Body) -> tuple[tuple[int, ...], bytes]:
+        """The content as it was sampled, without control tokens that strayed into it."""
+        span = slice(self.controls[body.opened] + 1, None if body.ended is None else self.controls[body.ended])
+        ids, mask = tuple(self.ids[span]), self.mask[span]
+        if all(0 <= token < ORDINARY_SIZE for token in ids):
+            return ids, mask
+        kept = [(token, flag) for token, flag in zip(ids, mask, strict=True) if 0 <= token < ORDINARY_SIZE]
+        return tuple(token for token, _ in kept), bytes(flag for _, flag in kept)
+
+    def end(self, body: Body, *proper: int) -> bytes:
+        """The mask of the message's end: 1 only where the model ended it as such a message is ended."""
+        if body.ended is None or self.ids[self.controls[body.ended]] not in proper:
+            return b"\0"
+        return self.mask[self.controls[body.ended] :][:1]
+
+
+def _part(record: Record, author: Author | None, completion: _Ids) -> Part:
     body, first = record.body, record.messages[0]
-    author = _addressee(body, first.text) if first.kind == "tool_call" else None
-    passing = first.kind == "reasoning" or (author is not None and author.channel == "analysis")
-    final = first.kind == "final"
-    if author is None:
-        channel = _CHANNELS[first.kind]
-        head, closing = header(channel), END
-    else:
-        head, closing = call_header(author), CALL
+    passing = first.kind == "reasoning" if author is None else author.channel == "analysis"
+    head = header(_CHANNELS[first.kind]) if author is None else call_header(author)
+    closing = END if author is None else CALL
     if body.header is None:
-        texts = [message.text for message in record.messages]
-        again = [i for text in texts for i in (*head, *encode(text), closing)]
-        return written(again, passing=passing, final=final), author
-    content = ids[controls[body.opened] + 1 : len(ids) if body.ended is None else controls[body.ended]]
-    content = [token for token in content if 0 <= token < ORDINARY_SIZE]
-    ended = body.ended is not None and ids[controls[body.ended]] in ((CALL,) if author else (END, RETURN))
-    mask = b"\x01" * len(content) + bytes([ended])
-    sampled_head = _kept_header(body, first.kind, ids, controls)
-    if sampled_head is None:
-        mask = bytes(len(head)) + mask
-    elif body.implied:
-        head = (START, *encode_word("assistant"), *sampled_head)
-        mask = bytes(2) + b"\x01" * len(sampled_head) + mask
-    else:
-        head = sampled_head
-        mask = b"\x01" * len(head) + mask
-    return Part((*head, *content, closing), mask, passing, final), author
+        again = [i for message in record.messages for i in (*head, *encode(message.text), closing)]
+        return written(again, passing=passing, final=first.kind == "final")
+    head_ids, head_mask = completion.header(body) or (head, bytes(len(head)))
+    content, mask = completion.content(body)
+    end = completion.end(body, CALL) if author else completion.end(body, END, RETURN)
+    return Part((*head_ids, *content, closing), head_mask + mask + end, passing, first.kind == "final")
 
 
-def _addressee(body: Body, arguments: str) -> Author:
-    """Who a call is addressed to; the channel of a built-in's call is that of its output."""
-    author = address(body.name, arguments)
-    if author.channel == "analysis" and body.header and re.search(f"{CHANNEL_MARK}\\s*commentary", body.header):
-        return Author(author.name)
-    return author
-
-
-def _kept_header(body: Body, kind: str, ids: list[int], controls: list[int]) -> tuple[int, ...] | None:
-    """The ids of the header as sampled, `<|message|>` included, or None if it must be written anew."""
-    if body.started is None and not body.implied:
-        return None
-    begin = 0 if body.started is None else controls[body.started]
-    sampled = tuple(ids[begin : controls[body.opened] + 1])
-    if any(token not in (START, CHANNEL, CONSTRAIN, MESSAGE) for token in sampled if not 0 <= token < ORDINARY_SIZE):
-        return None
-    who = "" if body.implied else "assistant"
-    return sampled if re.fullmatch(who + _wanted(kind, body.name), body.header or "") else None
-
-
-def _wanted(kind: str, name: str | None) -> str:
-    """The pattern of the headers that are well-formed for a message."""
-    if name is None:
-        return f"{CHANNEL_MARK}{_CHANNELS[kind]}{_TYPES[kind]}"
-    own = "." in name or name in BUILT_INS
-    to = rf" to=(?:functions\.){'?' if own else ''}{re.escape(name)}"
-    channel = f"{CHANNEL_MARK}(?:analysis|commentary)"
-    return rf"(?:{to}{channel}|{channel}{to})(?: ?{CONSTRAIN_MARK}(?:json|code)| json| code)?"
+def _addressee(record: Record) -> Author:
+    """Who a call is addressed to. The output of a built-in tool comes on the channel of its call."""
+    body = record.body
+    found = _RECIPIENT.search(body.header or "") if body.clean else None
+    if found is None:
+        return address(body.name, record.messages[0].text)
+    built_in = found[1].split(".")[0] in BUILT_INS
+    return Author(found[1], "analysis" if built_in and "analysis" in (body.header or "") else "commentary")

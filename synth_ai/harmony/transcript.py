@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from synth_ai.errors import RequestError
 from synth_ai.harmony import messages
 from synth_ai.harmony.encoding import START, encode_word
 from synth_ai.harmony.messages import Author, Item, Part
+from synth_ai.harmony.parser import FinishReason
 from synth_ai.harmony.preface import IDENTITY, Preface, ReasoningEffort
 from synth_ai.harmony.sampled import sampled_parts
 from synth_ai.harmony.tools import Tool
@@ -29,10 +30,7 @@ class Transcript:
     _calls: Mapping[str, Author] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"Transcript({len(self)} ids)"
-
-    def __len__(self) -> int:
-        return sum(len(part.ids) for part in (*self._settled, *self._open))
+        return f"Transcript({sum(len(part.ids) for part in (*self._settled, *self._open))} ids)"
 
     @property
     def ids(self) -> list[int]:
@@ -77,8 +75,9 @@ class Transcript:
         self,
         token_ids: Iterable[int],
         *,
+        prefill: Sequence[int] = (),
         tools: Sequence[Tool] = (),
-        finish_reason: Literal["stop", "length"] | str = "stop",
+        finish_reason: FinishReason = "stop",
         call_ids: Sequence[str] = (),
     ) -> Transcript:
         """The transcript with a completion behind it, by the ids that the model sampled.
@@ -90,12 +89,13 @@ class Transcript:
 
         Args:
             token_ids: the ids after the generation prompt, the stop token included where the engine gives it.
+            prefill: the ids that `prompt` made the completion begin with; they are 0 in the mask.
             tools: as for `parse`.
             finish_reason: as for `parse`.
             call_ids: the ids under which the outputs of the completion's tool calls will come, in the order of
                 `Completion.tool_calls`. Without them an output must name its tool, unless only one call is open.
         """
-        parts, authors = sampled_parts(token_ids, tools=tools, finish_reason=finish_reason)
+        parts, authors = sampled_parts(token_ids, prefill=prefill, tools=tools, finish_reason=finish_reason)
         names = [*call_ids, *(f"\0{number}" for number in range(len(call_ids), len(authors)))]
         return self._with(parts, {**self._calls, **dict(zip(names, authors, strict=False))})
 

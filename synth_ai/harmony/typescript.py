@@ -15,7 +15,6 @@ from typing import Any
 from synth_ai.errors import ToolError
 
 _SCALARS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"}
-_LINE_BREAKS = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 _PLAIN_KEY = re.compile(r"[^\s\"'`{}()\[\]:;,<>|\\/\x00-\x1f]+")
 
 
@@ -29,8 +28,11 @@ def to_typescript(schema: Any) -> str:
 
 
 def fold(text: str) -> str:
-    """`text` on one line."""
-    return _LINE_BREAKS.sub(" ", text)
+    """`text` on one line, whatever its line breaks are."""
+    lines = text.splitlines()
+    if len(lines) < 2 and text == "".join(lines):
+        return text
+    return " ".join(line.strip() for line in lines if line.strip())
 
 
 def literal(value: Any) -> str:
@@ -75,7 +77,7 @@ class _Renderer:
             else self._named({**plain, "type": name}, indent)
             for name in schema["type"]
         ]  # fmt: skip
-        return " | ".join(dict.fromkeys(types))
+        return " | ".join(types)
 
     def _named(self, schema: Mapping[str, Any], indent: str) -> str:
         kind = schema.get("type")
