@@ -43,6 +43,10 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise errors.OptionError(f"attempts={self.attempts} never calls; it takes 1 or more.")
+        for name in ("first_wait", "longest_wait", "deadline"):
+            seconds = getattr(self, name)
+            if seconds is not None and seconds < 0:
+                raise errors.OptionError(f"{name}={seconds} is no time to wait; it takes 0 seconds or more.")
 
     def worth_another_try(self, error: BaseException) -> bool:
         """Whether the same call may succeed later."""

@@ -17,9 +17,9 @@ from synth_ai.lm.vendors.sdk import SDKClient, SDKOptions, split_options
 
 PATH = "/responses"
 
-#: A key that only vLLM puts into its responses. Its store is off by default and, when on, ignores the instructions
-#: and tools of chained calls, so its responses are never continued from by id.
-_VLLM_MARK = "input_messages"
+#: Keys that only vLLM puts into its responses, whatever their values. Its store is off by default and, when on,
+#: ignores the instructions and tools of chained calls, so its responses are never continued from by id.
+_VLLM_MARKS = frozenset({"input_messages", "kv_transfer_params"})
 
 
 class ResponsesVendor(VendorBase):
@@ -73,10 +73,13 @@ class ResponsesVendor(VendorBase):
 
     def _read(self, request: LMRequest, data: Mapping[str, Any]) -> BaseLMResponse:
         response = responses.read_response(data)
-        response._kept = self._remembers and request.options.get("store") is not False and _VLLM_MARK not in data
+        keeps = self._remembers and _VLLM_MARKS.isdisjoint(data)
+        response._kept = keeps and request.options.get("store") is not False
         response._raw = lambda: _typed(data)
-        if dropped := responses.foreign_reasoning(request, self.origin):
-            response.warnings.append(f"{dropped} reasoning item(s) of another backend were left out of the history.")
+        if dropped := responses.lost_reasoning(request, self.origin):
+            response.warnings.append(
+                f"{dropped} reasoning item(s) that this server cannot read were left out of the history."
+            )
         return response
 
 
@@ -102,9 +105,10 @@ def _forgetting(request: LMRequest) -> Iterator[None]:
 
 
 def _is_about_previous(error: ServerError, id: str) -> bool:
-    """OpenAI has a code for an unknown id, but words for zero data retention, and vLLM names the id alone."""
-    text = str(error)
-    return error.code == "previous_response_not_found" or "previous_response_id" in text.lower() or id in text
+    """OpenAI names the parameter, for an unknown id as for zero data retention; vLLM names the id alone."""
+    param = error.body.get("param") if isinstance(error.body, Mapping) else None
+    named = param == "previous_response_id" or "previous_response_id" in str(error)
+    return error.code == "previous_response_not_found" or named or id in str(error)
 
 
 def _typed(data: Mapping[str, Any]) -> Any:

@@ -102,7 +102,8 @@ def _add_to(turn: Message, item: Item) -> None:
         text = item_shapes.reasoning_of(item)
         turn["reasoning"] = f"{turn['reasoning']}\n\n{text}" if turn.get("reasoning") else text
     elif kind == "message":
-        turn["content"] = (turn["content"] or "") + item_shapes.text_of(item)
+        text = item_shapes.text_of(item) or item_shapes.refusal_of([item]) or ""
+        turn["content"] = (turn["content"] or "") + text
     elif kind == "function_call":
         function = {"name": item["name"], "arguments": item["arguments"]}
         turn.setdefault("tool_calls", []).append({"id": item["call_id"], "type": "function", "function": function})
@@ -165,10 +166,14 @@ def read_response(data: Mapping[str, Any]) -> BaseLMResponse:
     Raises:
         MalformedAnswerError: the body is no chat completion.
     """
-    choices = data.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0].get("message"), Mapping):
-        raise MalformedAnswerError(f"The server's answer is no chat completion: {data!r:.300}", body=data)
-    choice = choices[0]
+    try:
+        return _read(data)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise MalformedAnswerError(f"The server's answer is no chat completion: {data!r:.300}", body=data) from error
+
+
+def _read(data: Mapping[str, Any]) -> BaseLMResponse:
+    choice = data["choices"][0]
     status, reason = _STATUS.get(choice.get("finish_reason"), ("completed", None))
     return BaseLMResponse.of_output(
         output_items(choice["message"]),
@@ -194,7 +199,8 @@ def output_items(message: Mapping[str, Any]) -> list[Item]:
         found.append({"type": "message", "role": "assistant", "status": "completed", "content": [part]})
     for call in message.get("tool_calls") or ():
         if function := call.get("function"):
-            found.append(item_shapes.function_call(call["id"], function["name"], function.get("arguments") or ""))
+            call_id = call.get("id") or item_shapes.new_call_id()
+            found.append(item_shapes.function_call(call_id, function["name"], function.get("arguments") or ""))
     return found
 
 

@@ -22,14 +22,14 @@ def request_body(request: LMRequest, origin: str | None = None) -> dict[str, Any
     """The JSON body of a create call.
 
     Args:
-        origin: the server it goes to. Turns of the history that came from elsewhere lose what only their own server
-            understands: item ids and reasoning.
+        origin: the server it goes to. Turns of the history that came from elsewhere, or whose reasoning is only a
+            name for what the server kept, lose their reasoning and the ids of their items.
 
     Raises:
         OptionError: `response_model` and `text=` both say how the answer is shaped.
     """
     items = [item for turn in request.history for item in _history_items(turn, origin)]
-    items += [_input_item(item) for item in request.input]
+    items += _input_items(request.input)
     body: dict[str, Any] = {"model": request.model, "input": _shortest(items)}
     if request.previous_response_id is not None:
         body["previous_response_id"] = request.previous_response_id
@@ -59,21 +59,37 @@ def _shortest(items: list[Item]) -> str | list[Item]:
 
 
 def _history_items(turn: Turn, origin: str | None) -> list[Item]:
-    output: Iterable[Item] = turn.output
-    if turn.origin != origin:
-        output = [_without_id(item) for item in output if item.get("type") != "reasoning"]
-    return [_input_item(item) for item in (*turn.input, *output)]
+    if turn.origin == origin and not _lost_reasoning(turn, origin):
+        return _input_items((*turn.input, *turn.output))
+    # Items know each other by id: where one stays out, the others must not ask for it.
+    rest = [_without_id(item) for item in turn.output if item.get("type") != "reasoning"]
+    return _input_items((*turn.input, *rest))
+
+
+def _lost_reasoning(turn: Turn, origin: str | None) -> int:
+    """How many reasoning items of a turn the server could not read.
+
+    Another server's mean nothing to it, and its own only where they hold the reasoning, as ciphertext or in the open:
+    the rest is a name for what it kept, and a history is sent because it did not keep it.
+    """
+    reasoning = [item for item in turn.output if item.get("type") == "reasoning"]
+    if turn.origin == origin and all(item.get("encrypted_content") or item.get("content") for item in reasoning):
+        return 0
+    return len(reasoning)
+
+
+def lost_reasoning(request: LMRequest, origin: str | None) -> int:
+    """How many reasoning items of the history are left out because the server could not read them."""
+    return sum(_lost_reasoning(turn, origin) for turn in request.history)
 
 
 def _without_id(item: Item) -> Item:
     return {key: value for key, value in item.items() if key != "id"}
 
 
-def foreign_reasoning(request: LMRequest, origin: str | None) -> int:
-    """How many reasoning items of the history are left out because another server made them."""
-    return sum(
-        item.get("type") == "reasoning" for turn in request.history if turn.origin != origin for item in turn.output
-    )
+def _input_items(items: Iterable[Item]) -> list[Item]:
+    """Items as the API takes them; reasoning that no server made has no place there."""
+    return [_input_item(item) for item in items if item.get("type") != "reasoning" or "id" in item]
 
 
 def _input_item(item: Item) -> Item:
@@ -127,10 +143,18 @@ def read_response(data: Mapping[str, Any]) -> BaseLMResponse:
     Raises:
         MalformedAnswerError: the body is no response.
     """
-    output = data.get("output")
-    if not isinstance(output, list) or not isinstance(data.get("id"), str):
-        raise MalformedAnswerError(f"The server's answer is no response of the Responses API: {data!r:.300}", body=data)
-    error = data.get("error")
+    try:
+        return _read(data)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise MalformedAnswerError(
+            f"The server's answer is no response of the Responses API: {data!r:.300}", body=data
+        ) from error
+
+
+def _read(data: Mapping[str, Any]) -> BaseLMResponse:
+    output, error = data["output"], data.get("error")
+    if not isinstance(data["id"], str):
+        raise TypeError("an id is a string")
     return BaseLMResponse.of_output(
         output,
         response_id=data["id"],
