@@ -31,6 +31,11 @@
     ├── StructuredOutputError                the answer does not fit `response_model`
     ├── ToolRunError                         a tool failed, or called for too many rounds
     └── StoreError                           a turn could not be stored or read
+        ├── StoreUnavailableError            the file cannot be opened or written now: path, rights, disk, lock
+        ├── StoreFormatError                 the file is no store, or one of a newer version
+        ├── StoreCorruptError                the file is damaged
+        ├── StoreConflictError               other turns stand against it: an id in use, turns that continue from it
+        └── StoreImportError                 an exported file is cut off, malformed or contradicts itself
 
 Catch wide (`SynthAIError`) or narrow. An error that comes from another library keeps it as `__cause__`.
 """
@@ -64,7 +69,12 @@ __all__ = [
     "RoutingError",
     "ServerError",
     "SettingError",
+    "StoreConflictError",
+    "StoreCorruptError",
     "StoreError",
+    "StoreFormatError",
+    "StoreImportError",
+    "StoreUnavailableError",
     "StructuredOutputError",
     "SynthAIError",
     "TimedOutError",
@@ -237,6 +247,26 @@ class ToolRunError(SynthAIError):
 
 class StoreError(SynthAIError):
     """A turn could not be stored or read."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store's file cannot be opened, read or written now; what it holds is untouched."""
+
+
+class StoreFormatError(StoreError):
+    """The file is not a store of turns, or a newer version wrote it; it is untouched."""
+
+
+class StoreCorruptError(StoreError):
+    """The store's file is damaged; the message says how to save what is left."""
+
+
+class StoreConflictError(StoreError):
+    """What is stored stands against the change: the id is in use, or other turns continue from it."""
+
+
+class StoreImportError(StoreError):
+    """A file of exported turns is cut off, malformed or contradicts itself; nothing of it was stored."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -58,7 +58,10 @@ class ResponseStore(ABC):
     async def put(self, turn: Turn) -> None:
         """Keep a turn. When this returns, the turn can be read.
 
+        A turn of the same id that continues the same turn is replaced.
+
         Raises:
+            StoreConflictError: the id is in use for a turn that continues from another one.
             StoreError: it could not be kept.
         """
 
@@ -71,11 +74,15 @@ class ResponseStore(ABC):
         """The turns from the first one to this id, oldest first; None when any of them is not here."""
 
     @abstractmethod
-    async def delete(self, id: str) -> bool:
+    async def delete(self, id: str, *, descendants: bool = False) -> bool:
         """Forget a turn; False when it was not here.
 
+        Args:
+            id: the turn.
+            descendants: forget the turns that continue from it too, and those that continue from them.
+
         Raises:
-            StoreError: other turns continue from it.
+            StoreConflictError: other turns continue from it and `descendants` is not set; nothing was deleted.
         """
 
     @abstractmethod

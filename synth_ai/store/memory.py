@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from synth_ai.errors import StoreError
 from synth_ai.store.base import ResponseStore, Turn
+from synth_ai.store.conflicts import goes_round, has_children, id_in_use
 
 DEFAULT_MAX_TURNS = 10_000
 
@@ -34,8 +36,10 @@ class MemoryStore(ResponseStore):
 
     async def put(self, turn: Turn) -> None:
         with self._lock:
-            if turn.id not in self._turns:
+            if (known := self._turns.get(turn.id)) is None:
                 self._link(turn)
+            elif known.parent_id != turn.parent_id:
+                raise id_in_use(turn.id)
             self._turns[turn.id] = turn
             while self._max_turns is not None and len(self._turns) > self._max_turns and len(self._leaves) > 1:
                 self._unlink(next(iter(self._leaves)))
@@ -52,18 +56,22 @@ class MemoryStore(ResponseStore):
                 turn = self._turns.get(next_id)
                 if turn is None:
                     return None
+                if len(turns) == len(self._turns):
+                    raise goes_round(id)
                 turns.append(turn)
                 next_id = turn.parent_id
         turns.reverse()
         return turns
 
-    async def delete(self, id: str) -> bool:
+    async def delete(self, id: str, *, descendants: bool = False) -> bool:
         with self._lock:
             if id not in self._turns:
                 return False
-            if children := self._children.get(id, 0):
-                raise StoreError(f"{id!r} cannot be deleted: {children} turn(s) continue from it. Delete those first.")
-            self._unlink(id)
+            below = [id] if not self._children.get(id) else _with_descendants(self._turns.values(), id)
+            if len(below) > 1 and not descendants:
+                raise has_children(id, self._children[id])
+            for each in reversed(below):
+                self._unlink(each)
             return True
 
     async def list(self) -> list[Turn]:
@@ -95,3 +103,15 @@ class MemoryStore(ResponseStore):
             del self._children[parent]
             self._leaves[parent] = None
             self._leaves.move_to_end(parent, last=False)
+
+
+def _with_descendants(turns: Iterable[Turn], id: str) -> list[str]:
+    """This id and those of the turns that continue from it, each after the one that it continues."""
+    children: dict[str, list[str]] = {}
+    for turn in turns:
+        if turn.parent_id is not None:
+            children.setdefault(turn.parent_id, []).append(turn.id)
+    found = [id]
+    for each in found:
+        found += children.pop(each, ())
+    return found

@@ -17,7 +17,7 @@ class NoStore(ResponseStore):
     async def chain(self, id: str) -> list[Turn] | None:
         return None
 
-    async def delete(self, id: str) -> bool:
+    async def delete(self, id: str, *, descendants: bool = False) -> bool:
         return False
 
     async def list(self) -> list[Turn]:

@@ -1,0 +1,189 @@
+"""The threads that touch the SQLite file, so that no event loop ever waits for a disk.
+
+One thread writes. Whatever was asked of it while the disk was busy goes into one transaction, so a hundred callers
+at once pay for one fsync. A few others read, each over a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from synth_ai.errors import StoreError, StoreUnavailableError
+from synth_ai.store.sqlite_file import transaction
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[sqlite3.Connection], T]
+Connect: TypeAlias = Callable[[], sqlite3.Connection]
+Guard: TypeAlias = Callable[[], AbstractContextManager[None]]
+
+# A group's commit is one append to the WAL; past this many, callers would wait for each other's bytes, not the disk.
+_MAX_GROUP = 256
+# SQLite's own measure: 1000 pages of 4 KiB. One turn writes about four pages and its content.
+_CHECKPOINT_BYTES = 1000 * 4096
+_TURN_BYTES = 4 * 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that waits for the writer, and who waits for it.
+
+    Attributes:
+        size: about how many bytes it writes.
+        alone: it runs by itself and opens its own transactions.
+    """
+
+    work: Work[Any]
+    size: int
+    alone: bool
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Any]
+
+
+class Writer:
+    """The one thread of this process that writes to the file.
+
+    Args:
+        connect: makes the connection; called in the thread, at its first use.
+        guard: a context that every commit runs in; it checks the file and translates errors.
+    """
+
+    def __init__(self, connect: Connect, guard: Guard) -> None:
+        self._connect = connect
+        self._guard = guard
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="synth-ai-store-writer")
+        self._waiting: deque[Job] = deque()
+        self._running = False
+        self._lock = threading.Lock()
+        self._unchecked = 0
+
+    async def run(self, work: Work[T], *, size: int = 0, alone: bool = False) -> T:
+        """The result of `work`, once what it wrote is committed.
+
+        `work` may run twice: when another one of its group fails, each is tried again in a transaction of its own.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        with self._lock:
+            if not self._running:
+                _submit(self._thread, self._drain)
+                self._running = True
+            self._waiting.append(Job(work, size, alone, loop, done))
+        return await done
+
+    def close(self) -> None:
+        """Finish what waits, then close the connection. Blocks; safe to call twice."""
+        self._thread.shutdown(wait=True)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _drain(self) -> None:
+        while group := self._next_group():
+            results = self._commit(group)
+            _deliver(zip(group, results, strict=True))
+
+    def _next_group(self) -> list[Job]:
+        with self._lock:
+            group: list[Job] = []
+            while self._waiting and len(group) < _MAX_GROUP and not (group and self._waiting[0].alone):
+                group.append(self._waiting.popleft())
+                if group[-1].alone:
+                    break
+            self._running = bool(group)
+            return group
+
+    def _commit(self, group: list[Job]) -> list[Any]:
+        """The result of every job of a group; an exception where it failed."""
+        try:
+            with self._guard():
+                if self._connection is None:
+                    self._connection = self._connect()
+                if group[0].alone:
+                    return [group[0].work(self._connection)]
+                with transaction(self._connection):
+                    results = [job.work(self._connection) for job in group]
+                self._checkpoint(self._connection, sum(job.size + _TURN_BYTES for job in group))
+                return results
+        except Exception as error:
+            if len(group) == 1 or isinstance(error, StoreUnavailableError):
+                return [error] * len(group)
+            return [result for job in group for result in self._commit([job])]
+
+    def _checkpoint(self, connection: sqlite3.Connection, written: int) -> None:
+        """Move the WAL into the file once it has grown; holds the write lock, see `connect`."""
+        self._unchecked += written
+        if self._unchecked >= _CHECKPOINT_BYTES:
+            self._unchecked = 0
+            try:
+                connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            except sqlite3.Error:
+                # The turns are committed: a checkpoint that fails only leaves a longer WAL, for the next one.
+                return
+
+
+class Readers:
+    """A few threads that read, each over its own connection, so that readers do not wait for one another."""
+
+    def __init__(self, connect: Connect, guard: Guard, count: int = 4) -> None:
+        self._connect = connect
+        self._guard = guard
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="synth-ai-store-reader")
+        self._own = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+
+    async def run(self, work: Work[T]) -> T:
+        """The result of `work`, which sees the file as it was at one moment."""
+        return await asyncio.wrap_future(_submit(self._threads, self._read, work))
+
+    def close(self) -> None:
+        """Finish what is being read, then close the connections. Blocks; safe to call twice."""
+        self._threads.shutdown(wait=True)
+        while self._connections:
+            self._connections.pop().close()
+
+    def _read(self, work: Work[T]) -> T:
+        with self._guard():
+            connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
+            if connection is None:
+                connection = self._own.connection = self._connect()
+                self._connections.append(connection)
+            with transaction(connection, "DEFERRED"):
+                return work(connection)
+
+
+def _submit(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> Future[T]:
+    try:
+        return threads.submit(work, *arguments)
+    except RuntimeError as error:
+        raise StoreError(f"The store was closed while it was being used: {error}.") from error
+
+
+def _deliver(results: Iterable[tuple[Job, Any]]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for job, result in results:
+        by_loop.setdefault(job.loop, []).append((job.done, result))
+    for loop, settled in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, settled)
+        except RuntimeError:
+            # The loop was closed while its caller waited: nobody is left to tell.
+            continue
+
+
+def _settle(results: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for done, result in results:
+        if done.done():
+            continue
+        if isinstance(result, Exception):
+            done.set_exception(result)
+        else:
+            done.set_result(result)
