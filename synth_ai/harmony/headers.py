@@ -78,7 +78,9 @@ def _understood(text: str, offered: Offered, implied: bool) -> Header:
             return Header("turn")
         if "assistant" in recipients:
             return Header("foreign")
-        return Header("author", offered.resolve(author))
+        name = offered.resolve(author)
+        certain = author.startswith("functions.") or author in offered.functions or author.split(".")[0] in BUILT_INS
+        return Header("author", name if certain else None)
     names = [name for name in map(offered.resolve, recipients) if name]
     if names:
         return Header("tool_call", next((name for name in names if offered.includes(name)), names[-1]))
@@ -88,7 +90,7 @@ def _understood(text: str, offered: Offered, implied: bool) -> Header:
         return Header("final" if role == "final" else "reasoning")
     if "assistant" in recipients:
         return Header("foreign")
-    if any(found.lower().startswith("function") for found in recipients):
+    if any(not found or found.lower().startswith("function") for found in recipients):
         return Header("untargeted")
     if role is None:
         return Header("unclear")

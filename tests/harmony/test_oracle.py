@@ -1,0 +1,62 @@
+"""Rendering and parsing, compared with the Harmony package that is installed here, if one is.
+
+Packages differ in the order of a header's parts and in the marker of a content type; both are brought to the published
+form before comparing. The golden ids hold this project to that form itself.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from random import Random
+from typing import Any
+
+import pytest
+from harmony import oracle
+from harmony.conversations import conversation, text
+from harmony.samples import completion, mutant
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synth_ai.harmony import MESSAGE, START, Transcript, decode, encode, render
+
+pytestmark = pytest.mark.skipif(find_spec("openai_harmony") is None, reason="no openai_harmony package is installed")
+
+RANDOM = st.randoms(use_true_random=False)
+
+
+def published(ids: list[int]) -> list[Any]:
+    """`ids` with each message header as text, its recipient in front of its channel."""
+    found: list[Any] = []
+    position = 0
+    while position < len(ids):
+        if ids[position] != START or MESSAGE not in ids[position:]:
+            found.append(ids[position])
+            position += 1
+            continue
+        end = ids.index(MESSAGE, position)
+        header = re.sub(r"<\|channel\|>(\w+)( to=\S+)", r"\2<|channel|>\1", decode(ids[position:end]))
+        found.append(header.replace(" <|constrain|>code", " code"))
+        position = end
+    return found
+
+
+@given(RANDOM)
+def test_render_equals_the_library(random: Random) -> None:
+    """Well-formed conversations of any make give the library's ids."""
+    one = conversation(random)
+    assert published(render(one.items, **one.settings)) == published(oracle.render(one))
+
+
+@given(st.text() | st.builds(lambda random: text(random), RANDOM))
+def test_encode_equals_the_library(value: str) -> None:
+    """Text of any kind gives the library's ids, control tokens in it spelled out."""
+    assert encode(value) == oracle.encoding().encode(value, disallowed_special=())
+
+
+@given(RANDOM, st.sampled_from(["stop", "length"]))
+def test_history_is_well_formed(random: Random, reason: str) -> None:
+    """Whatever a model emitted, the library's strict parser reads it back from the transcript without complaint."""
+    ids = Transcript().sampled(mutant(random, completion(random)), finish_reason=reason).ids
+    found = oracle.encoding().parse_messages_from_completion_tokens(ids, None)
+    assert all(message.author.role == "assistant" and message.channel for message in found)

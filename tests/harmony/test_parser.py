@@ -1,0 +1,339 @@
+"""Parsing what models emit: the forms around the public cases, and anything at all."""
+
+from __future__ import annotations
+
+import re
+import sys
+from random import Random
+
+import pytest
+from harmony.conversations import FUNCTIONS
+from harmony.samples import completion, joined, mutant, streamed, surfaced, whole
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synth_ai.harmony import CONTROL_TOKENS, StreamParser, TextDelta, encode, parse
+
+RANDOM = st.randoms(use_true_random=False)
+CALL = '{"a":1}'
+CONTROL = re.compile("|".join(map(re.escape, CONTROL_TOKENS)))
+
+
+def parsed(text: str, **options: object) -> tuple[str | None, str | None, str | None, list[tuple[str, str]], str]:
+    found = parse(encode(text, control_tokens=True), **options)  # type: ignore[arg-type]
+    calls = [(call.name, call.arguments) for call in found.tool_calls]
+    return found.final, found.preamble, found.reasoning, calls, found.finish
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        " to=functions.f<|channel|>commentary <|constrain|>json",
+        " to=functions.f<|channel|>commentary to=functions.f json",
+        "<|channel|>commentary to=functions.f <|constrain|>json",
+        "<|channel|>commentary to=functions.f<|constrain|>json",
+        "<|channel|>commentary <|constrain|>json to=functions.f",
+        "<|channel|>commentary\n to=functions.f\n json",
+        "<|channel|>commentary to = functions.f",
+        '<|channel|>commentary to="functions.f" json',
+        "<|channel|>analysis to=functions.f code",
+        "<|channel|>final to=functions.f",
+        "<|channel|>unknown to=functions.f json",
+        "<|channel|><|channel|>commentary to=functions.f json",
+        "<|channel|>commentary to=functions.functions.f json",
+        "<|channel|>commentary to=functions/f json",
+        "<|channel|>commentary to=functions.f<|channel|>commentary json",
+        "<|channel|>commentary to=functions.f<|reserved_200010|> json",
+        "assistant to=functions.f<|channel|>commentary json",
+        "<|start|>assistant<|channel|>commentary to=functions.f json",
+        "<|channel|>analysis<|message|>x<|end|>commentary to=functions.f json",
+        "<|channel|>analysis<|message|>x<|end|><|channel|>commentary to=functions.f json",
+        "<|channel|>analysis<|message|>x<|start|>assistant to=functions.f<|channel|>commentary json",
+        "<|channel|>analysis<|message|>x<|channel|>commentary to=functions.f json",
+    ],
+)
+@pytest.mark.parametrize("end", ["<|call|>", "<|end|>", "<|return|>", "<|endoftext|>", ""])
+def test_call_headers(header: str, end: str) -> None:
+    """A call is found however its header is written, and whatever ends it."""
+    assert parsed(f"{header}<|message|>{CALL}{end}")[3:] == ([("f", CALL)], "tool_calls")
+
+
+def test_call_with_its_tool_as_the_author() -> None:
+    """Only the stop token tells a call that names its tool in the author's place from an invented tool output."""
+    message = f"<|channel|>analysis<|message|>x<|end|><|start|>functions.f<|channel|>commentary json<|message|>{CALL}"
+    assert parsed(f"{message}<|call|>")[3:] == ([("f", CALL)], "tool_calls")
+    assert parsed(f"{message}<|end|>")[3:] == ([], "malformed")
+
+
+@pytest.mark.parametrize(
+    ("recipient", "name"),
+    [
+        ("functions.get-weather_2", "get-weather_2"),
+        ("functions.math.sum", "math.sum"),
+        ("math.sum", "math.sum"),
+        ("browser.open", "browser.open"),
+        ("container.exec", "container.exec"),
+        ("functions.get_json", "get_json"),
+        ("functions.user", "user"),
+    ],
+)
+def test_names(recipient: str, name: str) -> None:
+    """Functions lose their namespace; any other tool is surfaced under its full name."""
+    assert parsed(f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>")[3] == [(name, CALL)]
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    [
+        "get_weather",
+        "functions.get_weatherjson",
+        "functions.get_weather.commentary",
+        "api.get_weather",
+        "functions.get_weather",
+    ],
+)
+def test_known_names_put_garbled_ones_right(recipient: str) -> None:
+    """With the tools at hand, junk around a name is recognised."""
+    found = parsed(f"<|channel|>commentary to={recipient}<|message|>{CALL}<|call|>", tools=["get_weather", "get"])
+    assert found[3] == [("get_weather", CALL)]
+
+
+@pytest.mark.parametrize("recipient", ["", "???", "<|constrain|>json", "functions", "functions.", "<|message|>"])
+def test_garbage_is_no_name(recipient: str) -> None:
+    """What is no name does not become one, and the JSON of such a call is not shown to the user."""
+    final, preamble, _, calls, finish = parsed(f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>")
+    assert (final, preamble, calls, finish) == (None, None, [], "malformed")
+
+
+def test_unoffered_tool_is_surfaced_with_a_warning() -> None:
+    """A name outside of those given is not lost, and not passed over in silence."""
+    found = parse(encode(f" to=functions.other<|channel|>commentary<|message|>{CALL}<|call|>", True), tools=["f"])
+    assert [call.name for call in found.tool_calls] == ["other"]
+    assert any("other" in warning for warning in found.warnings)
+
+
+def test_tool_specifications_are_names_too() -> None:
+    """`tools` takes the specifications of the request as they are, in both shapes."""
+    tools = [{"type": "function", "name": "f"}, {"type": "function", "function": {"name": "g"}}, {"type": "python"}]
+    text = f" to=g<|channel|>commentary<|message|>{CALL}<|call|><|start|>assistant to=python<|message|>1<|call|>"
+    found = parse(encode(text, control_tokens=True), tools=tools)
+    assert [call.name for call in found.tool_calls] == ["g", "python"]
+    assert not [warning for warning in found.warnings if "not among" in warning]
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments"),
+    [
+        ('{"a":1}', ['{"a":1}']),
+        (' \n{"a":1}\n ', ['{"a":1}']),
+        ("", ["{}"]),
+        ("null", ["{}"]),
+        ('{"a":1}}', ['{"a":1}']),
+        ('{"a":1} That is it.', ['{"a":1}']),
+        ('```json\n{"a":1}\n```', ['{"a":1}']),
+        ('```\n{"a":1}', ['{"a":1}']),
+        ('json{"a":1}', ['{"a":1}']),
+        ('"{\\"a\\": 1}"', ['{"a": 1}']),
+        ('{"a":"x\ny"}', ['{"a": "x\\ny"}']),
+        ('{"a":1}{"a":2}', ['{"a":1}', '{"a":2}']),
+        ('{"a":1}{"a":1}', ['{"a":1}']),
+        ('{"a":1}{"b":', ['{"a":1}']),
+        ('{"a":"\\ud83d"}x', ['{"a":"\\ud83d"}']),
+        ("[1, 2]", ["[1, 2]"]),
+        ('{"a":1', []),
+        ("{'a':1}", []),
+        ("hello", []),
+        ("[" * 100_000, []),
+        ('{"a":' + "1" * 5000 + "}", []),
+    ],
+)
+def test_arguments(body: str, arguments: list[str]) -> None:
+    """Complete JSON is found in what models put around it; anything else is no call."""
+    found = parsed(f" to=functions.f<|channel|>commentary json<|message|>{body}<|call|>")
+    assert found[3] == [("f", text) for text in arguments]
+    assert found[4] == ("tool_calls" if arguments else "malformed")
+
+
+@pytest.mark.parametrize("body", ["", "12", "nul", '{"a":1', "print("])
+def test_cut_off_arguments_are_no_call(body: str) -> None:
+    """When the tokens ran out, nothing that could go on is taken for complete."""
+    for name in ("functions.f", "python"):
+        found = parsed(f" to={name}<|channel|>commentary code<|message|>{body}", finish_reason="length")
+        assert found[3:] == ([], "length")
+
+
+def test_python_code_is_left_alone() -> None:
+    """The argument of the built-in python is code, not JSON."""
+    code = "x = {'a': 1}\nprint(x)\n"
+    assert parsed(f"<|channel|>analysis to=python code<|message|>{code}<|call|>")[3] == [("python", code)]
+
+
+def test_several_calls() -> None:
+    """All calls of a turn are surfaced, in order, with or without a proper start in between."""
+    one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|call|>"
+    for between in ("<|start|>assistant", "", "commentary to=functions.g json<|message|>{}<|call|><|start|>assistant"):
+        names = [name for name, _ in parsed(one + between + one.replace("functions.f", "functions.h"))[3]]
+        assert names == (["f", "g", "h"] if "g" in between else ["f", "h"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<|channel|>final<|message|>A<|end|><|start|>user<|message|>Q<|end|>", ("A", None, None, [], "stop")),
+        ("<|channel|>final<|message|>A<|return|><|channel|>final<|message|>B", ("A", None, None, [], "stop")),
+        ("<|channel|>analysis<|message|>t<|return|><|channel|>final<|message|>B", ("B", None, "t", [], "stop")),
+        ("<|channel|>analysis<|message|>t<|endoftext|>", (None, None, "t", [], "malformed")),
+        ("<|channel|>final<|message|>A<|end|><|channel|>final<|message|>B", ("A\nB", None, None, [], "stop")),
+        ("<|start|>python to=assistant<|channel|>analysis<|message|>4<|end|>", (None, None, None, [], "malformed")),
+        ("<|channel|>response<|message|>A<|return|>", ("A", None, None, [], "stop")),
+        ("<|channel|>response<|message|>A<|end|><|channel|>final<|message|>B", ("B", None, None, [], "stop")),
+        ("<|channel|>thinking<|message|>t<|end|>", (None, None, "t", [], "malformed")),
+        ("<|message|>A<|return|>", ("A", None, None, [], "stop")),
+        ("<|channel|>analysis<|message|>t<|end|><|start|>assistant<|message|>A", ("A", None, "t", [], "stop")),
+        ("<|channel|>analysis<|message|>t<|end|>A<|return|>", ("A", None, "t", [], "stop")),
+        ("<|channel|>final The answer.<|return|>", (" The answer.", None, None, [], "stop")),
+        ("<|channel|>analysis Hm.<|end|><|channel|>final<|message|>A", ("A", None, " Hm.", [], "stop")),
+        ("<|channel|>final??<|end|><|start|>assistant<|channel|>final<|message|>A", ("A", None, None, [], "stop")),
+        ("<|channel|>commentary to=functions.f json{}<|call|>", (None, None, None, [("f", "{}")], "tool_calls")),
+        ("<|channel|>commentary<|message|>Wait.<|return|>", (None, "Wait.", None, [], "stop")),
+        ("<|channel|>commentary<|message|>Wait.<|call|>", (None, "Wait.", None, [], "malformed")),
+        ("<|channel|>commentary<|message|>{1}<|end|><|channel|>final<|message|>A", ("A", "{1}", None, [], "stop")),
+        ("<|channel|>final<|message|>A<|call|>", ("A", None, None, [], "stop")),
+        ("", (None, None, None, [], "malformed")),
+        ("<|endoftext|>", (None, None, None, [], "malformed")),
+    ],
+)  # fmt: skip
+def test_other_forms(
+    text: str, expected: tuple[str | None, str | None, str | None, list[tuple[str, str]], str]
+) -> None:
+    """Messages without a start, a channel or an end, and turns that are not the model's."""
+    final, *rest = parsed(text)
+    assert (final and final.strip(), *(part.strip() if isinstance(part, str) else part for part in rest)) == tuple(
+        part.strip() if isinstance(part, str) else part for part in expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("analysisUser asks 2+2.assistantfinal2 + 2 = 4.", ("2 + 2 = 4.", None, "User asks 2+2.", [], "stop")),
+        ("assistantfinalHello", ("Hello", None, None, [], "stop")),
+        ("finalHello there", ("Hello there", None, None, [], "stop")),
+        ("analysisWe need to", (None, None, "We need to", [], "malformed")),
+        ("assistantcommentary to=functions.f json{}", (None, None, None, [("f", "{}")], "tool_calls")),
+        ("assistantcommentary to=functions.fjson{}", (None, None, None, [("f", "{}")], "tool_calls")),
+        ("commentary to=functions.f json{}", (None, None, None, [("f", "{}")], "tool_calls")),
+        ("assistant to=functions.f commentary json{}", (None, None, None, [("f", "{}")], "tool_calls")),
+        ("assistantanalysis to=functions.f code{}", (None, None, None, [("f", "{}")], "tool_calls")),
+        ("analysisX.assistantcommentaryWait.assistantcommentary to=functions.f json{}",
+         (None, "Wait.", "X.", [("f", "{}")], "tool_calls")),
+        ('assistantcode{"path":""}', (None, None, None, [], "malformed")),
+        ("final answer: 42", ("final answer: 42", None, None, [], "stop")),
+        ("analysis of data", ("analysis of data", None, None, [], "stop")),
+        ("finally done", ("finally done", None, None, [], "stop")),
+        ("assistants help", ("assistants help", None, None, [], "stop")),
+    ],
+)  # fmt: skip
+def test_stripped_control_tokens(text: str, expected: tuple[object, ...]) -> None:
+    """Text without control tokens is taken apart where that is certain, and is the answer elsewhere."""
+    assert parsed(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["<|start|>assis", "<|channel|>", "<|channel|>fin", "<|channel|>commentary to=func", "<|start|>", "assist"]
+)
+def test_cut_off_header_is_not_shown(text: str) -> None:
+    """When the tokens ran out in a header, its beginning is not taken for an answer."""
+    found = parsed(f"<|channel|>analysis<|message|>t<|end|>{text}", finish_reason="length")
+    assert found == (None, None, "t", [], "length")
+
+
+def test_text_streams_as_it_comes() -> None:
+    """The answer is handed out id by id, and not held back to the end."""
+    parser = StreamParser()
+    parser.feed(encode("<|channel|>final<|message|>", control_tokens=True))
+    assert [parser.feed([token]) for token in encode("one two")] == [[TextDelta("one")], [TextDelta(" two")]]
+
+
+def test_split_emoji_streams_whole() -> None:
+    """A character that spans tokens comes out when it is complete."""
+    parser = StreamParser()
+    parser.feed(encode("<|channel|>final<|message|>", control_tokens=True))
+    ids = encode("\N{MELTING FACE}")
+    assert len(ids) > 1
+    deltas = [event for token in ids for event in parser.feed([token])]
+    assert deltas == [TextDelta("\N{MELTING FACE}")]
+
+
+def test_close_twice() -> None:
+    """Closing again gives the same completion, and no delta twice."""
+    parser = StreamParser()
+    parser.feed(encode("plain"))
+    assert parser.close() is parser.close("length")
+    assert parser.pending() == [TextDelta("plain")]
+    assert parser.pending() == []
+
+
+IDS = st.one_of(
+    st.integers(0, 201_200),
+    st.sampled_from(sorted(CONTROL_TOKENS.values())[:15]),
+    st.sampled_from([i for word in ("assistant", "analysis", "final", "commentary", " to=functions.f", "json", "{}")
+                     for i in encode(word)]),
+    st.integers(-5, 300_000) | st.just(2**70),
+)  # fmt: skip
+
+
+@given(st.lists(IDS, max_size=60), st.sampled_from(["stop", "length", "abort"]))
+def test_any_ids(ids: list[int], reason: str) -> None:
+    """No ids make the parser raise, and the deltas add up to the whole, id by id."""
+    found = parse(ids, finish_reason=reason)
+    events, completed = streamed([[token] for token in ids], finish_reason=reason)
+    assert completed == found
+    assert joined(events) == whole(found)
+
+
+@given(RANDOM, st.booleans(), st.lists(st.integers(1, 40), max_size=30))
+def test_mutants(random: Random, cut: bool, sizes: list[int]) -> None:
+    """Random edits of good completions leak no control token, and stream as they parse, however they are split."""
+    ids = mutant(random, completion(random))
+    reason = "length" if cut else "stop"
+    found = parse(ids, tools=FUNCTIONS, finish_reason=reason)
+    chunks, position = [], 0
+    for size in sizes:
+        chunks.append(ids[position : position + size])
+        position += size
+    events, completed = streamed([*chunks, ids[position:]], finish_reason=reason)
+    assert joined(events) == whole(completed)
+    assert not [part for part in surfaced(found) if CONTROL.search(part)]
+
+
+def test_streaming_is_linear() -> None:
+    """Feeding a completion id by id does the same work per id however long it is: no text is looked at again."""
+
+    def operations(length: int) -> int:
+        parser = StreamParser()
+        ids = encode("<|channel|>final<|message|>", control_tokens=True) + encode(" word") * length
+        count = 0
+
+        def profile(*_: object) -> None:
+            nonlocal count
+            count += 1
+
+        sys.setprofile(profile)
+        try:
+            for token in ids:
+                parser.feed([token])
+        finally:
+            sys.setprofile(None)
+        return count
+
+    short, long = operations(500), operations(4000)
+    assert long < 8.5 * short
+
+
+def test_good_completions_have_no_warnings() -> None:
+    """What is well-formed is taken without a word, so that warnings mean something."""
+    random = Random(4)
+    for _ in range(200):
+        found = parse(completion(random))
+        assert not [warning for warning in found.warnings if "header" in warning], found.warnings

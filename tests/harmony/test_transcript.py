@@ -1,0 +1,176 @@
+"""Transcripts: immutable, incremental, and exact about what was sampled."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+from harmony.conversations import ANSWER, CALL, FUNCTIONS, OUTPUT, THOUGHT, USER, conversation
+from harmony.samples import completion, mutant
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synth_ai.errors import RequestError
+from synth_ai.harmony import Completion, Preface, Transcript, decode, encode, parse, prompt, render
+
+RANDOM = st.randoms(use_true_random=False)
+START = "<|start|>assistant"
+
+
+def ids(text: str) -> list[int]:
+    return encode(text, control_tokens=True)
+
+
+def called(name: str) -> str:
+    return f" to=functions.{name}<|channel|>commentary<|message|>{{}}<|call|>"
+
+
+@given(RANDOM, st.lists(st.integers(0, 30)))
+def test_incremental_equals_full(random: Random, cuts: list[int]) -> None:
+    """Items added in any portions give the ids of all items at once."""
+    one = conversation(random)
+    transcript = Transcript()
+    bounds = [0, *sorted(cuts), len(one.items)]
+    for start, end in pairwise(bounds):
+        transcript = transcript.extended(one.items[start:end])
+    assert prompt(Preface(**one.settings), transcript) == render(one.items, **one.settings)
+
+
+@given(RANDOM)
+def test_branches_are_independent(random: Random) -> None:
+    """Two children of one transcript do not see each other, and the parent stays as it was."""
+    parent = Transcript().extended(conversation(random).items)
+    before = parent.ids
+    left, right = parent.extended([USER]), parent.extended([ANSWER])
+    assert left.ids == parent.extended([USER]).ids
+    assert right.ids == parent.extended([ANSWER]).ids
+    assert parent.ids == before
+
+
+def test_sampled_ids_are_kept() -> None:
+    """A well-formed completion is history id by id, with `<|end|>` for `<|return|>`."""
+    sampled = ids(
+        f"<|channel|>commentary to=functions.f json<|message|>{{}}<|call|>{START}<|channel|>final<|message|>A<|return|>"
+    )
+    assert Transcript().sampled(sampled).ids == [*ids(START), *sampled[:-1], *ids("<|end|>")]
+
+
+def test_tokens_the_encoder_would_not_choose_are_kept() -> None:
+    """Ids are not made anew from their text: a model may split words differently."""
+    letters = [token for letter in "answer" for token in encode(letter)]
+    sampled = [*ids("<|channel|>final<|message|>"), *letters, *ids("<|return|>")]
+    assert letters != encode("answer")
+    assert Transcript().sampled(sampled).ids[5:-1] == letters
+
+
+def test_reasoning_goes_with_the_answer() -> None:
+    """Sampled reasoning follows the same rule as rendered reasoning."""
+    opened = Transcript().sampled(ids(f"<|channel|>analysis<|message|>t<|end|>{START}{called('f')}"))
+    assert "analysis" in decode(opened.ids)
+    done = opened.sampled(ids(f"<|channel|>analysis<|message|>u<|end|>{START}<|channel|>final<|message|>A<|return|>"))
+    assert "analysis" not in decode(done.ids)
+    assert "analysis" not in decode(opened.extended([ANSWER]).ids)
+
+
+def test_mask() -> None:
+    """The mask marks what was sampled: not the prompt, not the start it held, not what was written to repair."""
+    transcript = Transcript().extended([USER]).sampled(ids("<|channel|>final<|message|>A<|return|>")).extended([USER])
+    user = len(Transcript().extended([USER]).ids)
+    assert transcript.mask == [0] * (user + 2) + [1] * 5 + [0] * user
+    cut = Transcript().sampled(ids("<|channel|>final<|message|>A"), finish_reason="length")
+    assert cut.mask == [0, 0, 1, 1, 1, 1, 0]
+    garbled = Transcript().sampled(ids("<|channel|>Final<|message|>A<|return|>"))
+    assert garbled.mask == [0] * 5 + [1, 1]
+    header = ids("<|channel|>final<|message|>")
+    assert Transcript().sampled(ids("A<|return|>"), prefill=header).mask == [0] * 5 + [1, 1]
+
+
+def functions_called(completion: Completion) -> list[str]:
+    """Calls of built-in tools are part of the reasoning and may have gone with it."""
+    return [call.name for call in completion.tool_calls if call.name in FUNCTIONS]
+
+
+@given(RANDOM, st.sampled_from(["stop", "length"]))
+def test_what_counts_survives_history(random: Random, reason: str) -> None:
+    """Reading a repaired transcript gives the same messages again, and nothing in it is left to repair."""
+    sampled = mutant(random, completion(random))
+    found = parse(sampled, finish_reason=reason)
+    transcript = Transcript().sampled(sampled, finish_reason=reason)
+    assert len(transcript.mask) == len(transcript.ids)
+    again = parse(transcript.ids)
+    assert again.final == found.final
+    assert functions_called(again) == functions_called(found)
+    assert not [warning for warning in again.warnings if "header" in warning or "control" in warning]
+    assert Transcript().sampled(transcript.ids).ids == transcript.ids
+
+
+@pytest.mark.parametrize(
+    ("sampled", "kept"),
+    [
+        ("<|channel|>final<|message|>A", f"{START}<|channel|>final<|message|>A<|end|>"),
+        ("<|channel|>final<|message|>A<|call|>", f"{START}<|channel|>final<|message|>A<|end|>"),
+        ("A<|return|>", f"{START}<|channel|>final<|message|>A<|end|>"),
+        ("<|channel|>??<|end|>", ""),
+        (" to=functions.f<|channel|>commentary<|message|>{<|call|>", ""),
+        (
+            "<|channel|>commentary to= functions.f json<|message|>{}<|return|>",
+            f"{START} to=functions.f<|channel|>commentary <|constrain|>json<|message|>{{}}<|call|>",
+        ),
+        (
+            "<|channel|>final<|message|>A<|message|>B<|return|>",
+            f"{START}<|channel|>final<|message|>AB<|end|>",
+        ),
+        (
+            f"<|channel|>final<|message|>A<|end|><|start|>user<|message|>B<|end|>{START}<|channel|>final<|message|>C",
+            f"{START}<|channel|>final<|message|>A<|end|>",
+        ),
+        (
+            "assistantcommentary to=functions.f json{}",
+            f"{START} to=functions.f<|channel|>commentary <|constrain|>json<|message|>{{}}<|call|>",
+        ),
+    ],
+)
+def test_repairs(sampled: str, kept: str) -> None:
+    """What cannot stand in a prompt is ended, written anew or left out."""
+    assert decode(Transcript().sampled(ids(sampled)).ids) == kept
+
+
+def test_outputs_find_their_sampled_calls() -> None:
+    """Outputs of sampled calls come under the ids that the caller gave them, in any order."""
+    transcript = Transcript().sampled(ids(f"{called('f')}{START}{called('g')}"), call_ids=["one", "two"])
+    both = [{"type": "function_call_output", "call_id": call_id, "output": "x"} for call_id in ("two", "one")]
+    text = decode(transcript.extended(both).ids)
+    assert text.index("<|start|>functions.g to=assistant") < text.index("<|start|>functions.f to=assistant")
+
+
+def test_a_single_open_call_needs_no_id() -> None:
+    """Without ids an output can only go to the one call that is open; of two, neither is guessed."""
+    call = called("f")
+    output = [{"type": "function_call_output", "call_id": "x", "output": "y"}]
+    assert "<|start|>functions.f to=assistant" in decode(Transcript().sampled(ids(call)).extended(output).ids)
+    with pytest.raises(RequestError, match="'x'"):
+        Transcript().sampled(ids(call + START + call)).extended(output)
+
+
+def test_built_in_output_follows_its_call() -> None:
+    """The output of python comes on the channel that it was called on, and goes when that reasoning goes."""
+    output = [{"type": "function_call_output", "call_id": "a", "output": "4"}]
+    for channel in ("analysis", "commentary"):
+        sampled = ids(f"<|channel|>{channel} to=python code<|message|>2+2<|call|>")
+        transcript = Transcript().sampled(sampled, call_ids=["a"]).extended(output)
+        assert f"<|start|>python to=assistant<|channel|>{channel}<|message|>4" in decode(transcript.ids)
+        assert ("python" in decode(transcript.extended([ANSWER]).ids)) is (channel == "commentary")
+
+
+def test_output_after_an_answer() -> None:
+    """A call keeps waiting for its output even if the model went on to answer."""
+    assert "functions.get_current_weather to=assistant" in decode(Transcript().extended([CALL, ANSWER, OUTPUT]).ids)
+
+
+def test_preface_does_not_touch_the_body() -> None:
+    """The same transcript serves under any settings, and prefill comes last."""
+    transcript = Transcript().extended([USER, THOUGHT, CALL, OUTPUT])
+    for preface in (Preface(), Preface(instructions="x", tools=["python"], reasoning_effort="high")):
+        full = prompt(preface, transcript, prefill=[1, 2])
+        assert full == [*preface.ids, *transcript.ids, *ids(START), 1, 2]
