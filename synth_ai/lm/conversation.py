@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from synth_ai.errors import UnknownResponseError
+from synth_ai.errors import RequestError, UnknownResponseError
 from synth_ai.lm.tools import ToolSpec
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.store.base import ResponseStore, Turn
@@ -91,8 +91,11 @@ async def find_parent(store: ResponseStore, id: str, vendor: VendorBase) -> Pare
     """The turn of an id that a caller gave.
 
     Raises:
+        RequestError: it is no id.
         UnknownResponseError: it is not in the store, and no server could know it.
     """
+    if not isinstance(id, str) or not id.strip():
+        raise RequestError(f"previous_response_id={id!r:.100} is no id; give the response_id of a response.")
     turn = await store.get(id)
     if turn is None and vendor.api_type != "responses":
         raise UnknownResponseError(

@@ -99,13 +99,20 @@ async def respond(setup: Setup, call: Call, head: Head) -> BaseLMResponse:
         SynthAIError: see `synth_ai.errors`.
     """
     exchange = await prepare(setup, call)
+    sent = 0
+
+    async def send() -> BaseLMResponse:
+        nonlocal sent
+        sent += 1
+        return await setup.vendor.respond(exchange.request)
+
     async with _deadline(exchange.request.timeout), setup.gate.slot():
         try:
-            response, tries = await setup.retry.run(lambda: setup.vendor.respond(exchange.request))
+            response = await setup.retry.run(send)
         except ForgottenResponseError as error:
             exchange = await _with_history(setup, exchange, error)
-            response, tries = await setup.retry.run(lambda: setup.vendor.respond(exchange.request))
-    response.attempts = tries
+            response = await setup.retry.run(send)
+    response.attempts = sent
     await record(setup, call, head, exchange, response)
     return read_structured(exchange, response)
 
@@ -120,7 +127,7 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
     ends = None if exchange.request.timeout is None else asyncio.get_running_loop().time() + exchange.request.timeout
     async with setup.gate.slot():
         async with _deadline_at(ends):
-            exchange, events, event, tries = await _open(setup, exchange)
+            exchange, events, event, sent = await _open(setup, exchange)
         async with aclosing(events):
             while not isinstance(event, Completed):
                 if exchange.include_reasoning or not isinstance(event, ReasoningDelta):
@@ -128,7 +135,7 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
                 async with _deadline_at(ends):
                     event = await _following(events)
     response = event.response
-    response.attempts = tries
+    response.attempts = sent
     await record(setup, call, head, exchange, response)
     yield Completed(read_structured(exchange, response))
 
@@ -136,9 +143,15 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
 async def _open(
     setup: Setup, exchange: Exchange
 ) -> tuple[Exchange, AsyncGenerator[StreamEvent, None], StreamEvent, int]:
-    """The stream and its first event. Up to there a failure may be tried again; after it, part is already shown."""
+    """The stream, its first event, and how many times it was asked for.
+
+    Up to the first event a failure may be tried again; after it, part is already shown.
+    """
+    sent = 0
 
     async def first() -> tuple[AsyncGenerator[StreamEvent, None], StreamEvent]:
+        nonlocal sent
+        sent += 1
         events = cast("AsyncGenerator[StreamEvent, None]", setup.vendor.stream(exchange.request))
         try:
             return events, await _following(events)
@@ -147,11 +160,11 @@ async def _open(
             raise
 
     try:
-        (events, event), tries = await setup.retry.run(first)
+        events, event = await setup.retry.run(first)
     except ForgottenResponseError as error:
         exchange = await _with_history(setup, exchange, error)
-        (events, event), tries = await setup.retry.run(first)
-    return exchange, events, event, tries
+        events, event = await setup.retry.run(first)
+    return exchange, events, event, sent
 
 
 async def _following(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:

@@ -73,20 +73,20 @@ class RetryPolicy:
             return asked
         return float(min(self.longest_wait, self.first_wait * 2 ** (tries - 1) * (1 + jitter)))
 
-    async def run(self, call: Callable[[], Awaitable[T]]) -> tuple[T, int]:
-        """`call()`'s result and the number of tries it took.
+    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of `call()`, which is called again while its errors may pass.
 
         Raises:
             SynthAIError: the last error, as it was.
         """
         try:
-            return await call(), 1
+            return await call()
         except errors.ServerError as error:
             if self.attempts == 1 or not self.worth_another_try(error):
                 raise
             return await self._again(call, error)
 
-    async def _again(self, call: Callable[[], Awaitable[T]], first: errors.ServerError) -> tuple[T, int]:
+    async def _again(self, call: Callable[[], Awaitable[T]], first: errors.ServerError) -> T:
         """The tries after the first, by tenacity: it costs a call that succeeds at once nothing."""
         from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, stop_any
 
@@ -116,7 +116,7 @@ class RetryPolicy:
             reraise=True,
         )
         result: T = await retrying(attempt)
-        return result, retrying.statistics["attempt_number"]
+        return result
 
 
 def _error_of(state: RetryCallState) -> BaseException:
