@@ -15,6 +15,9 @@ from synth_ai import LM, VLLMEngine
 
 HERE = Path(__file__).resolve().parent
 
+# vLLM warns at length about what a CPU lacks; its errors are still shown.
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+
 
 def make_lm() -> LM:
     """The model that MODEL names, or else the tiny one on the CPU."""

@@ -242,6 +242,7 @@ async def record(setup: Setup, call: Call, head: Head, exchange: Exchange, respo
         kept=response._kept,
         usage=response.usage.model_dump() if response.usage is not None else None,
         output_token_ids=response.output_token_ids if response._exact else None,
+        settings=request.settings(),
         date=request.date,
     )
     await setup.store.put(turn)

@@ -59,6 +59,20 @@ class LMRequest:
         whole += self.input
         return whole
 
+    def settings(self) -> dict[str, Any]:
+        """The options that shape the call, as plain data to be kept with the turn; no `extra_`, which may hold keys."""
+        shape = self.response_format
+        named = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "reasoning_effort": self.reasoning_effort,
+            "stop": list(self.stop) or None,
+            "tool_choice": self.tool_choice,
+            "response_format": None if shape is None else {"name": shape.name, "schema": dict(shape.schema)},
+        }
+        named |= {name: value for name, value in self.options.items() if not name.startswith("extra_")}
+        return {name: value for name, value in named.items() if value is not None}
+
 
 def stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     """`stop` as it may be written, as a tuple."""

@@ -12,6 +12,7 @@ from synth_ai.store.base import Turn
 
 if TYPE_CHECKING:
     from synth_ai.lm.exchange import Setup
+    from synth_ai.lm.training import TrainingExample
 
 
 class StoredResponses:
@@ -26,7 +27,10 @@ class StoredResponses:
         Raises:
             UnknownResponseError: it is not in the store.
         """
-        return as_response(await self._turn(response_id))
+        turn = await self._setup.store.get(response_id)
+        if turn is None:
+            raise UnknownResponseError(self._setup.store.explain_missing(response_id))
+        return as_response(turn)
 
     async def input_items_async(self, response_id: str) -> list[Item]:
         """The items that were put in on the way to this response: those of its whole conversation, oldest first.
@@ -34,13 +38,22 @@ class StoredResponses:
         Raises:
             UnknownResponseError: it, or a turn before it, is not in the store.
         """
-        chain = await self._setup.store.chain(response_id)
-        if chain is None:
-            raise UnknownResponseError(self._setup.store.explain_missing(response_id))
+        chain = await _chain_of(self._setup, response_id)
         items: list[Item] = []
         for turn in chain[:-1]:
             items += [*turn.input, *turn.output]
         return [*items, *chain[-1].input]
+
+    async def training_examples_async(self, response_id: str) -> list[TrainingExample]:
+        """The branch up to this response as exact token ids with a loss mask; see `synth_ai.lm.training`.
+
+        Raises:
+            UnknownResponseError: it, or a turn before it, is not in the store.
+            RequestError: no turn of the branch has sampled ids.
+        """
+        from synth_ai.lm.training import training_examples
+
+        return training_examples(await _chain_of(self._setup, response_id))
 
     async def delete_async(self, response_id: str) -> None:
         """Forget a response, here and on the server that keeps it.
@@ -71,6 +84,10 @@ class StoredResponses:
         """`input_items_async` for callers that do not await."""
         return portal.run(self.input_items_async(response_id))
 
+    def training_examples(self, response_id: str) -> list[TrainingExample]:
+        """`training_examples_async` for callers that do not await."""
+        return portal.run(self.training_examples_async(response_id))
+
     def delete(self, response_id: str) -> None:
         """`delete_async` for callers that do not await."""
         portal.run(self.delete_async(response_id))
@@ -79,11 +96,12 @@ class StoredResponses:
         """`list_async` for callers that do not await."""
         return portal.run(self.list_async())
 
-    async def _turn(self, response_id: str) -> Turn:
-        turn = await self._setup.store.get(response_id)
-        if turn is None:
-            raise UnknownResponseError(self._setup.store.explain_missing(response_id))
-        return turn
+
+async def _chain_of(setup: Setup, response_id: str) -> list[Turn]:
+    chain = await setup.store.chain(response_id)
+    if chain is None:
+        raise UnknownResponseError(setup.store.explain_missing(response_id))
+    return chain
 
 
 def as_response(turn: Turn) -> BaseLMResponse:

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from synth_ai.store.conflicts import new_of
+from synth_ai.store.redaction import redacted
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -30,6 +33,7 @@ class Turn:
         kept: whether that server can continue from this id by itself.
         usage: tokens, in the shape of `Usage`.
         output_token_ids: the ids the model sampled, where the backend has them.
+        settings: the options that shaped the call, such as `reasoning_effort` and `tool_choice`; nothing secret.
         date: the date the conversation was begun under, fixed for every later turn (Harmony writes it in the prompt).
         created_at: seconds since the epoch.
     """
@@ -47,6 +51,7 @@ class Turn:
     kept: bool = False
     usage: Mapping[str, Any] | None = None
     output_token_ids: Sequence[int] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     date: str | None = None
     created_at: float = field(default_factory=time.time)
 
@@ -88,6 +93,37 @@ class ResponseStore(ABC):
     @abstractmethod
     async def list(self) -> list[Turn]:
         """Every turn, oldest first."""
+
+    async def add(self, turns: Sequence[Turn]) -> int:
+        """Keep turns that come from elsewhere, and return how many of them were new: all are added, or none.
+
+        This version writes them one by one; a store that can do it in one step should.
+
+        Raises:
+            StoreConflictError: another turn is here under one of their ids.
+            StoreImportError: they would lead back to themselves.
+            StoreError: they could not be kept.
+        """
+        known = {turn.id: turn for turn in await self.list()}
+        new = new_of(turns, known.get)
+        for turn in new:
+            await self.put(turn)
+        return len(new)
+
+    async def redact(self, id: str) -> bool:
+        """Replace the text of a turn for good, so that the turns that continue from it stay valid.
+
+        Its reasoning and token ids go, roles and the names of calls stay; instructions and tools do too, as they
+        belong to the whole branch. False when the turn was not here.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        turn = await self.get(id)
+        if turn is None:
+            return False
+        await self.put(redacted(turn))
+        return True
 
     def explain_missing(self, id: str) -> str:
         """A sentence that says why an id may not be here, for errors."""

@@ -7,33 +7,44 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from synth_ai import harmony
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta
 from synth_ai.errors import ContextLengthError, OptionError
 from synth_ai.lm.events import Completed, StreamEvent
-from synth_ai.lm.items import Item, new_response_id
+from synth_ai.lm.items import new_response_id
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats.harmony import Reading
+from synth_ai.lm.vendors.formats.harmony_prompt import Shown, with_completion, with_turn
 from synth_ai.store.base import Turn
 
 #: How many branches keep their rendered ids at hand; others are rendered again when they go on.
 _KEPT_TRANSCRIPTS = 512
 
 _SAMPLING = ("top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty", "repetition_penalty")
-_PREFACE = ("knowledge_cutoff", "model_identity")
+
+
+_holders: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
+_lock = threading.Lock()
 
 
 class HarmonyVendor(VendorBase):
-    """gpt-oss behind an engine that takes and returns token ids."""
+    """gpt-oss behind an engine that takes and returns token ids.
+
+    Several vendors may hold one engine; the last of them that is closed closes it.
+    """
 
     api_type: ApiType = "harmony"
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._closed = False
+        with _lock:
+            _holders[engine] = _holders.get(engine, 0) + 1
         self._transcripts = _TranscriptCache(_KEPT_TRANSCRIPTS)
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
@@ -53,18 +64,24 @@ class HarmonyVendor(VendorBase):
         return [self.engine.model]
 
     async def aclose(self) -> None:
-        await self.engine.aclose()
+        with _lock:
+            if self._closed:
+                return
+            self._closed = True
+            _holders[self.engine] -= 1
+            last = not _holders[self.engine]
+        if last:
+            await self.engine.aclose()
 
     async def _run(self, request: LMRequest, *, stream: bool) -> AsyncGenerator[StreamEvent, None]:
-        prefill = forced_start(request)
+        shown = Shown.by_request(request)
         transcript = self._transcripts.of(request)
-        prompt = harmony.prompt(preface(request), transcript, prefill)
+        prompt = shown.prompt(transcript)
         sampling, clipped = sampling_of(request, len(prompt), await self.engine.facts())
-        reading = Reading(tools=tool_names(request), stop=request.stop, prefill=prefill)
+        reading = Reading(tools=shown.tool_names, stop=request.stop, prefill=shown.forced_start())
         # Closing the iterator is what aborts the request in the engine.
-        async with aclosing(
-            cast("AsyncGenerator[TokenDelta, None]", self._generate(prompt, sampling, stream))
-        ) as deltas:
+        deltas = cast("AsyncGenerator[TokenDelta, None]", self.engine.generate(prompt, sampling, stream=stream))
+        async with aclosing(deltas):
             async for delta in deltas:
                 for event in reading.take(delta):
                     yield event
@@ -77,54 +94,9 @@ class HarmonyVendor(VendorBase):
         if clipped is not None:
             response.warnings.append(clipped)
         if response._exact:
-            kept = with_completion(transcript, reading.sampled, response.output, response.status)
+            kept = with_completion(transcript, shown, reading.sampled, response.output, response.status)
             self._transcripts.keep(response.response_id, kept)
         yield Completed(response)
-
-    def _generate(self, prompt: list[int], sampling: Sampling, stream: bool) -> AsyncIterator[TokenDelta]:
-        return self.engine.generate(prompt, sampling, stream=stream)
-
-
-def preface(request: LMRequest) -> harmony.Preface:
-    """What stands before the conversation: the system and the developer message."""
-    settings: dict[str, Any] = {name: request.options[name] for name in _PREFACE if name in request.options}
-    if request.reasoning_effort is not None:
-        settings["reasoning_effort"] = request.reasoning_effort
-    shape = request.response_format
-    return harmony.Preface(
-        instructions=request.instructions,
-        tools=() if request.tool_choice == "none" else request.tools,
-        date=request.date,
-        response_format=None
-        if shape is None
-        else {"type": "json_schema", "name": shape.name, "schema": dict(shape.schema)},
-        **settings,
-    )
-
-
-def forced_start(request: LMRequest) -> list[int]:
-    """The ids that a `tool_choice` puts into the model's mouth: the header of the call that it has to make."""
-    choice = request.tool_choice
-    if choice is None or choice in ("none", "auto"):
-        return []
-    if isinstance(choice, Mapping):
-        choice = choice["function"]["name"] if "function" in choice else choice.get("name")
-    known = [tool["name"] for tool in request.tools if "name" in tool]
-    if choice == "required" and known:
-        # Which one is left to the model. The cut is before the dot, where the model's own tokens have one.
-        return harmony.encode("<|channel|>commentary to=functions", control_tokens=True)
-    if choice in known:
-        header = f"<|channel|>commentary to=functions.{choice} <|constrain|>json<|message|>"
-        return harmony.encode(header, control_tokens=True)
-    raise OptionError(
-        f"tool_choice={choice!r} cannot be met: the functions of this call are {', '.join(known) or 'none'}. "
-        "It takes none, auto, required, or a function's name."
-    )
-
-
-def tool_names(request: LMRequest) -> list[str]:
-    """The names that the model knows its tools by: functions by their own, built-in tools by their type."""
-    return [tool.get("name") or tool["type"] for tool in request.tools]
 
 
 def sampling_of(request: LMRequest, prompt_length: int, facts: EngineFacts) -> tuple[Sampling, str | None]:
@@ -178,7 +150,7 @@ class _TranscriptCache:
         """The conversation up to and with the new input, from the nearest turn that is still here."""
         transcript, rest = self._nearest(request.history)
         for turn in rest:
-            transcript = _with_turn(transcript, turn)
+            transcript = with_turn(transcript, turn)
             self.keep(turn.id, transcript)
         return transcript.extended(request.input)
 
@@ -196,19 +168,3 @@ class _TranscriptCache:
                     self._kept.move_to_end(history[at].id)
                     return found, history[at + 1 :]
         return harmony.Transcript(), history
-
-
-def _with_turn(transcript: harmony.Transcript, turn: Turn) -> harmony.Transcript:
-    """A stored turn behind a transcript: by the ids that the model sampled where there are any, else rendered."""
-    transcript = transcript.extended(turn.input)
-    if turn.output_token_ids is None:
-        return transcript.extended(turn.output)
-    return with_completion(transcript, turn.output_token_ids, turn.output, turn.status)
-
-
-def with_completion(
-    transcript: harmony.Transcript, ids: Sequence[int], output: Sequence[Item], status: str
-) -> harmony.Transcript:
-    """A transcript with a completion behind it, whose tool outputs will come under the call ids of `output`."""
-    calls = [item["call_id"] for item in output if item.get("type") == "function_call"]
-    return transcript.sampled(ids, finish_reason="length" if status == "incomplete" else "stop", call_ids=calls)

@@ -30,13 +30,12 @@ class Reading:
         prefill: the ids that the completion was made to begin with.
 
     Attributes:
-        sampled: the ids so far, the prefill included.
+        sampled: the ids so far, without the prefill.
         stopped: whether a stop string was found, so that nothing more is wanted.
     """
 
     def __init__(self, *, tools: Sequence[str] = (), stop: Sequence[str] = (), prefill: Sequence[int] = ()) -> None:
-        self.sampled: list[int] = list(prefill)
-        self._prefilled = len(prefill)
+        self.sampled: list[int] = []
         self._parser = harmony.StreamParser(tools=tools)
         self._stops = StopStrings(stop)
         self._logprobs: list[TokenLogprob] = []
@@ -72,7 +71,6 @@ class Reading:
         assert completion is not None
         cut = self.stopped
         status, incomplete_reason, error = _STATUS["stop" if cut else completion.finish]
-        output_ids = self.sampled[self._prefilled :]
         response = BaseLMResponse(
             raw_response=self._stops.text if cut else completion.final or "",
             reasoning=completion.reasoning,
@@ -85,18 +83,18 @@ class Reading:
             error=error,
             usage=Usage(
                 input_tokens=len(prompt),
-                output_tokens=len(output_ids),
+                output_tokens=len(self.sampled),
                 cached_tokens=self._cached_tokens,
                 reasoning_tokens=_reasoning_tokens(completion),
             ),
             prompt_token_ids=prompt,
-            output_token_ids=output_ids,
+            output_token_ids=self.sampled,
             logprobs=[_logprob(entry) for entry in self._logprobs] or None,
             warnings=list(completion.warnings),
         )
         response.tool_calls = items.tool_calls_of(response.output)
-        # With a prefill or a cut, the sampled ids alone are not the turn; it is rendered from its items later.
-        response._exact = not cut and not self._prefilled
+        # Cut at a stop string, the answer is shorter than what was sampled; it is rendered from its items later.
+        response._exact = not cut
         return response
 
     def _translated(self, events: Sequence[harmony.Event]) -> list[StreamEvent]:
