@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import Callable
 from itertools import count
 from threading import Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from synth_ai.engines.base import TokenDelta
 
@@ -23,24 +23,41 @@ class Mailbox:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        # Weak, so that the table of mailboxes below keeps no loop alive.
+        self._loop = weakref.ref(loop)
         self._posts: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         # No lock: a deque is safe to share, and a needless wake-up does no harm. A garbage collection may post from
         # the very thread that is posting, which a lock would not survive.
         self._awake = False
+        self._closed = False
 
     def post(self, function: Callable[..., object], *args: Any) -> bool:
         """Have the loop call `function(*args)` soon; False when the loop is closed and never will."""
         self._posts.append((function, args))
+        if self._closed:
+            return False
         if not self._awake:
             self._awake = True
-            try:
-                self._loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:
+            if not self._wake():
                 self._awake = False
                 self._posts.clear()
                 return False
         return True
+
+    def _wake(self) -> bool:
+        loop = self._loop()
+        if loop is None:
+            return False
+        try:
+            loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Run what was posted and take no more; on the loop's thread, just before the loop is closed."""
+        self._closed = True
+        self._deliver()
 
     def _deliver(self) -> None:
         self._awake = False
@@ -49,7 +66,7 @@ class Mailbox:
             function(*args)
 
 
-_mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
+_mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
 _mailboxes_lock = Lock()
 
 

@@ -94,6 +94,9 @@ class RemoteClient:
         loop = asyncio.get_running_loop()
         with self._lock:
             if loop not in self._clients:
+                # Connections keep their loop alive, so a closed one has to be let go by hand.
+                for other in [other for other in self._clients if other.is_closed()]:
+                    del self._clients[other]
                 self._clients[loop] = self._new_client()
             return self._clients[loop]
 

@@ -25,6 +25,7 @@ class Driver(Protocol):
     def start(self) -> Future[EngineFacts]: ...
     def submit(self, call: Call) -> None: ...
     def cancel(self, call: Call) -> None: ...
+    def running(self) -> int: ...
     def stop(self, *, wait: bool = True) -> None: ...
 
 
@@ -60,6 +61,12 @@ class VLLMEngine(Engine):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
+
+    @property
+    def running_calls(self) -> int:
+        """How many calls vLLM is working on, waiting ones included."""
+        driver = self._driver
+        return driver.running() if driver is not None else 0
 
     async def start(self) -> None:
         """Load the model now rather than at the first use.

@@ -62,11 +62,16 @@ class AsyncDriver:
             EngineDeadError: the engine is gone.
         """
         if not self._mailbox.post(self._begin, call):
-            raise EngineDeadError("The engine was closed while it was in use.")
+            raise _closed()
 
     def cancel(self, call: Call) -> None:
         """Abort a call in the engine, if it is still running; from any thread."""
         self._mailbox.post(self._cancel, call)
+
+    def running(self) -> int:
+        """How many calls vLLM has; from any thread."""
+        llm = self._llm
+        return llm.get_num_unfinished_requests() if llm is not None else 0
 
     def stop(self, *, wait: bool = True) -> None:
         """Shut the engine down with all its processes; from any thread, as often as you like.
@@ -77,11 +82,9 @@ class AsyncDriver:
         atexit.unregister(self.stop)
         if os.getpid() != self._pid or not self._thread.is_alive():
             return
-        if self._facts.done():
-            self._mailbox.post(self._stopping.set)
-        else:
+        if not self._facts.done():
             self._processes.cancel()
-            self._mailbox.post(self._stopping.set)
+        self._mailbox.post(self._stopping.set)
         if wait and threading.current_thread() is not self._thread:
             self._thread.join(_STOP_SECONDS)
 
@@ -92,7 +95,10 @@ class AsyncDriver:
         try:
             self._loop.run_until_complete(self._serve_until_stopped())
         finally:
+            atexit.unregister(self.stop)
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            # Calls that came too late are told so in `_begin`.
+            self._mailbox.close()
             self._loop.close()
 
     async def _serve_until_stopped(self) -> None:
@@ -103,8 +109,9 @@ class AsyncDriver:
             config = self._llm.model_config
             facts = EngineFacts(context_length=config.max_model_len, vocabulary_size=config.get_vocab_size())
         except BaseException as error:  # Whatever it was, the callers must hear of it: they wait on another thread.
+            failure = self._processes.error or start_error(error)
             self._shut_down()
-            self._facts.set_exception(start_error(error))
+            self._facts.set_exception(failure)
             return
         self._facts.set_result(facts)
         await self._stopping.wait()
@@ -120,6 +127,9 @@ class AsyncDriver:
         self._processes.cancel()
 
     def _begin(self, call: Call) -> None:
+        if self._stopping.is_set():
+            call.put(_closed())
+            return
         task = self._loop.create_task(self._serve(call))
         self._tasks[call.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(call.id, None))
@@ -139,9 +149,9 @@ class AsyncDriver:
             async for output in self._llm.generate(tokens_input(call.prompt), call.params, call.id):
                 call.put(token_delta(output, wanted))
         except asyncio.CancelledError:
+            call.put(_closed())
             # vLLM aborts by itself, but for a request that is cancelled while it is on its way to the engine.
             await self._llm.abort(call.id)
-            call.put(EngineDeadError("The engine was closed while this call was running."))
             raise
         except VLLMEngineDeadError as error:
             call.put(dead_error(error))
@@ -151,3 +161,7 @@ class AsyncDriver:
             call.put(request_error("refused", error))
         except Exception as error:  # The caller waits on another loop: it must get whatever went wrong.
             call.put(request_error("failed", error.__cause__ or error))
+
+
+def _closed() -> EngineDeadError:
+    return EngineDeadError("The engine was closed while this call was waiting or running.")

@@ -39,10 +39,14 @@ def check_can_spawn() -> None:
 
 
 class EngineProcesses:
-    """The processes that one engine spawns."""
+    """The processes that one engine spawns.
+
+    Attributes:
+        error: why no more may be spawned, once `cancel` was called.
+    """
 
     def __init__(self) -> None:
-        self._cancelled = False
+        self.error: EngineStartError | None = None
         self._names: set[str] = set()
         self._others: frozenset[process.BaseProcess] = frozenset()
 
@@ -60,8 +64,8 @@ class EngineProcesses:
                 data = original(name)
                 if threading.get_ident() != thread:
                     return data
-                if self._cancelled:
-                    raise EngineStartError("The engine was closed while it was loading.")
+                if self.error:
+                    raise self.error
                 self._names.add(name)
                 data.pop("init_main_from_path", None)
                 return data | {"init_main_from_name": __name__}
@@ -75,7 +79,7 @@ class EngineProcesses:
 
     def cancel(self) -> None:
         """Spawn no more, and kill what was spawned; from any thread."""
-        self._cancelled = True
+        self.error = EngineStartError("The engine was closed while it was loading.")
         for child in multiprocessing.active_children():
             if child.name in self._names and child not in self._others:
                 child.kill()

@@ -1,0 +1,98 @@
+"""Prompts for the tiny gpt-oss, as token ids, and ways to look at an engine's processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+
+# <|return|>, <|call|>
+STOPS = (200002, 200012)
+
+
+@cache
+def _encoding() -> Any:
+    import openai_harmony
+
+    return openai_harmony.load_harmony_encoding(openai_harmony.HarmonyEncodingName.HARMONY_GPT_OSS)
+
+
+@pytest.fixture(scope="session")
+def prompt_of() -> Callable[..., list[int]]:
+    """Renders user messages, with the model's answers between them, as a prompt for the next answer."""
+    import openai_harmony as harmony
+
+    def render(*texts: str) -> list[int]:
+        roles = (harmony.Role.USER, harmony.Role.ASSISTANT)
+        messages = [harmony.Message.from_role_and_content(harmony.Role.SYSTEM, harmony.SystemContent.new())]
+        for number, text in enumerate(texts):
+            message = harmony.Message.from_role_and_content(roles[number % 2], text)
+            messages.append(message.with_channel("final") if number % 2 else message)
+        conversation = harmony.Conversation.from_messages(messages)
+        ids: list[int] = _encoding().render_conversation_for_completion(conversation, harmony.Role.ASSISTANT)
+        return ids
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def text_of() -> Callable[[Any], str]:
+    """Decodes token ids."""
+    return lambda ids: str(_encoding().decode(list(ids)))
+
+
+class Processes:
+    """The engine processes of this test's process."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._me = psutil.Process()
+        self._before = set(self._cores())
+
+    def _cores(self) -> list[Any]:
+        import psutil
+
+        found = []
+        for process in self._me.children(recursive=True):
+            try:
+                if process.name().startswith("VLLM::") and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                pass
+        return found
+
+    def started(self) -> list[Any]:
+        """Those that were started since this object was made and are still there."""
+        return [process for process in self._cores() if process not in self._before]
+
+    def core(self) -> Any:
+        """The one engine core among them."""
+        (core,) = [process for process in self.started() if process.ppid() == os.getpid()]
+        return core
+
+
+@pytest.fixture
+def processes() -> Processes:
+    """Looks at the engine processes that the test starts."""
+    return Processes()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether the condition came true within the time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool], float], bool]:
+    """Waits for a condition that other processes bring about."""
+    return wait_until

@@ -1,0 +1,337 @@
+"""What is special to vLLM in this process: its construction, its load, its death and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synth_ai import VLLMEngine
+from synth_ai.engines.base import Sampling, TokenDelta
+from synth_ai.errors import EngineDeadError, EngineStartError, MissingExtraError, OptionError
+
+STOPS = (200002, 200012)
+GREEDY = Sampling(temperature=0, stop_token_ids=STOPS)
+needs_vllm = pytest.mark.vllm
+
+Until = Callable[[Callable[[], bool], float], bool]
+
+
+async def complete(engine: VLLMEngine, prompt: list[int], sampling: Sampling = GREEDY) -> TokenDelta:
+    """The only delta of a completion that is not streamed."""
+    (delta,) = [delta async for delta in engine.generate(prompt, sampling)]
+    return delta
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_without_vllm() -> None:
+    """Without vLLM the error says what to install."""
+    with pytest.raises(MissingExtraError, match=r'pip install "synth-ai\[vllm\]"'):
+        VLLMEngine("gpt-oss-20b")
+
+
+@needs_vllm
+def test_construction_is_cheap() -> None:
+    """Making an engine imports neither vLLM nor torch and starts nothing."""
+    code = (
+        "import sys, threading; from synth_ai import VLLMEngine; VLLMEngine('gpt-oss-20b', max_model_len=4096);"
+        "print([name for name in ('vllm', 'torch', 'transformers') if name in sys.modules], threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] 1\n"
+
+
+@needs_vllm
+def test_unknown_engine_argument() -> None:
+    """A misspelt engine argument is refused when the engine is made, with the nearest name."""
+    with pytest.raises(OptionError, match=r"no engine argument 'max_model_length'\. Did you mean 'max_model_len'\?"):
+        VLLMEngine("gpt-oss-20b", max_model_length=4096)
+
+
+@needs_vllm
+def test_engine_arguments_are_vllms_own() -> None:
+    """The names read from vLLM's source are those of its dataclass."""
+    import dataclasses
+
+    from vllm import AsyncEngineArgs
+
+    from synth_ai.engines.vllm_args import engine_arg_names
+
+    assert engine_arg_names() == {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+
+
+@needs_vllm
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (None, "no config.json"),
+        ("{", "is not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"model_type": "llama"}', "'llama'"),
+    ],
+)
+def test_folder_without_a_model(tmp_path: Path, config: str | None, named: str) -> None:
+    """A folder that holds no gpt-oss is refused when the engine is made, and the error says what is wrong."""
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(OptionError, match=named):
+        VLLMEngine(tmp_path)
+
+
+@needs_vllm
+@pytest.mark.parametrize("name", ["./nowhere", "/no/where", "~/no-such-model", "a/b/c"])
+def test_folder_that_does_not_exist(name: str) -> None:
+    """A path to nowhere is not taken for a name on the hub."""
+    with pytest.raises(OptionError, match="does not exist"):
+        VLLMEngine(name)
+
+
+@needs_vllm
+@pytest.mark.parametrize(
+    ("name", "loaded"),
+    [
+        ("gpt-oss-20b", "openai/gpt-oss-20b"),
+        ("gpt-oss-120b", "openai/gpt-oss-120b"),
+        ("openai/gpt-oss-20b", "openai/gpt-oss-20b"),
+        ("someone/gpt-oss-tuned", "someone/gpt-oss-tuned"),
+    ],
+)
+def test_model_names(name: str, loaded: str) -> None:
+    """Short names get their prefix for vLLM and stay as they were given for the user."""
+    engine = VLLMEngine(name)
+    assert (engine.model, engine.engine_args["model"]) == (name, loaded)
+
+
+@needs_vllm
+def test_defaults_give_way() -> None:
+    """Our defaults are vLLM's arguments, and the user's value beats ours."""
+    assert VLLMEngine("gpt-oss-20b").engine_args["prefix_cache_retention_interval"] is None
+    engine = VLLMEngine("gpt-oss-20b", prefix_cache_retention_interval=0, disable_log_stats=False)
+    assert engine.engine_args["prefix_cache_retention_interval"] == 0
+    assert engine.engine_args["disable_log_stats"] is False
+
+
+@needs_vllm
+async def test_failed_load(tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any) -> None:
+    """A load that fails says why to everyone who waits for it, leaves no process, and can be tried again."""
+    engine = VLLMEngine(tiny_model, **tiny_engine_args | {"max_model_len": -7})
+    first = await asyncio.gather(*(engine.facts() for _ in range(3)), return_exceptions=True)
+    assert [type(error) for error in first] == [EngineStartError] * 3
+    assert "max_model_len" in str(first[0])
+    engine.engine_args["tensor_parallel_size"] = 10**6
+    with pytest.raises(EngineStartError):
+        await engine.start()
+    assert processes.started() == []
+
+
+@needs_vllm
+async def test_cache_too_small(tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any) -> None:
+    """Where only the log of vLLM's process has the cause, the error says where to look and what to change."""
+    engine = VLLMEngine(tiny_model, **tiny_engine_args | {"kv_cache_memory_bytes": 1})
+    with pytest.raises(EngineStartError, match=r"log above, on stderr.*kv_cache_memory_bytes"):
+        await engine.start()
+    assert processes.started() == []
+
+
+@needs_vllm
+async def test_death_and_restart(
+    tiny_model: Path, tiny_engine_args: dict[str, Any], prompt_of: Any, processes: Any, until: Until
+) -> None:
+    """kill -9 of the engine fails every waiting call at once, later calls say so, and a restart serves again."""
+    engine = VLLMEngine(tiny_model, **tiny_engine_args)
+    # Concurrent first callers share one load.
+    await asyncio.gather(engine.facts(), engine.start(), complete(engine, prompt_of("Hello!")))
+    core = processes.core()
+    endless = Sampling(temperature=0, max_tokens=4000)
+    calls = [asyncio.create_task(complete(engine, prompt_of("Tell me a story."), endless)) for _ in range(64)]
+    await asyncio.sleep(0.2)
+    core.kill()
+    before = time.monotonic()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert time.monotonic() - before < 10
+    assert {type(result) for result in results} == {EngineDeadError}
+    with pytest.raises(EngineDeadError, match=r"engine\.restart\(\)"):
+        await complete(engine, prompt_of("Hello!"))
+
+    await engine.restart()
+    assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"
+    running = asyncio.create_task(complete(engine, prompt_of("Tell me a story."), endless))
+    await asyncio.sleep(0.1)
+    await engine.aclose()
+    await engine.aclose()
+    assert processes.started() == []
+    with pytest.raises(EngineDeadError, match="closed while"):
+        await running
+    with pytest.raises(EngineDeadError, match="was closed"):
+        await complete(engine, prompt_of("Hello!"))
+
+
+@needs_vllm
+async def test_closing_while_it_loads(
+    tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any, until: Until
+) -> None:
+    """Closing during the load ends the load, tells the waiting callers, and leaves no process."""
+    engine = VLLMEngine(tiny_model, **tiny_engine_args)
+    loading = asyncio.create_task(engine.start())
+    assert await asyncio.to_thread(until, processes.started, 60)
+    await engine.aclose()
+    with pytest.raises(EngineStartError, match="closed while it was loading"):
+        await loading
+    assert processes.started() == []
+
+
+@needs_vllm
+async def test_engine_that_nobody_holds(
+    tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any, until: Until
+) -> None:
+    """An engine that is dropped without being closed gives its memory back."""
+    engine = VLLMEngine(tiny_model, **tiny_engine_args)
+    await engine.start()
+    assert processes.started()
+    del engine
+    gc.collect()
+    assert await asyncio.to_thread(until, lambda: not processes.started(), 30)
+
+
+SCRIPT = """
+import asyncio, json, os, sys
+import psutil
+from synth_ai import VLLMEngine
+from synth_ai.engines.base import Sampling
+
+engine = VLLMEngine({model!r}, **{engine_args!r})
+
+def tell(**facts):
+    print(json.dumps(facts), flush=True)
+
+async def complete(max_tokens=3):
+    return [d.token_ids async for d in engine.generate([200006, 17360, 200008], Sampling(max_tokens=max_tokens))]
+
+asyncio.run(engine.start())
+tell(processes=[process.pid for process in psutil.Process().children(recursive=True)])
+"""
+
+
+class Script:
+    """A program of a user's, in a process of its own, that starts an engine without a main guard."""
+
+    def __init__(self, code: str, *arguments: str, stdin: bool = False, cwd: Path) -> None:
+        path = cwd / "script.py"
+        path.write_text(code)
+        self.process = subprocess.Popen(
+            [sys.executable, "-" if stdin else str(path), *arguments],
+            stdin=path.open() if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+        )
+
+    def told(self) -> dict[str, Any]:
+        """The next thing that the script tells; fails with its stderr if it ends instead."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return dict(json.loads(line))
+        _, stderr = self.process.communicate()
+        raise AssertionError(f"The script ended:\n{stderr}")
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether none of these processes runs any more."""
+    import psutil
+
+    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+
+
+@pytest.fixture
+def code(tiny_model: Path, tiny_engine_args: dict[str, Any]) -> str:
+    """The beginning of a script: it loads an engine at the top level and tells its processes."""
+    return SCRIPT.format(model=str(tiny_model), engine_args=tiny_engine_args)
+
+
+@needs_vllm
+def test_script_without_guard_and_fork(code: str, tmp_path: Path, until: Until) -> None:
+    """A script without a main guard works, a process forked from it leaves the engine alone, its end ends all."""
+    code += """
+pid = os.fork()
+if pid == 0:
+    try:
+        asyncio.run(complete())
+    except Exception as error:
+        tell(forked=repr(error))
+    os._exit(0)
+os.waitpid(pid, 0)
+tell(lengths=[len(ids) for ids in asyncio.run(complete())])
+"""
+    script = Script(code, cwd=tmp_path)
+    pids = script.told()["processes"]
+    assert pids
+    assert "forked from it" in script.told()["forked"]
+    assert script.told() == {"lengths": [3]}
+    _, stderr = script.process.communicate(timeout=60)
+    assert script.process.returncode == 0
+    assert "Traceback" not in stderr
+    assert until(lambda: gone(pids), 5)
+
+
+@needs_vllm
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_script_from_stdin_that_is_stopped(code: str, tmp_path: Path, until: Until, how: signal.Signals) -> None:
+    """A script read from standard input works, and a signal in the middle of a call leaves no process behind."""
+    code += """
+async def endless():
+    task = asyncio.create_task(complete(4000))
+    await asyncio.sleep(0.1)
+    tell(running=not task.done())
+    await task
+asyncio.run(endless())
+"""
+    script = Script(code, stdin=True, cwd=tmp_path)
+    pids = script.told()["processes"]
+    assert script.told() == {"running": True}
+    os.kill(script.process.pid, how)
+    script.process.communicate(timeout=60)
+    assert script.process.returncode != 0
+    assert until(lambda: gone(pids), 15)
+
+
+@needs_vllm
+def test_start_in_a_spawned_process_that_imports_main(tmp_path: Path, tiny_model: Path) -> None:
+    """Where a user's own spawned process imports an unguarded script, the error comes quickly and says what to do."""
+    code = f"""
+import asyncio, multiprocessing, sys
+from synth_ai import VLLMEngine
+from synth_ai.errors import EngineStartError
+
+def work():
+    pass
+
+if multiprocessing.parent_process() or __name__ == "__mp_main__":
+    try:
+        asyncio.run(VLLMEngine({str(tiny_model)!r}).start())
+    except EngineStartError as error:
+        print("refused:", error, flush=True)
+else:
+    process = multiprocessing.get_context("spawn").Process(target=work)
+    process.start()
+    process.join()
+"""
+    path = tmp_path / "script.py"
+    path.write_text(code)
+    before = time.monotonic()
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60, check=True)
+    assert "refused: This process was spawned by multiprocessing" in done.stdout
+    assert "if __name__ == '__main__':" in done.stdout
+    assert time.monotonic() - before < 10
