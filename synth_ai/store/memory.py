@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from synth_ai.errors import StoreError
 from synth_ai.store.base import ResponseStore, Turn
-from synth_ai.store.conflicts import goes_round, has_children, id_in_use
+from synth_ai.store.conflicts import goes_round, has_children, id_in_use, new_of
 
 DEFAULT_MAX_TURNS = 10_000
 
@@ -36,14 +36,22 @@ class MemoryStore(ResponseStore):
 
     async def put(self, turn: Turn) -> None:
         with self._lock:
-            if (known := self._turns.get(turn.id)) is None:
-                self._link(turn)
-            elif known.parent_id != turn.parent_id:
-                raise id_in_use(turn.id)
-            self._turns[turn.id] = turn
+            self._put(turn)
             while self._max_turns is not None and len(self._turns) > self._max_turns and len(self._leaves) > 1:
                 self._unlink(next(iter(self._leaves)))
                 self._dropped += 1
+
+    async def add(self, turns: Sequence[Turn]) -> int:
+        with self._lock:
+            new = new_of(turns, self._turns.get)
+            if self._max_turns is not None and len(self._turns) + len(new) > self._max_turns:
+                raise StoreError(
+                    f"{len(new)} turns cannot be added: this store keeps {self._max_turns} and has {len(self._turns)}. "
+                    "Nothing was added; use MemoryStore(max_turns=...) or a file."
+                )
+            for turn in new:
+                self._put(turn)
+            return len(new)
 
     async def get(self, id: str) -> Turn | None:
         return self._turns.get(id)
@@ -86,23 +94,32 @@ class MemoryStore(ResponseStore):
             "oldest; keep more with response_store=MemoryStore(max_turns=...), or all with response_store='turns.db'."
         )
 
+    def _put(self, turn: Turn) -> None:
+        known = self._turns.get(turn.id)
+        if known is None:
+            self._link(turn)
+        elif known.parent_id != turn.parent_id:
+            raise id_in_use(turn.id)
+        self._turns[turn.id] = turn
+
     def _link(self, turn: Turn) -> None:
-        self._leaves[turn.id] = None
-        if turn.parent_id is not None and turn.parent_id in self._turns:
+        if not self._children.get(turn.id):
+            self._leaves[turn.id] = None
+        if turn.parent_id is not None:
             self._children[turn.parent_id] = self._children.get(turn.parent_id, 0) + 1
             self._leaves.pop(turn.parent_id, None)
 
     def _unlink(self, id: str) -> None:
-        turn = self._turns.pop(id)
+        parent = self._turns.pop(id).parent_id
         self._leaves.pop(id, None)
-        parent = turn.parent_id
-        if parent is None or parent not in self._children:
+        if parent is None:
             return
         self._children[parent] -= 1
         if not self._children[parent]:
             del self._children[parent]
-            self._leaves[parent] = None
-            self._leaves.move_to_end(parent, last=False)
+            if parent in self._turns:
+                self._leaves[parent] = None
+                self._leaves.move_to_end(parent, last=False)
 
 
 def _with_descendants(turns: Iterable[Turn], id: str) -> list[str]:

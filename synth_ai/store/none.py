@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from synth_ai.errors import StoreError
 from synth_ai.store.base import ResponseStore, Turn
 
 
@@ -19,6 +22,9 @@ class NoStore(ResponseStore):
 
     async def delete(self, id: str, *, descendants: bool = False) -> bool:
         return False
+
+    async def add(self, turns: Sequence[Turn]) -> int:
+        raise StoreError("Turns cannot be added: this LM keeps none (response_store=False).")
 
     async def list(self) -> list[Turn]:
         return []

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
-from synth_ai.errors import OptionError, StoreError, StoreUnavailableError
+from synth_ai.errors import OptionError, StoreCorruptError, StoreError, StoreUnavailableError
 from synth_ai.store import sqlite_queries as queries
 from synth_ai.store.base import ResponseStore, Turn
 from synth_ai.store.sqlite_file import Durability, prepare, transaction
 from synth_ai.store.sqlite_rows import row_of
 from synth_ai.store.sqlite_shared import SharedFile, acquire, release
+from synth_ai.store.sqlite_threads import Work
 
 DEFAULT_TIMEOUT = 60.0
 
@@ -76,15 +78,43 @@ class SQLiteStore(ResponseStore):
         return await self._opened().readers.run(queries.every)
 
     async def delete(self, id: str, *, descendants: bool = False) -> bool:
-        path = str(self.path)
+        return await self._erase(lambda connection: queries.delete(connection, id, descendants=descendants))
 
-        def work(connection: sqlite3.Connection) -> bool:
+    async def redact(self, id: str) -> bool:
+        return await self._erase(lambda connection: queries.redact(connection, id))
+
+    async def add(self, turns: Sequence[Turn]) -> int:
+        def work(connection: sqlite3.Connection) -> int:
             with transaction(connection):
-                found = queries.delete(connection, id, descendants=descendants)
-            _empty_wal(connection, path)
-            return found
+                return queries.add(connection, turns)
 
         return await self._opened().writer.run(work, alone=True)
+
+    async def compact(self) -> None:
+        """Rewrite the file without the room that deleted turns left; takes as long as copying it.
+
+        Raises:
+            StoreUnavailableError: other processes are using the file, or the disk is full.
+        """
+        path = str(self.path)
+
+        def work(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                queries.drop_blanks(connection)
+            connection.execute("VACUUM")
+            _empty_wal(connection, path)
+
+        await self._opened().writer.run(work, alone=True)
+
+    async def check(self) -> None:
+        """Read the whole file and compare it with its indexes.
+
+        Raises:
+            StoreCorruptError: it is damaged; the message says how.
+        """
+        problem = await self._opened().readers.run(queries.first_problem)
+        if problem is not None:
+            raise StoreCorruptError(f"The store {str(self.path)!r} is damaged: {problem}.")
 
     def explain_missing(self, id: str) -> str:
         return f"{id!r} is not in the store {str(self.path)!r}."
@@ -93,6 +123,18 @@ class SQLiteStore(ResponseStore):
         file, self._file = self._file, None
         if file is not None:
             await asyncio.to_thread(release, file)
+
+    async def _erase(self, erase: Work[bool]) -> bool:
+        """Delete or replace text, and see to it that no copy is left in the WAL."""
+        path = str(self.path)
+
+        def work(connection: sqlite3.Connection) -> bool:
+            with transaction(connection):
+                found = erase(connection)
+            _empty_wal(connection, path)
+            return found
+
+        return await self._opened().writer.run(work, alone=True)
 
     def _opened(self) -> SharedFile:
         file = self._file

@@ -18,25 +18,30 @@ Durability = Literal["power-loss", "process-crash"]
 
 APPLICATION_ID = 0x53594E54  # "SYNT": tells our files from those of other programs
 
-# One entry per schema version; a file of version N is brought up to date by the entries from N on.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE texts (hash BLOB NOT NULL PRIMARY KEY, body TEXT NOT NULL)",
-        """CREATE TABLE turns (
-            seq INTEGER PRIMARY KEY,
-            id TEXT NOT NULL UNIQUE,
-            parent_id TEXT,
-            created_at REAL NOT NULL,
-            content TEXT NOT NULL,
-            instructions BLOB REFERENCES texts (hash),
-            tools BLOB REFERENCES texts (hash),
-            output_token_ids BLOB
-        )""",
-        "CREATE INDEX turns_parent ON turns (parent_id) WHERE parent_id IS NOT NULL",
-        "CREATE INDEX turns_instructions ON turns (instructions) WHERE instructions IS NOT NULL",
-        "CREATE INDEX turns_tools ON turns (tools) WHERE tools IS NOT NULL",
-    ),
+# Every text lies in `bodies`, which only grows: a deleted body is overwritten in place with zeros of the same length
+# and its row stays. Where rows go, SQLite moves their neighbours to other pages and leaves copies behind in the gaps,
+# which `secure_delete` does not reach. Deleting rows of the other tables is safe: they hold ids and hashes alone.
+_VERSION_1 = (
+    "CREATE TABLE bodies (seq INTEGER PRIMARY KEY, text TEXT NOT NULL, token_ids BLOB)",
+    # Instructions and tools, which the turns of a branch repeat: each once, found by the hash of its text.
+    "CREATE TABLE texts (body INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE)",
+    """CREATE TABLE turns (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        parent_id TEXT,
+        created_at REAL NOT NULL,
+        content INTEGER NOT NULL,
+        instructions INTEGER,
+        tools INTEGER
+    )""",
+    "CREATE INDEX turns_parent ON turns (parent_id) WHERE parent_id IS NOT NULL",
+    "CREATE INDEX turns_instructions ON turns (instructions) WHERE instructions IS NOT NULL",
+    "CREATE INDEX turns_tools ON turns (tools) WHERE tools IS NOT NULL",
 )
+
+# One entry per schema version: a file of version N is brought up to date by the entries from N on. A new field of
+# `Turn` needs an entry too, an empty one, so that an older synth_ai says that it is too old for the file.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
 
 _SYNCHRONOUS: dict[Durability, str] = {"power-loss": "FULL", "process-crash": "NORMAL"}
 
@@ -194,7 +199,7 @@ def _primary(error: sqlite3.Error) -> int:
 def _translate(error: sqlite3.Error, path: Path, timeout: float) -> StoreError:
     code = _primary(error)
     file = f"The store {str(path)!r}"
-    untouched = "What it held before is safe; nothing of this call was stored."
+    untouched = "What it held before is safe; this call changed nothing."
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreUnavailableError(
             f"{file} is locked by another process for over {timeout:g} s. {untouched} Try again."

@@ -8,36 +8,42 @@ from itertools import islice
 from typing import Any
 
 from synth_ai.store.base import Turn
-from synth_ai.store.conflicts import goes_round, has_children, id_in_use
-from synth_ai.store.sqlite_rows import COLUMNS, Row, Values, turns_of
+from synth_ai.store.conflicts import goes_round, has_children, id_in_use, new_of
+from synth_ai.store.redaction import redacted
+from synth_ai.store.sqlite_rows import Row, SharedText, StoredRow, row_of, turns_of
 
-_COLUMNS = ", ".join(COLUMNS)
-_TURN_COLUMNS = ", ".join(f"turns.{name}" for name in COLUMNS)
-_KEEP_TEXT = "INSERT OR IGNORE INTO texts (hash, body) VALUES (?, ?)"
-_INSERT = f"INSERT INTO turns ({_COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS))})"
-_PUT = f"""{_INSERT} ON CONFLICT (id) DO UPDATE SET
-    {", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")}
-    WHERE parent_id IS excluded.parent_id"""
+_COLUMNS = """turns.id, turns.parent_id, turns.created_at, bodies.text, bodies.token_ids,
+    turns.instructions, turns.tools"""
+_TURNS = f"SELECT {_COLUMNS} FROM turns JOIN bodies ON bodies.seq = turns.content"
 
 # CROSS JOIN keeps SQLite from scanning the whole table in the outer loop. UNION, not UNION ALL: a cycle ends.
-_CHAIN = f"""WITH RECURSIVE up (seq, id, parent_id) AS (
-        SELECT seq, id, parent_id FROM turns WHERE id = ?
+_CHAIN = f"""WITH RECURSIVE up (seq, parent_id) AS (
+        SELECT seq, parent_id FROM turns WHERE id = ?
         UNION
-        SELECT turns.seq, turns.id, turns.parent_id FROM up CROSS JOIN turns ON turns.id = up.parent_id
+        SELECT turns.seq, turns.parent_id FROM up CROSS JOIN turns ON turns.id = up.parent_id
     )
-    SELECT {_TURN_COLUMNS} FROM up CROSS JOIN turns ON turns.seq = up.seq"""
+    SELECT {_COLUMNS} FROM up CROSS JOIN turns ON turns.seq = up.seq CROSS JOIN bodies ON bodies.seq = turns.content"""
 
-_BELOW = """WITH RECURSIVE down (seq, id) AS (
-        SELECT seq, id FROM turns WHERE id = ?
+_WITH_DESCENDANTS = """WITH RECURSIVE down (seq, id, content) AS (
+        SELECT seq, id, content FROM turns WHERE id = ?
         UNION
-        SELECT turns.seq, turns.id FROM down CROSS JOIN turns ON turns.parent_id = down.id
+        SELECT turns.seq, turns.id, turns.content FROM down CROSS JOIN turns ON turns.parent_id = down.id
     )
-    SELECT seq FROM down"""
-
+    SELECT seq, content FROM down"""
 _COUNT_CHILDREN = "SELECT count(*) FROM turns WHERE parent_id = ?"
 
-_DROP_TEXTS = """DELETE FROM texts WHERE NOT EXISTS (SELECT 1 FROM turns WHERE instructions = hash)
-    AND NOT EXISTS (SELECT 1 FROM turns WHERE tools = hash)"""
+_INSERT_BODY = "INSERT INTO bodies (text, token_ids) VALUES (?, ?)"
+_INSERT_TURN = """INSERT INTO turns (id, parent_id, created_at, content, instructions, tools)
+    VALUES (?, ?, ?, ?, ?, ?)"""
+_UPDATE_TURN = "UPDATE turns SET created_at = ?, content = ?, instructions = ?, tools = ? WHERE seq = ?"
+
+# A record of the same length is overwritten where it lies, page by page.
+_BLANK_BODY = """UPDATE bodies SET
+    text = CAST(zeroblob(length(CAST(text AS BLOB))) AS TEXT),
+    token_ids = CASE WHEN token_ids IS NULL THEN NULL ELSE zeroblob(length(token_ids)) END
+    WHERE seq = ?"""
+_UNUSED_TEXTS = """SELECT body FROM texts WHERE NOT EXISTS (SELECT 1 FROM turns WHERE instructions = body)
+    AND NOT EXISTS (SELECT 1 FROM turns WHERE tools = body)"""
 
 # SQLite before 3.32 takes 999 values in one statement.
 _MOST_VALUES = 900
@@ -45,20 +51,44 @@ _MOST_VALUES = 900
 
 def put(connection: sqlite3.Connection, row: Row) -> None:
     """Keep a turn, in place of the one of this id if it continues the same turn."""
-    connection.executemany(_KEEP_TEXT, row.texts.items())
-    if connection.execute(_PUT, row.values).rowcount == 0:
-        raise id_in_use(row.values[0])
+    known = connection.execute("SELECT seq, parent_id, content FROM turns WHERE id = ?", (row.id,)).fetchone()
+    if known is not None and known[1] != row.parent_id:
+        raise id_in_use(row.id)
+    instructions, tools = _keep_text(connection, row.instructions), _keep_text(connection, row.tools)
+    content = connection.execute(_INSERT_BODY, (row.content, row.token_ids)).lastrowid
+    if known is None:
+        new = (row.id, row.parent_id, row.created_at, content, instructions, tools)
+        connection.execute(_INSERT_TURN, new)
+    else:
+        connection.execute(_UPDATE_TURN, (row.created_at, content, instructions, tools, known[0]))
+        connection.execute(_BLANK_BODY, (known[2],))
 
 
 def get(connection: sqlite3.Connection, id: str) -> Turn | None:
     """The turn of this id."""
-    turns = _read(connection, f"SELECT {_COLUMNS} FROM turns WHERE id = ?", (id,))
+    turns = _read(connection, f"{_TURNS} WHERE turns.id = ?", (id,))
     return turns[0] if turns else None
+
+
+def add(connection: sqlite3.Connection, turns: Sequence[Turn]) -> int:
+    """Add turns that come from elsewhere; how many of them were new."""
+    new = new_of(turns, lambda id: get(connection, id))
+    for turn in new:
+        put(connection, row_of(turn))
+    return len(new)
+
+
+def redact(connection: sqlite3.Connection, id: str) -> bool:
+    """Replace the text of a turn."""
+    turn = get(connection, id)
+    if turn is not None:
+        put(connection, row_of(redacted(turn)))
+    return turn is not None
 
 
 def every(connection: sqlite3.Connection) -> list[Turn]:
     """Every turn, in the order in which they came."""
-    return _read(connection, f"SELECT {_COLUMNS} FROM turns ORDER BY seq", ())
+    return _read(connection, f"{_TURNS} ORDER BY turns.seq", ())
 
 
 def chain(connection: sqlite3.Connection, id: str) -> list[Turn] | None:
@@ -80,29 +110,56 @@ def chain(connection: sqlite3.Connection, id: str) -> list[Turn] | None:
 
 def delete(connection: sqlite3.Connection, id: str, *, descendants: bool) -> bool:
     """Forget a turn, and those that continue from it if asked to; and the shared texts that nobody needs then."""
-    seqs = [seq for (seq,) in connection.execute(_BELOW, (id,))]
-    if len(seqs) > 1 and not descendants:
+    found = connection.execute(_WITH_DESCENDANTS, (id,)).fetchall()
+    if len(found) > 1 and not descendants:
         raise has_children(id, connection.execute(_COUNT_CHILDREN, (id,)).fetchone()[0])
-    connection.executemany("DELETE FROM turns WHERE seq = ?", ((seq,) for seq in seqs))
-    connection.execute(_DROP_TEXTS)
-    return bool(seqs)
+    connection.executemany("DELETE FROM turns WHERE seq = ?", [(seq,) for seq, _ in found])
+    unused = connection.execute(_UNUSED_TEXTS).fetchall()
+    connection.executemany("DELETE FROM texts WHERE body = ?", unused)
+    connection.executemany(_BLANK_BODY, [*((content,) for _, content in found), *unused])
+    return bool(found)
+
+
+def drop_blanks(connection: sqlite3.Connection) -> None:
+    """Remove the rows of deleted bodies. What SQLite then leaves in the gaps of pages goes with the VACUUM after it."""
+    connection.execute(
+        """DELETE FROM bodies WHERE seq NOT IN (SELECT content FROM turns)
+        AND seq NOT IN (SELECT body FROM texts)"""
+    )
+
+
+def first_problem(connection: sqlite3.Connection) -> str | None:
+    """What SQLite finds wrong with the file first; None when all is well."""
+    found: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    return None if found == "ok" else found
+
+
+def _keep_text(connection: sqlite3.Connection, shared: SharedText | None) -> int | None:
+    """The number of the body that holds a shared text, which is written if it is new."""
+    if shared is None:
+        return None
+    known: tuple[int] | None = connection.execute("SELECT body FROM texts WHERE hash = ?", (shared.hash,)).fetchone()
+    if known is not None:
+        return known[0]
+    body = connection.execute(_INSERT_BODY, (shared.text, None)).lastrowid
+    connection.execute("INSERT INTO texts (body, hash) VALUES (?, ?)", (body, shared.hash))
+    return body
 
 
 def _read(connection: sqlite3.Connection, query: str, arguments: Sequence[Any]) -> list[Turn]:
-    rows: list[Values] = connection.execute(query, arguments).fetchall()
-    hashes = {hash for row in rows for hash in (row[4], row[5]) if hash is not None}
-    return turns_of(rows, _texts(connection, hashes))
+    rows: list[StoredRow] = connection.execute(query, arguments).fetchall()
+    return turns_of(rows, _texts(connection, {body for row in rows for body in row[5:] if body is not None}))
 
 
-def _texts(connection: sqlite3.Connection, hashes: Iterable[bytes]) -> dict[bytes, str]:
-    texts: dict[bytes, str] = {}
-    for some in _chunks(hashes):
-        query = f"SELECT hash, body FROM texts WHERE hash IN ({', '.join('?' * len(some))})"
-        texts.update(connection.execute(query, some))
+def _texts(connection: sqlite3.Connection, bodies: Iterable[int]) -> dict[int, str]:
+    texts: dict[int, str] = {}
+    for some in _chunks(bodies):
+        marks = ", ".join("?" * len(some))
+        texts.update(connection.execute(f"SELECT seq, text FROM bodies WHERE seq IN ({marks})", some))
     return texts
 
 
-def _chunks(values: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _chunks(values: Iterable[int]) -> Iterator[list[int]]:
     rest = iter(values)
     while some := list(islice(rest, _MOST_VALUES)):
         yield some

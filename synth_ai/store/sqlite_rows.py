@@ -15,29 +15,45 @@ from typing import Any, TypeAlias
 
 from synth_ai.errors import StoreCorruptError, StoreError
 from synth_ai.store.base import Turn
+from synth_ai.store.encoding import is_utf8, to_json
 
-Values: TypeAlias = tuple[str, str | None, float, str, bytes | None, bytes | None, bytes | None]
+StoredRow: TypeAlias = tuple[str, str | None, float, str, bytes | None, int | None, int | None]
 
-COLUMNS = ("id", "parent_id", "created_at", "content", "instructions", "tools", "output_token_ids")
-_FACTS = tuple(field.name for field in fields(Turn) if field.name not in COLUMNS)
+_OWN = ("id", "parent_id", "created_at", "instructions", "tools", "output_token_ids")
+_FACTS = tuple(field.name for field in fields(Turn) if field.name not in _OWN)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedText:
+    """Text that many turns may repeat, and the hash by which it is found."""
+
+    text: str
+    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one turn adds to the file.
+    """A turn as it is written.
 
     Attributes:
-        values: the values of `COLUMNS`.
-        texts: the shared texts that the row refers to, by hash.
+        content: the items and all small facts, as JSON.
+        token_ids: the sampled ids, four bytes each.
+        instructions: the system message, as JSON.
+        tools: the tools, as JSON.
     """
 
-    values: Values
-    texts: dict[bytes, str]
+    id: str
+    parent_id: str | None
+    created_at: float
+    content: str
+    token_ids: bytes | None
+    instructions: SharedText | None
+    tools: SharedText | None
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes."""
-        return len(self.values[3]) + len(self.values[6] or b"")
+        """About how many bytes it takes, what it shares with others left out."""
+        return len(self.content) + len(self.token_ids or b"")
 
 
 def row_of(turn: Turn) -> Row:
@@ -46,34 +62,35 @@ def row_of(turn: Turn) -> Row:
     Raises:
         StoreError: the turn holds something that JSON cannot.
     """
-    texts: dict[bytes, str] = {}
     try:
-        values = (
-            _text(turn.id),
-            None if turn.parent_id is None else _text(turn.parent_id),
-            float(turn.created_at),
-            _to_json({name: getattr(turn, name) for name in _FACTS}),
-            _share(turn.instructions, texts),
-            _share(turn.tools, texts),
-            None if turn.output_token_ids is None else _pack(turn.output_token_ids),
+        return Row(
+            id=_id(turn.id),
+            parent_id=None if turn.parent_id is None else _id(turn.parent_id),
+            created_at=float(turn.created_at),
+            content=to_json({name: getattr(turn, name) for name in _FACTS}),
+            token_ids=None if turn.output_token_ids is None else _pack(turn.output_token_ids),
+            instructions=_shared(turn.instructions),
+            tools=_shared(turn.tools),
         )
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise StoreError(f"The turn {turn.id!r} cannot be stored: {error}.") from error
-    return Row(values, texts)
 
 
-def turns_of(rows: Sequence[Values], texts: Mapping[bytes, str]) -> list[Turn]:
-    """The turns of rows, and of the shared texts that they refer to.
+def turns_of(rows: Sequence[StoredRow], texts: Mapping[int, str]) -> list[Turn]:
+    """The turns of rows (id, parent, time, content, token ids, instructions, tools); `texts` by the last two.
 
     Raises:
         StoreCorruptError: a row cannot be read.
     """
-    shared = {key: json.loads(text) for key, text in texts.items()}
+    try:
+        shared = {body: json.loads(text) for body, text in texts.items()}
+    except ValueError as error:
+        raise StoreCorruptError(f"Instructions or tools are damaged in the store's file: {error}.") from error
     return [_turn_of(row, shared) for row in rows]
 
 
-def _turn_of(row: Values, shared: Mapping[bytes, Any]) -> Turn:
-    id, parent_id, created_at, content, instructions, tools, token_ids = row
+def _turn_of(row: StoredRow, shared: Mapping[int, Any]) -> Turn:
+    id, parent_id, created_at, content, token_ids, instructions, tools = row
     try:
         facts = json.loads(content)
         facts["input"] = tuple(facts["input"])
@@ -89,35 +106,19 @@ def _turn_of(row: Values, shared: Mapping[bytes, Any]) -> Turn:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorruptError(
-            f"The turn {id!r} is damaged in its file: {error!r}. The others can still be read."
+            f"The turn {id!r} is damaged in the store's file: {error!r}. Others can still be read."
         ) from error
 
 
-def _share(value: Any, texts: dict[bytes, str]) -> bytes | None:
+def _shared(value: Any) -> SharedText | None:
     if value is None:
         return None
-    text = _to_json(value)
-    key = blake2b(text.encode(), digest_size=16).digest()
-    texts[key] = text
-    return key
+    text = to_json(value)
+    return SharedText(text, blake2b(text.encode(), digest_size=16).digest())
 
 
-def _to_json(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    # Half of a surrogate pair, as a model cut off inside an emoji can leave it, is no UTF-8: JSON can escape it.
-    return text if _encodes(text) else json.dumps(value, separators=(",", ":"))
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _text(value: str) -> str:
-    if not isinstance(value, str) or not value or not _encodes(value):
+def _id(value: str) -> str:
+    if not isinstance(value, str) or not value or not is_utf8(value):
         raise ValueError(f"{value!r} is no id")
     return value
 

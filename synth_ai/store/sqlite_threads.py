@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -90,6 +90,7 @@ class Writer:
         while group := self._next_group():
             results = self._commit(group)
             _deliver(zip(group, results, strict=True))
+            self._checkpoint(sum(job.size + _TURN_BYTES for job in group))
 
     def _next_group(self) -> list[Job]:
         with self._lock:
@@ -110,24 +111,21 @@ class Writer:
                 if group[0].alone:
                     return [group[0].work(self._connection)]
                 with transaction(self._connection):
-                    results = [job.work(self._connection) for job in group]
-                self._checkpoint(self._connection, sum(job.size + _TURN_BYTES for job in group))
-                return results
+                    return [job.work(self._connection) for job in group]
         except Exception as error:
             if len(group) == 1 or isinstance(error, StoreUnavailableError):
                 return [error] * len(group)
             return [result for job in group for result in self._commit([job])]
 
-    def _checkpoint(self, connection: sqlite3.Connection, written: int) -> None:
+    def _checkpoint(self, written: int) -> None:
         """Move the WAL into the file once it has grown; holds the write lock, see `connect`."""
         self._unchecked += written
-        if self._unchecked >= _CHECKPOINT_BYTES:
-            self._unchecked = 0
-            try:
-                connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
-            except sqlite3.Error:
-                # The turns are committed: a checkpoint that fails only leaves a longer WAL, for the next one.
-                return
+        if self._unchecked < _CHECKPOINT_BYTES or self._connection is None:
+            return
+        self._unchecked = 0
+        # The turns are committed: a checkpoint that fails only leaves a longer WAL, for the next one.
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
 
 
 class Readers:

@@ -1,0 +1,49 @@
+"""A turn without its text: what is left keeps the branch that goes through it valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synth_ai.store.base import Turn
+
+REDACTED = "[redacted]"
+
+
+def redacted(turn: Turn) -> Turn:
+    """The turn with every text, argument and picture of its items replaced, and its reasoning and token ids gone.
+
+    Roles, call ids and function names stay, so that the items can be sent again; instructions and tools stay, as they
+    belong to the branch. No server is asked to continue from the turn by its id any more: it would still have the text.
+    """
+    return replace(
+        turn,
+        input=_redact_items(turn.input),
+        output=_redact_items(turn.output),
+        output_token_ids=None,
+        origin=None,
+        kept=False,
+    )
+
+
+def _redact_items(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    return tuple(left for item in items if (left := _redact(item)) is not None)
+
+
+def _redact(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is left of an item; None for reasoning and for whatever is not known, which may hold text anywhere."""
+    kind = item.get("type", "message")
+    if kind == "message":
+        part = "output_text" if item.get("role") == "assistant" else "input_text"
+        return _pick(item, "role", "phase", "status") | {"type": kind, "content": [{"type": part, "text": REDACTED}]}
+    if kind == "function_call":
+        return _pick(item, "call_id", "name", "status") | {"type": kind, "arguments": "{}"}
+    if kind == "function_call_output":
+        return _pick(item, "call_id") | {"type": kind, "output": REDACTED}
+    return None
+
+
+def _pick(item: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: item[name] for name in names if name in item}

@@ -1,0 +1,202 @@
+"""What holds for every store that keeps turns."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from store.turns import make_chain, make_turn
+
+from synth_ai.errors import StoreConflictError, StoreCorruptError, StoreImportError
+from synth_ai.store.base import ResponseStore
+from synth_ai.store.memory import MemoryStore
+from synth_ai.store.sqlite import SQLiteStore
+
+
+@pytest.fixture(params=["memory", "power-loss", "process-crash"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ResponseStore]:
+    kind = request.param
+    store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "turns.db", durability=kind)
+    yield store
+    await store.aclose()
+
+
+async def put_all(store: ResponseStore, turns: list) -> None:
+    for turn in turns:
+        await store.put(turn)
+
+
+async def test_a_turn_comes_back_as_it_was(store: ResponseStore) -> None:
+    """No field is lost or changed, whatever characters and numbers it holds."""
+    turn = make_turn(
+        "resp_ü",
+        "resp_elsewhere",
+        input=({"type": "message", "role": "user", "content": 'quote " \\ line\n\x00\x1b null 🙂 half \ud83d'},),
+        instructions="Sei höflich 🙂 \udc00",
+        tools=({"type": "function", "name": "f", "parameters": {"a": [1, 2.5, None, True, {}]}},),
+        status="incomplete",
+        origin="https://example.test",
+        kept=True,
+        usage=None,
+        output_token_ids=[0, 200_002, 2**32 - 1],
+        date="2026-11-20",
+        created_at=1.5,
+    )
+    await store.put(turn)
+    assert await store.get(turn.id) == turn
+    assert await store.list() == [turn]
+
+
+async def test_what_is_absent_stays_absent(store: ResponseStore) -> None:
+    """None and empty are different answers, for tools and token ids above all."""
+    for id, empty in (("none", None), ("empty", ())):
+        await store.put(make_turn(id, tools=empty, output_token_ids=None if empty is None else []))
+    nothing, empty_turn = await store.get("none"), await store.get("empty")
+    assert nothing is not None
+    assert empty_turn is not None
+    assert (nothing.tools, nothing.output_token_ids) == (None, None)
+    assert (empty_turn.tools, empty_turn.output_token_ids) == ((), [])
+
+
+async def test_chain_is_oldest_first(store: ResponseStore) -> None:
+    """A branch is read from its first turn to the id, without its siblings."""
+    turns = make_chain(5)
+    await put_all(store, [*turns, make_turn("sibling", "turn_2")])
+    assert await store.chain("turn_4") == turns
+    assert [turn.id for turn in await store.chain("sibling") or ()] == ["turn_0", "turn_1", "turn_2", "sibling"]
+
+
+async def test_a_chain_with_a_gap_is_none(store: ResponseStore) -> None:
+    """A history that is not all here must never be mistaken for a whole one."""
+    await store.put(make_turn("child", "gone"))
+    assert await store.chain("child") is None
+    assert await store.chain("unknown") is None
+    assert await store.get("unknown") is None
+
+
+async def test_a_circle_is_an_error_and_no_endless_loop(store: ResponseStore) -> None:
+    """Turns put with links that go round are refused when they are read."""
+    await put_all(store, [make_turn("a", "b"), make_turn("b", "a"), make_turn("c", "b")])
+    for id in "abc":
+        with pytest.raises(StoreCorruptError, match="circle"):
+            await store.chain(id)
+
+
+async def test_put_replaces_a_turn_of_the_same_parent(store: ResponseStore) -> None:
+    """Later facts about a turn take the place of earlier ones; its place in the order stays."""
+    await put_all(store, [make_turn("a", status="incomplete", instructions="old"), make_turn("b")])
+    await store.put(make_turn("a", instructions="new"))
+    kept = await store.list()
+    assert [(turn.id, turn.status, turn.instructions) for turn in kept] == [
+        ("a", "completed", "new"),
+        ("b", "completed", None),
+    ]
+
+
+async def test_an_id_never_changes_its_parent(store: ResponseStore) -> None:
+    """An id that is in use elsewhere is refused, and what it named stays."""
+    turns = make_chain(2)
+    await put_all(store, turns)
+    with pytest.raises(StoreConflictError, match="turn_1"):
+        await store.put(make_turn("turn_1", None))
+    assert await store.get("turn_1") == turns[1]
+
+
+async def test_delete_refuses_a_turn_with_children(store: ResponseStore) -> None:
+    """No branch loses its beginning by accident."""
+    turns = make_chain(3)
+    await put_all(store, turns)
+    with pytest.raises(StoreConflictError, match=r"1 turn\(s\) continue"):
+        await store.delete("turn_1")
+    assert await store.list() == turns
+
+
+async def test_delete_with_descendants_leaves_the_rest(store: ResponseStore) -> None:
+    """The turns below go with it, siblings and ancestors stay readable."""
+    turns = make_chain(4)
+    await put_all(store, [*turns, make_turn("sibling", "turn_0")])
+    assert await store.delete("turn_1", descendants=True)
+    assert [turn.id for turn in await store.list()] == ["turn_0", "sibling"]
+    assert await store.delete("sibling")
+    assert await store.delete("turn_0")
+    assert not await store.delete("turn_0")
+
+
+async def test_a_parent_that_came_late_has_its_children(store: ResponseStore) -> None:
+    """Order of arrival does not matter to the links."""
+    await put_all(store, [make_turn("child", "parent"), make_turn("parent")])
+    assert len(await store.chain("child") or ()) == 2
+    with pytest.raises(StoreConflictError):
+        await store.delete("parent")
+
+
+async def test_redact_keeps_the_branch(store: ResponseStore) -> None:
+    """The text is gone, the pairs of calls and outputs hold, and what comes after can still be replayed."""
+    call = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": '{"key": "secret"}', "id": "fc_1"}
+    turn = make_turn("turn_1", "turn_0", output=(call,), output_token_ids=[1, 2], origin="x", kept=True)
+    output = {"type": "function_call_output", "call_id": "c1", "output": "secret"}
+    await put_all(store, [make_turn("turn_0"), turn, make_turn("turn_2", "turn_1", input=(output,))])
+    assert await store.redact("turn_1")
+    assert await store.redact("turn_2")
+    chain = await store.chain("turn_2")
+    assert chain is not None
+    assert chain[1].input[0]["content"] == [{"type": "input_text", "text": "[redacted]"}]
+    assert chain[1].output == ({"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"},)
+    assert (chain[1].output_token_ids, chain[1].kept, chain[1].origin) == (None, False, None)
+    assert chain[2].input == ({"type": "function_call_output", "call_id": "c1", "output": "[redacted]"},)
+    assert [item["type"] for item in chain[2].output] == ["message"]
+    assert not await store.redact("unknown")
+
+
+async def test_add_is_all_or_nothing(store: ResponseStore) -> None:
+    """One turn that clashes keeps the whole set out."""
+    await store.put(make_turn("turn_2"))
+    with pytest.raises(StoreConflictError, match="turn_2"):
+        await store.add(make_chain(4))
+    assert [turn.id for turn in await store.list()] == ["turn_2"]
+
+
+async def test_add_twice_adds_once(store: ResponseStore) -> None:
+    """What is here already is left as it is."""
+    turns = make_chain(3)
+    await store.put(turns[0])
+    assert await store.add(turns) == 2
+    assert await store.add(turns) == 0
+    assert await store.list() == turns
+
+
+@pytest.mark.parametrize("added", [[("a", "a")], [("a", "b"), ("b", "a")], [("b", "orphan")]])
+async def test_add_refuses_circles(store: ResponseStore, added: list[tuple[str, str]]) -> None:
+    """No set of turns can close a circle, not even through a turn that is here already."""
+    await store.put(make_turn("orphan", "b"))
+    with pytest.raises(StoreImportError, match="circle"):
+        await store.add([make_turn(id, parent) for id, parent in added])
+    assert [turn.id for turn in await store.list()] == ["orphan"]
+
+
+async def test_a_thousand_forks_of_one_turn_at_once(store: ResponseStore) -> None:
+    """Concurrent callers neither lose a turn nor disturb each other's branch."""
+    await store.put(make_turn("root"))
+    await asyncio.gather(*(store.put(make_turn(f"fork_{n}", "root")) for n in range(1000)))
+    chains = await asyncio.gather(*(store.chain(f"fork_{n}") for n in range(1000)))
+    assert [[turn.id for turn in chain or ()] for chain in chains] == [["root", f"fork_{n}"] for n in range(1000)]
+
+
+async def test_threads_with_loops_of_their_own_share_a_store(store: ResponseStore) -> None:
+    """A store belongs to no event loop."""
+
+    async def write(name: int) -> None:
+        for turn in make_chain(25, f"thread{name}"):
+            await store.put(turn)
+            assert await store.get(turn.id) == turn
+
+    threads = [threading.Thread(target=asyncio.run, args=(write(name),)) for name in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    for name in range(6):
+        assert len(await store.chain(f"thread{name}_24") or ()) == 25
