@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from synth_ai.errors import RequestError
@@ -11,6 +11,17 @@ from synth_ai.errors import RequestError
 T = TypeVar("T")
 
 BatchPrompt: TypeAlias = str | tuple[str, str] | Sequence[Mapping[str, Any]] | Mapping[str, Any]
+
+
+def as_calls(prompts: Sequence[BatchPrompt]) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+    """The prompts of a batch as the (strings, named arguments) of a call each.
+
+    Raises:
+        RequestError: they are no list, or one of them is none of the ways that a prompt may be written.
+    """
+    if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, Iterable):
+        raise RequestError(f"A batch takes a list of prompts, not {type(prompts).__name__}.")
+    return [as_arguments(prompt) for prompt in prompts]
 
 
 def as_arguments(prompt: BatchPrompt) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -125,8 +125,9 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
     """
     exchange = await prepare(setup, call)
     ends = None if exchange.request.timeout is None else asyncio.get_running_loop().time() + exchange.request.timeout
-    async with setup.gate.slot():
+    async with AsyncExitStack() as place:
         async with _deadline_at(ends):
+            await place.enter_async_context(setup.gate.slot())
             exchange, events, event, sent = await _open(setup, exchange)
         async with aclosing(events):
             while not isinstance(event, Completed):

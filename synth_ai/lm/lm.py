@@ -12,7 +12,7 @@ from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError, ToolRunError
 from synth_ai.lm import exchange, portal
 from synth_ai.lm.backends import Where, make_vendor
-from synth_ai.lm.batch import BatchPrompt, as_arguments, gather
+from synth_ai.lm.batch import BatchPrompt, as_calls, gather
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.exchange import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven, Setup
@@ -242,7 +242,7 @@ class LM:
             SynthAIError: the first error, once every other call has ended.
         """
         alone = self._derive(Head(), chains=False)
-        calls = [alone.respond_async(*texts, **{**arguments, **own}) for texts, own in map(as_arguments, prompts)]
+        calls = [alone.respond_async(*texts, **{**arguments, **own}) for texts, own in as_calls(prompts)]
         return await gather(calls, return_exceptions=return_exceptions, progress=progress)
 
     def respond_batch(self, prompts: Sequence[BatchPrompt], **arguments: Any) -> list[BaseLMResponse]:

@@ -18,6 +18,7 @@ class ResponseStream:
 
     def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
         self._events = events
+        self._begun = False
         self._response: BaseLMResponse | None = None
 
     @property
@@ -30,6 +31,7 @@ class ResponseStream:
         return _finished(self._response)
 
     async def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        _begin(self)
         async with aclosing(self._events) as events:
             async for event in events:
                 if isinstance(event, Completed):
@@ -54,6 +56,7 @@ class SyncResponseStream:
 
     def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
         self._events = events
+        self._begun = False
         self._response: BaseLMResponse | None = None
 
     @property
@@ -69,6 +72,7 @@ class SyncResponseStream:
         return self._read()
 
     def _read(self) -> Generator[StreamEvent, None, None]:
+        _begin(self)
         try:
             while True:
                 event = portal.run(_next(self._events))
@@ -100,6 +104,12 @@ async def _next(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent | None
 
 async def _close(events: AsyncGenerator[StreamEvent, None]) -> None:
     await events.aclose()
+
+
+def _begin(stream: ResponseStream | SyncResponseStream) -> None:
+    if stream._begun:
+        raise RequestError("A stream is read once: keep its events, or ask again for another answer.")
+    stream._begun = True
 
 
 def _finished(response: BaseLMResponse | None) -> BaseLMResponse:

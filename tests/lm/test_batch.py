@@ -1,0 +1,163 @@
+"""Batches: independent calls at once, results in order, errors in their places."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from synth_ai import LM, BaseLMResponse, LMRequest
+from synth_ai.errors import OverloadedError, RequestError
+from synth_ai.lm import items
+from synth_ai.testing import ScriptedVendor
+
+
+class Backwards(ScriptedVendor):
+    """Answers the call made last first."""
+
+    async def respond(self, request: LMRequest) -> BaseLMResponse:
+        response = await super().respond(request)
+        number = int(items.text_of(request.input[-1]))
+        for _ in range(20 - number):
+            await asyncio.sleep(0)
+        return response
+
+
+def echo(request: LMRequest) -> str:
+    """An answer that tells whose it is; 13 fails."""
+    text = items.text_of(request.input[-1])
+    if text == "13":
+        raise OverloadedError("13 brings bad luck")
+    return f"re: {text}"
+
+
+def batch_lm(count: int, **options: Any) -> tuple[LM, ScriptedVendor]:
+    """An LM that echoes `count` times."""
+    vendor = Backwards([echo] * count)
+    return LM("x", vendor=vendor, retry=False, **options), vendor
+
+
+async def test_results_are_in_the_order_of_the_prompts() -> None:
+    """Whichever ends first."""
+    lm, _ = batch_lm(10)
+    responses = await lm.respond_batch_async([str(number) for number in range(10)])
+    assert [response.raw_response for response in responses] == [f"re: {number}" for number in range(10)]
+
+
+async def test_calls_of_a_batch_are_never_chained() -> None:
+    """Neither to the head nor to each other, and the head stays; each can be continued by its id."""
+    lm, vendor = batch_lm(6)
+    one = await lm.respond_async("Be terse.", "1")
+    responses = await lm.respond_batch_async(["2", "3", "4"])
+    assert {response.previous_response_id for response in responses} == {None}
+    assert {request.instructions for request in vendor.requests[1:]} == {None}
+    assert lm.head == one.response_id
+    more = await lm.respond_async("5", previous_response_id=responses[1].response_id)
+    assert more.previous_response_id == responses[1].response_id
+
+
+async def test_a_batch_of_forks() -> None:
+    """With `previous_response_id=` each call is a branch of that turn."""
+    lm, vendor = batch_lm(4)
+    one = await lm.respond_async("Be terse.", "1")
+    responses = await lm.respond_batch_async(["2", "3"], previous_response_id=one.response_id)
+    assert [response.previous_response_id for response in responses] == [one.response_id] * 2
+    assert {request.instructions for request in vendor.requests} == {"Be terse."}
+
+
+async def test_prompts_of_every_shape() -> None:
+    """A string, a (system, user) pair, messages, and arguments of one's own, over those of the batch."""
+    lm, vendor = batch_lm(4)
+    await lm.respond_batch_async(
+        [
+            "1",
+            ("Be kind.", "2"),
+            [{"role": "system", "content": "Be loud."}, {"role": "user", "content": "3"}],
+            {"user_message": "4", "temperature": 0.1},
+        ],
+        temperature=0.9,
+    )
+    asked = {items.text_of(request.input[-1]): request for request in vendor.requests}
+    assert [asked[name].instructions for name in "1234"] == [None, "Be kind.", "Be loud.", None]
+    assert [asked[name].temperature for name in "1234"] == [0.9, 0.9, 0.9, 0.1]
+
+
+@pytest.mark.parametrize("prompt", [5, None, [], [1], ("a", 5), ["a", "b"]])
+async def test_a_prompt_of_no_shape(prompt: Any) -> None:
+    """Told before any call of the batch is sent."""
+    lm, vendor = batch_lm(2)
+    with pytest.raises(RequestError, match=r"prompt of a batch is a string"):
+        await lm.respond_batch_async(["1", prompt])
+    assert vendor.requests == []
+
+
+async def test_one_string_is_not_a_batch() -> None:
+    """It would be taken letter by letter."""
+    lm, vendor = batch_lm(2)
+    with pytest.raises(RequestError, match="list of prompts"):
+        await lm.respond_batch_async("12")
+    assert vendor.requests == []
+
+
+async def test_an_error_is_raised_when_all_have_ended() -> None:
+    """The others' answers are in the store, not thrown away."""
+    lm, vendor = batch_lm(3)
+    with pytest.raises(OverloadedError, match="bad luck"):
+        await lm.respond_batch_async(["13", "1", "2"])
+    assert len(vendor.requests) == 3
+    assert sorted(response.raw_response for response in await lm.responses.list_async()) == ["re: 1", "re: 2"]
+
+
+async def test_errors_in_their_places() -> None:
+    """For those who sort them out themselves; bad arguments of one call are one of them."""
+    lm, _ = batch_lm(3)
+    one, bad, two, empty = await lm.respond_batch_async(["1", "13", "2", ""], return_exceptions=True)
+    assert (one.raw_response, two.raw_response) == ("re: 1", "re: 2")
+    assert isinstance(bad, OverloadedError)
+    assert isinstance(empty, RequestError)
+
+
+async def test_cancelling_a_batch_cancels_its_calls() -> None:
+    """Nothing goes on in the background."""
+    cancelled = 0
+
+    class Silent(ScriptedVendor):
+        async def respond(self, request: LMRequest) -> BaseLMResponse:
+            nonlocal cancelled
+            self.requests.append(request)
+            if len(self.requests) == 3:
+                started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled += 1
+            raise AssertionError
+
+    vendor, started = Silent(), asyncio.Event()
+    task = asyncio.create_task(LM("x", vendor=vendor).respond_batch_async(["1", "2", "3"]))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    assert cancelled == 3
+
+
+def test_the_sync_twin_and_the_gate() -> None:
+    """Without an event loop, no more at a time than the LM allows, and an empty batch is no error."""
+    inside = most = 0
+
+    class Counting(ScriptedVendor):
+        async def respond(self, request: LMRequest) -> BaseLMResponse:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+            return await super().respond(request)
+
+    lm = LM("x", vendor=Counting([echo] * 12), max_concurrency=3)
+    assert len(lm.respond_batch([str(number) for number in range(12)])) == 12
+    assert most == 3
+    assert lm.respond_batch([]) == []

@@ -1,0 +1,122 @@
+"""`lm.responses`: what is kept can be read back, listed and deleted, here and on the server that has it."""
+
+from __future__ import annotations
+
+import pytest
+
+from synth_ai import LM
+from synth_ai.errors import NotFoundError, StoreError, UnknownResponseError
+from synth_ai.lm import items
+from synth_ai.testing import ScriptedVendor
+
+
+class Keeping(ScriptedVendor):
+    """A server that notes what it is told to delete."""
+
+    deleted: list[str]
+
+    async def delete(self, response_id: str) -> None:
+        self.deleted = [*getattr(self, "deleted", []), response_id]
+        if response_id in self._forgotten:
+            raise NotFoundError("gone", status_code=404)
+
+
+REASONED = [items.reasoning_item("Hm."), items.function_call("call_1", "add", "{}")]
+
+
+async def test_a_response_is_read_back_as_it_was() -> None:
+    """Texts, calls, usage and its place in the conversation."""
+    lm = LM("x", vendor=ScriptedVendor(["one", REASONED]))
+    await lm.respond_async("Hi")
+    response = await lm.respond_async("Add.")
+    again = await lm.responses.retrieve_async(str(response.response_id))
+    for name in ("raw_response", "reasoning", "tool_calls", "output", "usage", "model", "status", "api_type"):
+        assert getattr(again, name) == getattr(response, name), name
+    assert again.previous_response_id == response.previous_response_id
+    assert again.response_id == response.response_id
+
+
+async def test_input_items_are_those_of_the_whole_conversation() -> None:
+    """What the model saw for this response, oldest first; its own answer is not among them."""
+    lm = LM("x", vendor=ScriptedVendor(["one", "two"]))
+    await lm.respond_async("a")
+    last = await lm.respond_async("b")
+    given = await lm.responses.input_items_async(str(last.response_id))
+    assert [items.text_of(item) for item in given] == ["a", "one", "b"]
+
+
+async def test_the_list_is_oldest_first() -> None:
+    """Of every conversation in the store."""
+    lm = LM("x", vendor=ScriptedVendor(["one", "two", "three"], api_type="chat"))
+    for text in ("a", "b", "c"):
+        await lm.respond_async(text)
+    assert [response.raw_response for response in await lm.responses.list_async()] == ["one", "two", "three"]
+
+
+def test_the_sync_twins() -> None:
+    """Every method has one."""
+    lm = LM("x", vendor=ScriptedVendor(["one"], api_type="chat"))
+    id = str(lm.respond("a").response_id)
+    assert lm.responses.retrieve(id).raw_response == "one"
+    assert [items.text_of(item) for item in lm.responses.input_items(id)] == ["a"]
+    assert len(lm.responses.list()) == 1
+    lm.responses.delete(id)
+    assert lm.responses.list() == []
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
+async def test_an_unknown_id(api: str) -> None:
+    """Told on every method, with the reason why it may not be here."""
+    vendor = Keeping(api_type=api)  # type: ignore[arg-type]
+    vendor.forget("resp_9")
+    responses = LM("x", vendor=vendor).responses
+    for method in (responses.retrieve_async, responses.input_items_async, responses.delete_async):
+        with pytest.raises(UnknownResponseError, match="'resp_9' is not in this store"):
+            await method("resp_9")
+
+
+async def test_delete_deletes_on_the_server_that_has_it() -> None:
+    """And only there: a turn of another backend is none of this one's business."""
+    here, there = Keeping(["one"]), Keeping(["two"])
+    lm = LM("x", vendor=here)
+    other = LM("y", vendor=there, response_store=lm._setup.store)
+    one = await lm.respond_async("a")
+    two = await other.respond_async("b")
+    await lm.responses.delete_async(str(one.response_id))
+    await lm.responses.delete_async(str(two.response_id))
+    assert here.deleted == [one.response_id]
+    assert not hasattr(there, "deleted")
+    assert await lm.responses.list_async() == []
+
+
+async def test_delete_of_what_only_one_side_has() -> None:
+    """What the server has forgotten is deleted here; what is not here is deleted there."""
+    vendor = Keeping(["one"])
+    lm = LM("x", vendor=vendor)
+    one = await lm.respond_async("a")
+    vendor.forget(str(one.response_id))
+    await lm.responses.delete_async(str(one.response_id))
+    assert await lm.responses.list_async() == []
+    await lm.responses.delete_async("resp_8")
+    assert vendor.deleted[-1] == "resp_8"
+
+
+async def test_a_turn_that_others_continue_from_is_kept() -> None:
+    """Deleting it would break their history; neither side forgets it."""
+    vendor = Keeping(["one", "two"])
+    lm = LM("x", vendor=vendor)
+    one = await lm.respond_async("a")
+    await lm.respond_async("b")
+    with pytest.raises(StoreError, match=r"cannot be deleted.*1 turn"):
+        await lm.responses.delete_async(str(one.response_id))
+    assert not hasattr(vendor, "deleted")
+    assert len(await lm.responses.list_async()) == 2
+
+
+async def test_a_deleted_head_is_told() -> None:
+    """The next call says that the turn is gone instead of beginning anew without a word."""
+    lm = LM("x", vendor=ScriptedVendor(["one", "two"], api_type="harmony"))
+    one = await lm.respond_async("a")
+    await lm.responses.delete_async(str(one.response_id))
+    with pytest.raises(UnknownResponseError, match=str(one.response_id)):
+        await lm.respond_async("b")
