@@ -35,8 +35,6 @@ _VERSION_1 = (
         tools INTEGER
     )""",
     "CREATE INDEX turns_parent ON turns (parent_id) WHERE parent_id IS NOT NULL",
-    "CREATE INDEX turns_instructions ON turns (instructions) WHERE instructions IS NOT NULL",
-    "CREATE INDEX turns_tools ON turns (tools) WHERE tools IS NOT NULL",
 )
 
 # One entry per schema version: a file of version N is brought up to date by the entries from N on. A new field of

@@ -42,8 +42,10 @@ _BLANK_BODY = """UPDATE bodies SET
     text = CAST(zeroblob(length(CAST(text AS BLOB))) AS TEXT),
     token_ids = CASE WHEN token_ids IS NULL THEN NULL ELSE zeroblob(length(token_ids)) END
     WHERE seq = ?"""
-_UNUSED_TEXTS = """SELECT body FROM texts WHERE NOT EXISTS (SELECT 1 FROM turns WHERE instructions = body)
-    AND NOT EXISTS (SELECT 1 FROM turns WHERE tools = body)"""
+# Reads every turn: an index for it would cost each put a page, and deleting is rare.
+_UNUSED_TEXTS = """SELECT body FROM texts WHERE body NOT IN (
+    SELECT instructions FROM turns WHERE instructions IS NOT NULL
+    UNION SELECT tools FROM turns WHERE tools IS NOT NULL)"""
 
 # SQLite before 3.32 takes 999 values in one statement.
 _MOST_VALUES = 900

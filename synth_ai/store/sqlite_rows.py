@@ -5,7 +5,6 @@ What every turn of a branch repeats, its instructions and its tools, is kept onc
 
 from __future__ import annotations
 
-import json
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, TypeAlias
 
 from synth_ai.errors import StoreCorruptError, StoreError
 from synth_ai.store.base import Turn
-from synth_ai.store.encoding import is_utf8, to_json
+from synth_ai.store.encoding import is_utf8, read_json, to_json
 
 StoredRow: TypeAlias = tuple[str, str | None, float, str, bytes | None, int | None, int | None]
 
@@ -83,7 +82,7 @@ def turns_of(rows: Sequence[StoredRow], texts: Mapping[int, str]) -> list[Turn]:
         StoreCorruptError: a row cannot be read.
     """
     try:
-        shared = {body: json.loads(text) for body, text in texts.items()}
+        shared = {body: read_json(text) for body, text in texts.items()}
     except ValueError as error:
         raise StoreCorruptError(f"Instructions or tools are damaged in the store's file: {error}.") from error
     return [_turn_of(row, shared) for row in rows]
@@ -92,7 +91,7 @@ def turns_of(rows: Sequence[StoredRow], texts: Mapping[int, str]) -> list[Turn]:
 def _turn_of(row: StoredRow, shared: Mapping[int, Any]) -> Turn:
     id, parent_id, created_at, content, token_ids, instructions, tools = row
     try:
-        facts = json.loads(content)
+        facts = read_json(content)
         facts["input"] = tuple(facts["input"])
         facts["output"] = tuple(facts["output"])
         return Turn(

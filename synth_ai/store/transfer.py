@@ -178,7 +178,7 @@ def _what_is_wrong(facts: Mapping[str, Any]) -> str:
     if missing := [name for name in _REQUIRED if name not in facts]:
         return f"it lacks {', '.join(missing)}"
     for name, value in facts.items():
-        if not _SHAPES[name](value):
+        if name in _SHAPES and not _SHAPES[name](value):
             return f"its {name} is {str(value)[:60]!r}"
     return ""
 

@@ -54,7 +54,7 @@ def test_what_names_no_store(where: object) -> None:
 
 def test_a_server_is_no_store_yet() -> None:
     """An address must not become a file of that name, and its password must not be shown."""
-    with pytest.raises(OptionError, match="postgresql://...: a server as a store is not supported") as caught:
+    with pytest.raises(OptionError, match=r"postgresql://\.\.\.: a server as a store is not supported") as caught:
         open_store("postgresql://ada:hush@db/turns")
     assert "hush" not in str(caught.value)
     with pytest.raises(OptionError, match="names no file"):
@@ -143,8 +143,7 @@ async def test_an_overwritten_page_is_reported_when_it_is_read(tmp_path: Path) -
     for id, asked in expected.items():
         try:
             turn = await store.get(id)
-        except StoreCorruptError as error:
-            assert "turns.db" in str(error) or id in str(error)
+        except StoreCorruptError:
             damaged += 1
         else:
             assert turn is not None
@@ -167,7 +166,7 @@ async def test_a_full_file_keeps_what_it_had(tmp_path: Path) -> None:
     await store._opened().writer.run(
         lambda connection: connection.execute("PRAGMA max_page_count=30").fetchall(), alone=True
     )
-    with pytest.raises(StoreUnavailableError, match="disk is full.*changed nothing"):
+    with pytest.raises(StoreUnavailableError, match=r"disk is full.*changed nothing"):
         await store.put(make_turn("big", input=({"text": "x" * 500_000},)))
     assert await store.list() == turns
     await store.put(make_turn("small"))

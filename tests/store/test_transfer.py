@@ -1,0 +1,154 @@
+"""Exported files: what goes out comes back, and nothing else gets in."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store.turns import make_chain, make_turn
+
+from synth_ai.errors import StoreConflictError, StoreError, StoreImportError, StoreUnavailableError
+from synth_ai.store.memory import MemoryStore
+from synth_ai.store.none import NoStore
+from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.transfer import export_turns, from_lines, import_turns, to_lines
+
+
+async def memory_of(turns: list) -> MemoryStore:
+    store = MemoryStore()
+    for turn in turns:
+        await store.put(turn)
+    return store
+
+
+async def test_a_store_goes_out_and_comes_back(tmp_path: Path) -> None:
+    """Every field of every turn survives, from one kind of store to another."""
+    odd = make_turn(
+        "odd",
+        "turn_1",
+        input=({"type": "message", "role": "user", "content": "line\u2028 break \ud83d\n\x85 end"},),
+        tools=({"name": "f"},),
+        instructions="\udc00",
+        output_token_ids=[1, 200_002],
+        usage=None,
+    )
+    turns = [*make_chain(3), odd]
+    file = tmp_path / "turns.jsonl"
+    assert await export_turns(await memory_of(turns), file) == 4
+    store = SQLiteStore(tmp_path / "turns.db")
+    assert await import_turns(store, file) == 4
+    assert await import_turns(store, file) == 0
+    assert await store.list() == turns
+    await store.aclose()
+
+
+async def test_some_ids_take_what_they_continue_from(tmp_path: Path) -> None:
+    """An exported branch is whole; its siblings stay at home."""
+    store = await memory_of([*make_chain(3), make_turn("fork", "turn_0"), make_turn("lost", "gone")])
+    file = tmp_path / "turns.jsonl"
+    assert await export_turns(store, file, ["fork", "turn_1"]) == 3
+    assert [turn.id for turn in from_lines(file.read_text().splitlines())] == ["turn_0", "fork", "turn_1"]
+    for id in ("unknown", "lost"):
+        with pytest.raises(StoreError, match="cannot be exported"):
+            await export_turns(store, tmp_path / "other.jsonl", [id])
+    assert [path.name for path in tmp_path.iterdir()] == ["turns.jsonl"]
+
+
+async def test_the_file_is_private_and_replaces_only_an_export(tmp_path: Path) -> None:
+    """Conversations are nobody else's, and no other file is lost to a mistyped name."""
+    store = await memory_of(make_chain(2))
+    file = tmp_path / "turns.jsonl"
+    await export_turns(store, file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert await export_turns(store, file, ["turn_0"]) == 1
+    precious = tmp_path / "notes.txt"
+    precious.write_text("precious")
+    with pytest.raises(StoreUnavailableError, match="is no export"):
+        await export_turns(store, precious)
+    assert precious.read_text() == "precious"
+    with pytest.raises(StoreUnavailableError, match="cannot be written"):
+        await export_turns(store, tmp_path / "missing" / "turns.jsonl")
+    with pytest.raises(StoreUnavailableError, match="cannot be read"):
+        await import_turns(store, tmp_path / "missing.jsonl")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, 200, -1, -2, -300, -700])
+async def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, cut: int) -> None:
+    """Wherever a download broke, nothing of it is stored; only the last line end may be missing."""
+    whole = "".join(to_lines(make_chain(3)))
+    file = tmp_path / "turns.jsonl"
+    file.write_text(whole[:cut])
+    store = MemoryStore()
+    if cut == -1:
+        assert await import_turns(store, file) == 3
+        return
+    with pytest.raises(StoreImportError, match=r"turns\.jsonl.*[Nn]othing was imported"):
+        await import_turns(store, file)
+    assert await store.list() == []
+
+
+def changed(**facts: Any) -> str:
+    first, *_ = list(to_lines([make_turn("a", created_at=1.0)]))[1:]
+    return json.dumps(json.loads(first) | facts)
+
+
+HEADER = '{"format": "synth-ai turns", "version": 1, "turns": 1}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "what"),
+    [
+        ([], "first line"),
+        (["hello"], "first line"),
+        (["[" * 5000], "first line"),
+        ([HEADER.replace("synth-ai", "other")], "first line"),
+        ([HEADER.replace('"version": 1', '"version": 2')], "upgrade synth-ai"),
+        ([HEADER, "[]"], "not an object"),
+        ([HEADER, '{"id": "a"}'], "it lacks parent_id"),
+        ([HEADER, changed(id="")], "its id is"),
+        ([HEADER, changed(id=3)], "its id is '3'"),
+        ([HEADER, changed(input="text")], "its input is 'text'"),
+        ([HEADER, changed(output=["text"])], "its output"),
+        ([HEADER, changed(output_token_ids=[-1])], "its output_token_ids"),
+        ([HEADER, changed(created_at="now")], "its created_at"),
+        ([HEADER, changed(mood="good")], "mood, which no turn has"),
+        ([HEADER, changed(), changed()], "cut off"),
+        ([HEADER.replace(": 1}", ": 2}"), changed(), changed(model="other")], "another turn under the id 'a'"),
+    ],
+)
+def test_lines_that_are_no_export_are_refused(lines: list[str], what: str) -> None:
+    """The message says which line is wrong, and how."""
+    with pytest.raises(StoreImportError, match=what):
+        from_lines(lines)
+
+
+async def test_a_clash_or_a_circle_stores_nothing(tmp_path: Path) -> None:
+    """What is in the store stays, and nothing of the file joins it."""
+    store = SQLiteStore(tmp_path / "turns.db")
+    mine = make_turn("turn_2", model="mine")
+    await store.put(mine)
+    file = tmp_path / "turns.jsonl"
+    await export_turns(await memory_of(make_chain(4)), file)
+    with pytest.raises(StoreConflictError, match="turn_2"):
+        await import_turns(store, file)
+    file.write_text("".join(to_lines([make_turn("a", "b"), make_turn("b", "a")])))
+    with pytest.raises(StoreImportError, match="circle"):
+        await import_turns(store, file)
+    file.write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(StoreImportError, match="not text"):
+        await import_turns(store, file)
+    assert await store.list() == [mine]
+    await store.aclose()
+
+
+async def test_stores_that_cannot_take_the_turns_say_so() -> None:
+    """An import that would drop its own turns, or keep none, is refused."""
+    small = MemoryStore(max_turns=2)
+    with pytest.raises(StoreError, match="keeps 2 and has 0"):
+        await small.add(make_chain(3))
+    assert await small.list() == []
+    with pytest.raises(StoreError, match="keeps none"):
+        await NoStore().add(make_chain(1))
