@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
 from binascii import a2b_base64
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from synth_ai.errors import ConfigurationError, MissingExtraError
@@ -55,22 +57,23 @@ CONTROL_TOKENS: dict[str, int] = _NAMED | {
 _FILE = Path(__file__).parent / "vocabulary" / "o200k_base.tiktoken"
 _SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 
-# The split of text into pieces that o200k is defined over.
-_PATTERN = "|".join(
-    (
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"\p{N}{1,3}",
-        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    )
+# The split of text into pieces that o200k is defined over. Its first alternatives are grouped: tiktoken's engine then
+# tries them at once, and only the look-ahead takes its slow path.
+_PATTERN = (
+    r"(?:[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*"
+    r"|\s*[\r\n]+)"
+    r"|\s+(?!\S)"
+    r"|\s+"
 )
 
 _CONTROL = re.compile(r"(<\|[a-z]+(?:_[0-9]+)?\|>)")
 
 _LONG = 100_000
+_KEPT = 1024
+_KEPT_LENGTH = 16_384
 _BLANK = r"\t\x0b\x0c \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _LONG_BLANK = re.compile(rf"(?<![{_BLANK}])[{_BLANK}]{{{_LONG},}}(?![{_BLANK}\r\n])")
 
@@ -154,13 +157,32 @@ def _tiktoken() -> Any:
     return Encoding("o200k_harmony_text", pat_str=_PATTERN, mergeable_ranks=ranks, special_tokens={})
 
 
+# Instructions, tool declarations and the messages of a stateless caller come again with every request. Ids are packed,
+# so that the most this can hold is some 30 MB.
+_kept: dict[str, array[int]] = {}
+_kept_lock = Lock()
+
+
 def _encode_text(text: str) -> list[int]:
-    encoding = _tiktoken()
-    if len(text) < _LONG:
-        return encoding.encode_ordinary(text)  # type: ignore[no-any-return]
+    kept = _kept.get(text)
+    if kept is not None:
+        return kept.tolist()
+    if len(text) >= _LONG:
+        return _encode_long(text)
+    ids: list[int] = _tiktoken().encode_ordinary(text)
+    if len(text) <= _KEPT_LENGTH:
+        with _kept_lock:
+            if len(_kept) >= _KEPT:
+                del _kept[next(iter(_kept))]
+            _kept[text] = array("I", ids)
+    return ids
+
+
+def _encode_long(text: str) -> list[int]:
     # The look-ahead of the pattern overflows tiktoken's stack on about a million blanks in a row. The pattern makes
     # such a run one piece, all of it at the end of the text and all but the last blank elsewhere, so it can be
     # encoded apart with the same result. (A run with a line break after it matches without look-ahead.)
+    encoding = _tiktoken()
     ids: list[int] = []
     position = 0
     for run in _LONG_BLANK.finditer(text):

@@ -36,10 +36,7 @@ class Transcript:
     def ids(self) -> list[int]:
         """The ids of all messages, without reasoning that a final answer has followed."""
         ids: list[int] = []
-        for part in self._settled:
-            ids += part.ids
-        for part in self._open:
-            ids += part.ids
+        self._write(ids)
         return ids
 
     @property
@@ -99,6 +96,11 @@ class Transcript:
         names = [*call_ids, *(f"\0{number}" for number in range(len(call_ids), len(authors)))]
         return self._with(parts, {**self._calls, **dict(zip(names, authors, strict=False))})
 
+    def _write(self, ids: list[int]) -> None:
+        for parts in (self._settled, self._open):
+            for part in parts:
+                ids += part.ids
+
     def _with(self, parts: Iterable[Part], calls: Mapping[str, Author]) -> Transcript:
         parts = (*self._open, *parts)
         last_final = max((n for n, part in enumerate(parts) if part.final), default=-1)
@@ -114,8 +116,9 @@ def prompt(preface: Preface, transcript: Transcript, prefill: Sequence[int] = ()
     Args:
         prefill: ids after `<|start|>assistant`, for example those of `<|channel|>final<|message|>`.
     """
-    ids = [*preface.ids, *transcript.ids, START, *encode_word("assistant")]
-    ids += prefill
+    ids = list(preface.ids)
+    transcript._write(ids)
+    ids += (START, *encode_word("assistant"), *prefill)
     return ids
 
 

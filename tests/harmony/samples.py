@@ -67,7 +67,7 @@ def completion(random: Random) -> list[int]:
     for number in range(count):
         header = random.choice(HEADERS)
         is_call = " to=" in header
-        words = text(random).replace("<|", "<")
+        words = text(random).replace("|", "")
         body = json.dumps({"q": words, "n": random.randint(0, 9)}) if is_call else words
         if number:
             ids += encode("<|start|>assistant", control_tokens=True)
