@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ class Where:
     api: str = "auto"
     use_responses_api: bool | None = None
     base_url: str | None = None
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     engine: Engine | None = None
 
 
@@ -58,10 +59,12 @@ def _check(where: Where) -> None:
     if isinstance(where.vendor, VendorBase):
         beside: Mapping[str, Any] = {"base_url": where.base_url, "api_key": where.api_key, "engine": where.engine}
         extra = [name for name, value in beside.items() if value is not None]
-        if extra or where.api not in ("auto", where.vendor.api_type):
-            raise OptionError(
-                f"A vendor object brings its own API and address; leave out {', '.join(extra) or f'api={where.api!r}'}."
-            )
+        if where.api not in ("auto", where.vendor.api_type):
+            extra.append(f"api={where.api!r}")
+        if (where.vendor.api_type, where.use_responses_api) in (("chat", True), ("responses", False)):
+            extra.append("use_responses_api")
+        if extra:
+            raise OptionError(f"A vendor object brings its own API and address; leave out {', '.join(extra)}.")
     if where.engine is not None:
         if not isinstance(where.engine, Engine):
             raise OptionError(
@@ -69,8 +72,15 @@ def _check(where: Where) -> None:
             )
         if where.api not in ("auto", "harmony"):
             raise OptionError(f"An engine runs Harmony, so engine= and api={where.api!r} contradict each other.")
+        if where.vendor not in (None, "vllm"):
+            raise OptionError(f"engine= and vendor={where.vendor!r} contradict each other; give one of them.")
         if where.base_url is not None or where.api_key is not None:
             raise OptionError("An engine knows where its model is; leave out base_url= and api_key=.")
+    if where.api == "harmony" and where.vendor in ("openai", "synth"):
+        raise OptionError(
+            f"api='harmony' and vendor={where.vendor!r} contradict each other: Harmony runs on an engine. "
+            "Leave out vendor=, or give base_url= of an engine that takes and returns token ids."
+        )
     if where.api == "chat" and where.use_responses_api:
         raise OptionError("api='chat' and use_responses_api=True contradict each other; give one of them.")
     if where.api == "responses" and where.use_responses_api is False:
@@ -91,6 +101,11 @@ def _engine(model: str, base_url: str | None, api_key: str | None, settings: Set
         if base_url is not None:
             return RemoteEngine(base_url, model, api_key=api_key)
         return RemoteEngine(str(settings.harmony_endpoint), model, api_key=api_key or settings.synth_api_key)
+    if api_key is not None:
+        raise OptionError(
+            f"api_key= was given, but {model!r} runs in this process, where nothing asks for a key. "
+            "Leave it out, or give base_url= (or vendor='synth') for a server that does."
+        )
     if find_spec("vllm") is None:
         raise MissingExtraError(
             f"{model!r} runs on an engine, and there is none. Either install vLLM to run it in this process "
@@ -105,6 +120,8 @@ def _engine(model: str, base_url: str | None, api_key: str | None, settings: Set
 
 def _hosted(route: Route, base_url: str | None, api_key: str | None, settings: Settings) -> VendorBase:
     address, key = _address(route, base_url, api_key, settings)
+    if key != _NO_KEY and _is_overheard(address):
+        warnings.warn(f"The API key goes over plain http to {urlsplit(address).hostname}; use https.", stacklevel=4)
     from synth_ai.lm.vendors.sdk import SDKClient
 
     client = SDKClient(base_url=address, api_key=key)
@@ -126,7 +143,8 @@ def _address(route: Route, base_url: str | None, api_key: str | None, settings: 
         address = base_url or settings.synth_base_url
         if address is None:
             raise RoutingError("vendor='synth' needs an address: set SYNTH_BASE_URL, or give base_url=.")
-        return address, _key(api_key or settings.synth_api_key, "SYNTH_API_KEY", address)
+        own = settings.synth_api_key if address == settings.synth_base_url else None
+        return address, _key(api_key or own, "SYNTH_API_KEY", address)
     if base_url is not None and not _is_openai(base_url):
         own = settings.openai_api_key if base_url == settings.openai_base_url else None
         return base_url, api_key or own or _NO_KEY
@@ -137,10 +155,17 @@ def _address(route: Route, base_url: str | None, api_key: str | None, settings: 
 def _key(key: str | None, variable: str, address: str) -> str:
     if key is None or not key.strip():
         raise MissingKeyError(
-            f"There is no API key for {urlsplit(address).netloc}: set {variable}, or give api_key=. "
+            f"There is no API key for {urlsplit(address).hostname}: set {variable}, or give api_key=. "
             "(For a server of your own, give base_url=; for gpt-oss in this process, use gpt-oss-20b or gpt-oss-120b.)"
         )
     return key
+
+
+def _is_overheard(address: str) -> bool:
+    """Whether others on the way can read what is sent there."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return parts.scheme == "http" and host not in ("localhost", "::1") and not host.startswith("127.")
 
 
 def _is_openai(address: str) -> bool:

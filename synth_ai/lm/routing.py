@@ -92,11 +92,11 @@ def choose(
     if not model or not isinstance(model, str):
         raise RoutingError(f"model is {model!r}; it takes the name of a model or the path of a model folder.")
     if api != "auto" and api not in APIS:
-        raise RoutingError(f"api is {api!r}; it takes auto, {', '.join(APIS)}.{did_you_mean(api, APIS)}")
+        raise RoutingError(f"api is {api!r}; it takes auto, {', '.join(APIS)}.{did_you_mean(str(api), APIS)}")
     if vendor is not None and vendor not in VENDORS:
         raise RoutingError(
             f"vendor is {vendor!r}; it takes {', '.join(VENDORS)} or a VendorBase object."
-            f"{did_you_mean(vendor, VENDORS)}"
+            f"{did_you_mean(str(vendor), VENDORS)}"
         )
     if api == "harmony":
         return Route("harmony", "vllm", "api='harmony' was given")
