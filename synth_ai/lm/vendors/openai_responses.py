@@ -13,7 +13,7 @@ from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import responses
-from synth_ai.lm.vendors.sdk import SDKClient, SDKOptions, split_options
+from synth_ai.lm.vendors.sdk import SDKClient, SDKOptions, from_body, split_options
 
 PATH = "/responses"
 
@@ -52,6 +52,8 @@ class ResponsesVendor(VendorBase):
         with _forgetting(request):
             async with aclosing(self._client.stream(PATH, body, options)) as events:
                 async for event in events:
+                    if event.get("type") == "error":
+                        raise from_body(event, "The stream ended with an error")
                     for ours in reader.read(event):
                         yield ours
         if reader.body is None:

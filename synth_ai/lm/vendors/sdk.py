@@ -36,6 +36,15 @@ _BY_STATUS: Mapping[int, type[errors.ServerError]] = {
     429: errors.RateLimitError,
 }
 
+#: What the code, or else the type, of an error body says where there is no status to go by.
+_BY_WORD: Mapping[str, type[errors.ServerError]] = {
+    "server_error": errors.OverloadedError,
+    "internal_error": errors.OverloadedError,
+    "InternalServerError": errors.OverloadedError,
+    "rate_limit_exceeded": errors.RateLimitError,
+    "insufficient_quota": errors.RateLimitError,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -183,14 +192,19 @@ def _decoded(content: bytes) -> dict[str, Any]:
     # Some servers, vLLM among them, send errors of their own with status 200.
     inner = data.get("error")
     if isinstance(inner, dict) and data.get("object") in (None, "error"):
-        raise _from_body(inner, "The server answered 200 with an error inside")
+        raise from_body(inner, "The server answered 200 with an error inside")
     return data
 
 
-def _from_body(error: Mapping[str, Any], what: str) -> errors.ServerError:
+def from_body(error: Mapping[str, Any], what: str) -> errors.ServerError:
+    """Our error for an error body that came without a status of its own; `what` says where it was."""
     code = error.get("code")
     status = code if isinstance(code, int) else None
-    kind = _class_of(status) if status is not None else errors.RejectedError
+    if status is not None:
+        kind = _class_of(status)
+    else:
+        said = (_BY_WORD.get(str(error.get(name))) for name in ("code", "type"))
+        kind = next((kind for kind in said if kind is not None), errors.RejectedError)
     return kind(f"{what}: {error.get('message')}", status_code=status, code=_text(code), body=dict(error))
 
 
@@ -231,7 +245,7 @@ def translate(error: Exception) -> errors.ServerError | None:
         return _from_status(error)
     if isinstance(error, openai.APIError):
         body = error.body if isinstance(error.body, dict) else {"message": error.message}
-        return _from_body(body, "The stream ended with an error")
+        return from_body(body, "The stream ended with an error")
     if isinstance(error, json.JSONDecodeError):
         return errors.MalformedAnswerError(f"An event of the stream is not JSON: {error.doc[:200]!r}", body=error.doc)
     return None
