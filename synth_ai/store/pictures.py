@@ -60,27 +60,15 @@ def to_rich(tree: Tree, width: int) -> Text:
 
 
 def lines(tree: Tree, width: int) -> Iterator[Line]:
-    """The lines of the picture.
-
-    A turn stands below the one that it continues; only where a conversation forks do the branches move to the right.
-    """
+    """The lines of the picture: one a turn, and one more for its reasoning."""
     width = max(width, _MIN_WIDTH)
     if not tree.turns:
         yield [("(no turns)", "facts")]
         return
     ids = short_ids(tree)
     yield [(summary(tree), "title")]
-    waiting = [(root, "", "") for root in reversed(tree.roots)]
-    while waiting:
-        id, first, rest = waiting.pop()
-        turn = tree.turns[id]
-        children = tree.children.get(id, ())
-        yield from _turn_lines(tree, turn, ids, first, rest + ("│ " if children else "  "), width)
-        forks = len(children) > 1
-        for child in reversed(children):
-            last = child == children[-1]
-            rails = (("└─", "  ") if last else ("├─", "│ ")) if forks else ("", "")
-            waiting.append((child, rest + rails[0], rest + rails[1]))
+    for turn, rails, below in tree.rows():
+        yield from _turn_lines(tree, turn, ids, rails, below, width)
 
 
 def summary(tree: Tree) -> str:
@@ -98,23 +86,19 @@ def summary(tree: Tree) -> str:
 
 def short_ids(tree: Tree) -> dict[str, str]:
     """For every turn the start of its id, long enough to tell it from the others."""
-    length = _SHORT_ID
-    while True:
+    for length in range(_SHORT_ID, max(map(len, tree.turns), default=0), 2):
         ids = {id: _cut_id(id, length) for id in tree.turns}
         if len(set(ids.values())) == len(ids):
             return ids
-        length += 2
+    return {id: printable(id) for id in tree.turns}
 
 
-def facts_of(tree: Tree, turn: Turn) -> list[str]:
-    """What is worth a word about a turn: a state that is not `completed`, a change of model, a parent not here."""
-    facts = [] if turn.status == "completed" else [turn.status]
-    parent = tree.turns.get(turn.parent_id or "")
-    if backend_of(turn) != (backend_of(parent) if parent else tree.backend):
-        facts.append(backend_of(turn))
-    if parent is None and turn.parent_id is not None:
-        facts.append(f"continues {_cut_id(turn.parent_id, _SHORT_ID)}, which is not here")
-    return [printable(fact) for fact in facts]
+def notes_of(tree: Tree, turn: Turn) -> list[str]:
+    """What a reader must know of a turn: a status that is not `completed`, a parent that is not here."""
+    notes = [] if turn.status == "completed" else [turn.status]
+    if turn.parent_id is not None and turn.parent_id not in tree.turns:
+        notes.append(f"continues {_cut_id(turn.parent_id, _SHORT_ID)}, which is not here")
+    return [printable(note) for note in notes]
 
 
 def printable(text: str) -> str:
@@ -157,7 +141,7 @@ def _turn_lines(tree: Tree, turn: Turn, ids: dict[str, str], first: str, rest: s
     facts = f"  {ids[turn.id]}{token_counts(turn):>10}"
     first, rest = _rails(first, width), _rails(rest, width)
     line: Line = [(first, "rail"), ("◉ ", "head") if is_head else ("● ", "rail")]
-    problem = "; ".join(facts_of(tree, turn))
+    problem = "; ".join(notes_of(tree, turn) + ([printable(backend_of(turn))] if tree.changes_backend(turn) else []))
     room = width - columns(first) - 2 - columns(facts) - (7 if is_head else 0)
     if problem:
         problem = f"[{shorten(problem, room // 2 - 3)}] "
