@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from synth_ai.engines.base import Engine
 from synth_ai.errors import MissingExtraError, MissingKeyError, OptionError, RoutingError
 from synth_ai.lm import routing
+from synth_ai.lm.prices import PRICES
 from synth_ai.lm.routing import Route
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.settings import Settings, check_url
@@ -32,6 +33,8 @@ class Where:
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     engine: Engine | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 def make_vendor(model: str, where: Where, settings: Settings) -> VendorBase:
@@ -44,20 +47,26 @@ def make_vendor(model: str, where: Where, settings: Settings) -> VendorBase:
     if isinstance(where.vendor, VendorBase):
         return where.vendor
     if where.engine is not None:
-        return _harmony(where.engine)
+        return _harmony(where.engine, where)
     base_url = None if where.base_url is None else check_url(where.base_url, "base_url", OptionError)
     use_responses = settings.use_responses_api if where.use_responses_api is None else where.use_responses_api
     route = routing.choose(
         model, api=where.api, vendor=where.vendor, base_url=base_url, use_responses_api=use_responses
     )
     if route.api == "harmony":
-        return _harmony(_engine(model, base_url, where.api_key, settings))
-    return _hosted(route, base_url, where.api_key, settings)
+        return _harmony(_engine(model, base_url, where.api_key, settings), where)
+    return _hosted(route, base_url, where, settings)
 
 
 def _check(where: Where) -> None:
     if isinstance(where.vendor, VendorBase):
-        beside: Mapping[str, Any] = {"base_url": where.base_url, "api_key": where.api_key, "engine": where.engine}
+        beside: Mapping[str, Any] = {
+            "base_url": where.base_url,
+            "api_key": where.api_key,
+            "engine": where.engine,
+            "requests_per_minute": where.requests_per_minute,
+            "tokens_per_minute": where.tokens_per_minute,
+        }
         extra = [name for name, value in beside.items() if value is not None]
         if where.api not in ("auto", where.vendor.api_type):
             extra.append(f"api={where.api!r}")
@@ -87,7 +96,12 @@ def _check(where: Where) -> None:
         raise OptionError("api='responses' and use_responses_api=False contradict each other; give one of them.")
 
 
-def _harmony(engine: Engine) -> VendorBase:
+def _harmony(engine: Engine, where: Where) -> VendorBase:
+    if where.requests_per_minute is not None or where.tokens_per_minute is not None:
+        raise OptionError(
+            "requests_per_minute= and tokens_per_minute= are for servers that count them; an engine takes all that it "
+            "can. Leave them out, or bound the calls with max_concurrency=."
+        )
     from synth_ai.lm.vendors.harmony import HarmonyVendor
 
     return HarmonyVendor(engine)
@@ -118,23 +132,29 @@ def _engine(model: str, base_url: str | None, api_key: str | None, settings: Set
     return shared_engine(model)
 
 
-def _hosted(route: Route, base_url: str | None, api_key: str | None, settings: Settings) -> VendorBase:
-    address, key = _address(route, base_url, api_key, settings)
+def _hosted(route: Route, base_url: str | None, where: Where, settings: Settings) -> VendorBase:
+    address, key = _address(route, base_url, where.api_key, settings)
     if key != _NO_KEY and _is_overheard(address):
         warnings.warn(f"The API key goes over plain http to {urlsplit(address).hostname}; use https.", stacklevel=4)
     from synth_ai.lm.vendors.sdk import SDKClient
 
     client = SDKClient(base_url=address, api_key=key)
+    client.pace.limit(where.requests_per_minute, where.tokens_per_minute)
+    # An address from the environment is the openai vendor's: OpenAI's service, or something in front of it.
+    is_openai = _is_openai(address) or (route.vendor == "openai" and base_url is None)
+    vendor: VendorBase
     if route.api == "chat":
         from synth_ai.lm.vendors.formats import chat
         from synth_ai.lm.vendors.openai_chat import ChatVendor
 
-        # An address from the environment is the openai vendor's: OpenAI's service, or something in front of it.
-        is_openai = _is_openai(address) or (route.vendor == "openai" and base_url is None)
-        return ChatVendor(client, dialect=chat.OPENAI if is_openai else chat.COMPATIBLE)
-    from synth_ai.lm.vendors.openai_responses import ResponsesVendor
+        vendor = ChatVendor(client, dialect=chat.OPENAI if is_openai else chat.COMPATIBLE)
+    else:
+        from synth_ai.lm.vendors.openai_responses import ResponsesVendor
 
-    return ResponsesVendor(client, remembers=route.vendor != "vllm")
+        vendor = ResponsesVendor(client, remembers=route.vendor != "vllm")
+    if is_openai:
+        vendor.list_prices = PRICES
+    return vendor
 
 
 def _address(route: Route, base_url: str | None, api_key: str | None, settings: Settings) -> tuple[str, str]:

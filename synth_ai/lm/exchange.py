@@ -15,12 +15,14 @@ from synth_ai.lm.events import Completed, ReasoningDelta, StreamEvent
 from synth_ai.lm.items import Image, Prompt, ToolOutputs
 from synth_ai.lm.limits import Concurrency
 from synth_ai.lm.options import Options
+from synth_ai.lm.prices import Price, find_price
 from synth_ai.lm.request import LMRequest, stop_strings
 from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.retry import RetryPolicy
 from synth_ai.lm.structured import ResponseFormat
 from synth_ai.lm.tool_runs import Toolbox
 from synth_ai.lm.tools import Tool, ToolSpec, tool_specs
+from synth_ai.lm.totals import Tally
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.store.base import ResponseStore, Turn
 
@@ -79,6 +81,8 @@ class Setup:
     response_format: ResponseFormat | None
     retry: RetryPolicy
     gate: Concurrency
+    prices: Mapping[str, Price]
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +251,10 @@ async def record(setup: Setup, call: Call, head: Head, exchange: Exchange, respo
         date=request.date,
     )
     await setup.store.put(turn)
+    price = find_price(turn.model, setup.prices)
+    if price is not None and response.usage is not None:
+        response.cost = price.of(response.usage)
+    setup.tally.add(response)
     if call.moves_head and response.status in _CONTINUABLE:
         head.move(call.ticket, Parent(turn.id, turn))
     if not exchange.include_reasoning:

@@ -19,6 +19,7 @@ from synth_ai.lm.exchange import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven, Setu
 from synth_ai.lm.items import Image, ToolOutputs
 from synth_ai.lm.limits import Concurrency
 from synth_ai.lm.options import Options
+from synth_ai.lm.prices import Price
 from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.retry import RetryPolicy, policy
 from synth_ai.lm.routing import ApiType
@@ -28,6 +29,7 @@ from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.structured import ResponseFormat
 from synth_ai.lm.tool_runs import OnError, Toolbox, ToolRun, ToolStep, check_run_options
 from synth_ai.lm.tools import Tool, tool_specs
+from synth_ai.lm.totals import Totals
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.settings import Settings
 from synth_ai.store.base import ResponseStore
@@ -67,6 +69,10 @@ class LM:
         retry: a `RetryPolicy`, a number of tries, or False.
         timeout: seconds for a whole call, its retries included.
         max_concurrency: how many calls may be under way at once.
+        requests_per_minute: a limit shared by all LMs with this key at this address; what the server's headers say
+            is kept to without it.
+        tokens_per_minute: likewise for tokens, prompt and answer together.
+        prices: what models cost, by name, in place of OpenAI's list prices of `synth_ai.lm.prices`.
         **options: any parameter of the API by its own name; `extra_body=` for what the SDK does not know yet.
 
     Raises:
@@ -93,6 +99,9 @@ class LM:
         retry: RetryPolicy | int | bool | None = None,
         timeout: float | None = None,
         max_concurrency: int | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        prices: Mapping[str, Price] | None = None,
         **options: Any,
     ) -> None:
         settings = Settings.from_environment()
@@ -100,7 +109,7 @@ class LM:
         tries = policy(retry)
         specs = None if tools is None else tool_specs(tools)
         shape = None if response_model is None else ResponseFormat.of(response_model)
-        where = Where(vendor, api, use_responses_api, base_url, api_key, engine)
+        where = Where(vendor, api, use_responses_api, base_url, api_key, engine, requests_per_minute, tokens_per_minute)
         self._owns = True
         self._vendor_is_ours = not isinstance(vendor, VendorBase)
         backend = make_vendor(model, where, settings)
@@ -114,7 +123,18 @@ class LM:
         defaults = Options.of(backend.api_type, given)
         self._store_is_ours = not isinstance(response_store, ResponseStore)
         store = open_store(settings.store if response_store is None else response_store)
-        self._setup = Setup(model, backend, store, defaults, specs, Toolbox(tools or ()), shape, tries, gate)
+        self._setup = Setup(
+            model,
+            backend,
+            store,
+            defaults,
+            specs,
+            Toolbox(tools or ()),
+            shape,
+            tries,
+            gate,
+            backend.list_prices if prices is None else prices,
+        )
         self.responses = StoredResponses(self._setup)
         self._head = Head()
         self._chains = backend.api_type == "responses" or (
@@ -351,6 +371,11 @@ class LM:
     def auto_store_responses(self) -> bool:
         """Whether a call's turn becomes the head."""
         return self._auto_store
+
+    @property
+    def totals(self) -> Totals:
+        """What the calls of this LM and its forks have used up so far: calls, tokens, US dollars."""
+        return self._setup.tally.totals
 
     async def models_async(self) -> list[str]:
         """The names of the models that the server has."""

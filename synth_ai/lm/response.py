@@ -45,6 +45,7 @@ class BaseLMResponse(BaseModel):
         reasoning: the model's reasoning, or its summary, where it is given away.
         api_type: the API that answered.
         usage: tokens used, where the backend says.
+        cost: US dollars, where the model has a price.
         model: the model that answered.
         status: `completed`; `incomplete`, with the reason in `incomplete_reason`; or `failed`, with it in `error`.
         incomplete_reason: such as `max_output_tokens` or `content_filter`.
@@ -72,6 +73,7 @@ class BaseLMResponse(BaseModel):
     reasoning: str | None = None
     api_type: ApiType | None = None
     usage: Usage | None = None
+    cost: float | None = None
     model: str | None = None
     status: Status = "completed"
     incomplete_reason: str | None = None

@@ -6,7 +6,8 @@ Subclass `VendorBase` to put a model of your own behind `LM`: only `respond` mus
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from synth_ai.lm.events import (
@@ -17,6 +18,7 @@ from synth_ai.lm.events import (
     TextDelta,
     ToolCallDelta,
 )
+from synth_ai.lm.prices import Price
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage
 from synth_ai.lm.routing import ApiType
@@ -31,10 +33,12 @@ class VendorBase(ABC):
         api_type: the API it speaks; `responses` and `harmony` calls chain by themselves, `chat` calls do not.
         origin: names the server whose response and item ids these are; None when ids are made here. A request that
             cannot be continued from an id of this server comes with its whole `history`.
+        list_prices: what the models of this backend cost, by name, where the caller gives no prices.
     """
 
     api_type: ApiType = "chat"
     origin: str | None = None
+    list_prices: Mapping[str, Price] = MappingProxyType({})
 
     @abstractmethod
     async def respond(self, request: LMRequest) -> BaseLMResponse:

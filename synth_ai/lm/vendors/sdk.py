@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 from weakref import WeakKeyDictionary
 
 from synth_ai import errors
+from synth_ai.lm.rates import pace_of
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -60,7 +61,7 @@ class Answer:
 
 
 class SDKClient:
-    """Calls to one server with one key, from any event loop.
+    """Calls to one server with one key, from any event loop, at the pace that the server allows.
 
     A pool of connections belongs to the loop it was made on, so each loop gets a client of its own when it first
     calls; the sync methods of LM all share the one loop behind them.
@@ -74,6 +75,7 @@ class SDKClient:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.base_url = base_url
+        self.pace = pace_of(base_url, api_key)
         self._api_key = api_key
         self._headers = dict(headers or {})
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
@@ -88,9 +90,13 @@ class SDKClient:
         Raises:
             ServerError: see `translated`; also an error body that came with status 200.
         """
+        reserved = await self.pace.turn(body)
         with translated():
             response = await self._client().post(path, cast_to=_response_class(), body=body, options=options or {})
-        return Answer(_decoded(response.content), response.headers)
+        self.pace.learn(response.headers)
+        data = _decoded(response.content)
+        self.pace.settle(reserved, (data.get("usage") or {}).get("total_tokens"))
+        return Answer(data, response.headers)
 
     async def stream(
         self, path: str, body: Mapping[str, Any], options: SDKOptions | None = None
@@ -102,6 +108,7 @@ class SDKClient:
         """
         from openai import AsyncStream
 
+        await self.pace.turn(body)
         with translated():
             events = await self._client().post(
                 path,
@@ -111,6 +118,7 @@ class SDKClient:
                 stream=True,
                 stream_cls=AsyncStream[object],
             )
+            self.pace.learn(events.response.headers)
             try:
                 async for event in events:
                     if isinstance(event, dict):
