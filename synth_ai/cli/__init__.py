@@ -1,1 +1,19 @@
-"""."""
+"""The `synth-ai` command: thin, as it parses, calls the library and prints."""
+
+from __future__ import annotations
+
+import sys
+
+from synth_ai.errors import SynthAIError
+
+
+def main() -> None:
+    """Run the command; an error of the library is one line, not a traceback."""
+    try:
+        from synth_ai.cli.app import app
+    except ImportError as error:
+        sys.exit(f'The synth-ai command needs typer and rich ({error.name} is missing): pip install "synth-ai[cli]"')
+    try:
+        app()
+    except SynthAIError as error:
+        sys.exit(f"Error: {error}")
