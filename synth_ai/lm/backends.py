@@ -167,7 +167,7 @@ def _address(route: Route, base_url: str | None, api_key: str | None, settings: 
         return address, _key(api_key or own, "SYNTH_API_KEY", address)
     if base_url is not None and not _is_openai(base_url):
         own = settings.openai_api_key if base_url == settings.openai_base_url else None
-        return base_url, api_key or own or _NO_KEY
+        return base_url, _usable(api_key or own or _NO_KEY, base_url)
     address = base_url or settings.openai_base_url or OPENAI_BASE_URL
     return address, _key(api_key or settings.openai_api_key, "OPENAI_API_KEY", address)
 
@@ -177,6 +177,17 @@ def _key(key: str | None, variable: str, address: str) -> str:
         raise MissingKeyError(
             f"There is no API key for {urlsplit(address).hostname}: set {variable}, or give api_key=. "
             "(For a server of your own, give base_url=; for gpt-oss in this process, use gpt-oss-20b or gpt-oss-120b.)"
+        )
+    return _usable(key, address)
+
+
+def _usable(key: str, address: str) -> str:
+    """The key without the blanks and line breaks that files and shells leave around it."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise OptionError(
+            f"The API key for {urlsplit(address).hostname} has a character that no HTTP header carries: "
+            "a line break, or a letter outside ASCII. Copy it again."
         )
     return key
 

@@ -109,6 +109,16 @@ def test_a_key_goes_to_its_own_address(where: dict[str, Any], settings: Settings
     assert (client.base_url, client._api_key) == (address, key)
 
 
+def test_a_key_from_a_file() -> None:
+    """A line break at its end is not part of it; one inside would break the header, and is told without showing it."""
+    for where in ({}, {"base_url": LOCAL}):
+        assert client_of("gpt-4o", api_key=f" {SECRET}\n", **where)._api_key == SECRET
+        for broken in (f"{SECRET}\n{SECRET}", f"{SECRET}é"):
+            with pytest.raises(OptionError, match="no HTTP header carries") as raised:
+                client_of("gpt-4o", api_key=broken, **where)
+            assert SECRET not in str(raised.value)
+
+
 def test_synth_s_key_stays_with_synth() -> None:
     """A foreign address with `vendor="synth"` does not get the environment's key."""
     with pytest.raises(MissingKeyError, match=r"elsewhere\.test.*SYNTH_API_KEY|api_key="):

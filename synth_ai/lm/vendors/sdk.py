@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
@@ -91,10 +92,10 @@ class SDKClient:
             ServerError: see `translated`; also an error body that came with status 200.
         """
         reserved = await self.pace.turn(body)
-        with translated():
+        with translated(self._api_key):
             response = await self._client().post(path, cast_to=_response_class(), body=body, options=options or {})
-        self.pace.learn(response.headers)
-        data = _decoded(response.content)
+            self.pace.learn(response.headers)
+            data = _decoded(response.content)
         self.pace.settle(reserved, (data.get("usage") or {}).get("total_tokens"))
         return Answer(data, response.headers)
 
@@ -109,7 +110,7 @@ class SDKClient:
         from openai import AsyncStream
 
         await self.pace.turn(body)
-        with translated():
+        with translated(self._api_key):
             events = await self._client().post(
                 path,
                 cast_to=object,
@@ -120,6 +121,9 @@ class SDKClient:
             )
             self.pace.learn(events.response.headers)
             try:
+                if "json" in events.response.headers.get("content-type", ""):
+                    _decoded(await events.response.aread())
+                    raise errors.MalformedAnswerError("The server answered a streamed call in one piece.")
                 async for event in events:
                     if isinstance(event, dict):
                         yield event
@@ -128,21 +132,26 @@ class SDKClient:
 
     async def get(self, path: str) -> Answer:
         """GET a path and return the decoded answer."""
-        with translated():
+        with translated(self._api_key):
             response = await self._client().get(path, cast_to=_response_class())
-        return Answer(_decoded(response.content), response.headers)
+            return Answer(_decoded(response.content), response.headers)
 
     async def delete(self, path: str) -> None:
         """DELETE a path."""
-        with translated():
+        with translated(self._api_key):
             await self._client().delete(path, cast_to=_response_class())
 
     async def aclose(self) -> None:
-        """Close this loop's connections, and let go of those of other loops."""
+        """Close the connections. Those of other loops are closed there, as soon as these get to it."""
         with self._lock:
             clients, self._clients = self._clients, WeakKeyDictionary()
-        if client := clients.get(asyncio.get_running_loop()):
-            await client.close()
+        here = clients.pop(asyncio.get_running_loop(), None)
+        for loop, client in clients.items():
+            # Not waited for: that loop may be waiting for this one.
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(client.close(), loop)
+        if here is not None:
+            await here.close()
 
     def _client(self) -> AsyncOpenAI:
         loop = asyncio.get_running_loop()
@@ -223,19 +232,45 @@ def _class_of(status: int) -> type[errors.ServerError]:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn the SDK's errors into ours, keeping the cause.
+def translated(key: str = "") -> Iterator[None]:
+    """Turn the SDK's errors into ours, keeping the cause, and mask the key where a server repeats it.
 
     Raises:
         ServerError: TimedOutError, ConnectionFailedError, or the class of the status that came back.
     """
     try:
         yield
+    except errors.SynthAIError as error:
+        _mask(error, key)
+        raise
     except Exception as error:
         ours = translate(error)
         if ours is None:
             raise
+        _mask(error, key)
+        _mask(ours, key)
         raise ours from error
+
+
+def _mask(error: BaseException, key: str) -> None:
+    """Take the key out of an error's text and attributes, and of what caused it."""
+    # What is this short is no secret, and letters of it would be found in every sentence.
+    if len(key) < 8:
+        return
+    error.args = tuple(_without(key, value) for value in error.args)
+    for name, value in vars(error).items():
+        if isinstance(value, (str, Mapping, list)):
+            setattr(error, name, _without(key, value))
+    if error.__cause__ is not None:
+        _mask(error.__cause__, key)
+
+
+def _without(key: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(key, "***")
+    if isinstance(value, Mapping):
+        return {_without(key, name): _without(key, inner) for name, inner in value.items()}
+    return [_without(key, inner) for inner in value] if isinstance(value, list) else value
 
 
 def translate(error: Exception) -> errors.ServerError | None:
@@ -289,12 +324,19 @@ def _text(value: Any) -> str | None:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the server asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date."""
     for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        if value := headers.get(name):
-            try:
-                return max(0.0, float(value) / scale)
-            except ValueError:
-                pass
+        seconds = _number(headers.get(name, "")) / scale
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
     try:
-        return max(0.0, (parsedate_to_datetime(headers["retry-after"]) - datetime.now(UTC)).total_seconds())
+        then = parsedate_to_datetime(headers["retry-after"])
     except (KeyError, TypeError, ValueError):
         return None
+    then = then if then.tzinfo is not None else then.replace(tzinfo=UTC)
+    return max(0.0, (then - datetime.now(UTC)).total_seconds())
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,353 @@
+"""The one way to a server: its errors as ours, tries counted by the server, keys, loops and threads, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from importlib import import_module
+from typing import Any
+
+import pytest
+from servers import errors as failures
+from servers.answers import Answer, Raw, connection_reset, truncated_json
+from servers.openai_fake import OpenAIServer
+
+from synth_ai import LM, BaseLMResponse, RetryPolicy, errors
+from synth_ai.errors import ServerError, SynthAIError
+from synth_ai.lm.vendors.sdk import SDKClient, translate
+
+Hosted = Callable[..., LM]
+APIS = ("chat", "responses")
+SECRET = "sk-secret-0123456789abcdef"
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+HTML = {"content-type": "text/html"}
+
+ERRORS: dict[str, tuple[Answer | Raw, type[ServerError], int | None, str | None, str]] = {
+    "wrong key": (failures.invalid_api_key(), errors.AuthenticationFailedError, 401, "invalid_api_key", "Incorrect"),
+    "no such model": (failures.model_not_found("gpt-9"), errors.NotFoundError, 404, "model_not_found", "`gpt-9`"),
+    "too long": (
+        failures.context_length_exceeded(),
+        errors.RejectedError,
+        400,
+        "context_length_exceeded",
+        "maximum context length",
+    ),
+    "forbidden": (failures.error(403, "Not here."), errors.AuthenticationFailedError, 403, None, "Not here."),
+    "conflict": (failures.error(409, "Locked."), errors.RejectedError, 409, None, "Locked."),
+    "too large": (failures.error(413, "Too large."), errors.RejectedError, 413, None, "Too large."),
+    "unprocessable": (failures.error(422, "No."), errors.RejectedError, 422, None, "No."),
+    "request timeout": (failures.error(408, "Late."), errors.TimedOutError, 408, None, "Late."),
+    "rate limit": (failures.rate_limited(), errors.RateLimitError, 429, "rate_limit_exceeded", "Rate limit"),
+    "quota": (failures.insufficient_quota(), errors.RateLimitError, 429, "insufficient_quota", "quota"),
+    "500": (failures.server_error(), errors.OverloadedError, 500, None, "had an error"),
+    "503": (failures.server_error(503), errors.OverloadedError, 503, None, "had an error"),
+    "a proxy's page": (failures.bad_gateway(), errors.OverloadedError, 502, None, "502"),
+    "200 with an error": (failures.error_with_status_200(), errors.RejectedError, 400, "400", "Unexpected token"),
+    "reset": (connection_reset(), errors.ConnectionFailedError, None, None, "cannot be reached"),
+    "half a body": (truncated_json(), errors.MalformedAnswerError, None, None, "not JSON"),
+    "no JSON": (Raw("<html>hello</html>", headers=HTML), errors.MalformedAnswerError, None, None, "not JSON"),
+    "no object": (Raw([1, 2]), errors.MalformedAnswerError, None, None, "no JSON object"),
+    "an empty body": (Raw(b""), errors.MalformedAnswerError, None, None, "not JSON"),
+    "no UTF-8": (Raw(b'{"id": "\xff\xfe"'), errors.MalformedAnswerError, None, None, "not JSON"),
+    "another object": (Raw({"object": "list", "data": []}), errors.MalformedAnswerError, None, None, "answer is no"),
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(("answer", "kind", "status", "code", "words"), ERRORS.values(), ids=ERRORS)
+async def test_each_failure_is_an_error_of_ours(
+    openai_server: OpenAIServer,
+    hosted: Hosted,
+    api: str,
+    answer: Answer | Raw,
+    kind: type[ServerError],
+    status: int | None,
+    code: str | None,
+    words: str,
+) -> None:
+    """With the server's words, its status, code, request id and body."""
+    openai_server.enqueue(answer)
+    with pytest.raises(ServerError, match=words) as raised:
+        await hosted(api, retry=False).respond_async("Hi")
+    error = raised.value
+    assert type(error) is kind
+    assert (error.status_code, error.code) == (status, code)
+    if isinstance(answer, Raw) and answer.status >= 400:
+        assert str(error.request_id).startswith("req_")
+        assert error.body
+        assert error.__cause__ is not None
+    assert len(openai_server.requests) == 1
+
+
+async def test_a_server_that_is_not_there() -> None:
+    """Refused connections name the host."""
+    lm = LM("x", base_url="http://127.0.0.1:9/v1", retry=False)
+    with pytest.raises(errors.ConnectionFailedError, match=r"127\.0\.0\.1"):
+        await lm.respond_async("Hi")
+
+
+async def test_a_server_that_does_not_answer(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """The call is given up, and the connection freed."""
+    lm = hosted(retry=False)
+    await lm.respond_async("Hi")
+    openai_server.enqueue(Answer(text="late", hold=threading.Event()))
+    with pytest.raises(errors.TimedOutError):
+        await lm.respond_async("Hi", timeout=0.5)
+    assert await asyncio.to_thread(openai_server.requests[1].abandoned.wait, 10)
+
+
+def test_every_error_of_the_sdk_is_translated() -> None:
+    """One that is unmapped would reach callers as the SDK's own."""
+    import openai
+
+    def kinds(kind: type[Exception]) -> list[type[Exception]]:
+        return [kind, *(found for child in kind.__subclasses__() for found in kinds(child))]
+
+    # The SDK brings its own HTTP library, another one in each major version.
+    library = next(kind for kind in openai.DefaultAsyncHttpxClient.__mro__ if kind.__module__.startswith("httpx"))
+    http = import_module(library.__module__.split(".")[0])
+    response = http.Response(418, request=http.Request("POST", "https://x.test/v1"))
+    makers: tuple[Callable[[Any], Exception], ...] = (
+        lambda kind: kind("m", response=response, body=None),
+        lambda kind: kind(request=response.request),
+        lambda kind: kind(message="m", request=response.request),
+        lambda kind: kind("m", response.request, body=None),
+        lambda kind: kind(response=response, body=None),
+    )
+    made: dict[str, Exception] = {}
+    for kind in kinds(openai.APIError):
+        for make in makers:
+            try:
+                made.setdefault(kind.__name__, make(kind))
+            except TypeError:
+                continue
+    assert {"APIError", "APIStatusError", "APITimeoutError", "APIConnectionError", "RateLimitError"} <= made.keys()
+    for name, error in made.items():
+        assert isinstance(translate(error), ServerError), name
+    assert translate(KeyError("not the SDK's")) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after": "7"}, 7.0),
+        ({"retry_after": "0.5"}, 0.5),
+        ({"retry_after_ms": "250"}, 0.25),
+        ({"retry_after_ms": "250", "retry_after": "1"}, 0.25),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after": "-5"}, 0.0),
+        ({"retry_after": "nan"}, None),
+        ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry_after": "Wed, 21 Oct 2015 07:28:00 -0000"}, 0.0),
+        ({}, None),
+    ],
+)
+async def test_how_long_a_server_wants_to_be_left_alone(
+    openai_server: OpenAIServer, hosted: Hosted, headers: dict[str, str], seconds: float | None
+) -> None:
+    """In each form that the header may have."""
+    openai_server.enqueue(failures.error(429, "slow", code="rate_limit_exceeded", **headers))
+    with pytest.raises(errors.RateLimitError) as raised:
+        await hosted(retry=False).respond_async("Hi")
+    assert raised.value.retry_after == seconds
+
+
+async def test_a_date_to_come_back_at(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Is turned into seconds from now."""
+    then = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    openai_server.enqueue(failures.error(503, "busy", retry_after=then))
+    with pytest.raises(errors.OverloadedError) as raised:
+        await hosted(retry=False).respond_async("Hi")
+    assert 3500 < (raised.value.retry_after or 0) <= 3600
+
+
+# --- tries ----------------------------------------------------------------------------------------------------------
+
+PASSING = {
+    "429 with a wait": failures.rate_limited(retry_after_ms=1),
+    "429": failures.error(429, "slow", code="rate_limit_exceeded"),
+    "500": failures.server_error(),
+    "503 with a wait": failures.server_error(503, retry_after_ms=1),
+    "a proxy's page": failures.bad_gateway(),
+    "408": failures.error(408, "late"),
+    "reset": connection_reset(),
+    "half a body": truncated_json(),
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("failure", PASSING.values(), ids=PASSING)
+async def test_what_passes_is_tried_again(
+    openai_server: OpenAIServer, hosted: Hosted, api: str, failure: Answer | Raw
+) -> None:
+    """By one policy, ours: the server counts exactly its number of tries."""
+    openai_server.enqueue(failure, failure)
+    response = await hosted(api).respond_async("Hi")
+    assert response.raw_response == "You said: Hi"
+    assert response.attempts == 3
+    assert len(openai_server.requests) == 3
+
+
+@pytest.mark.parametrize("failure", PASSING.values(), ids=PASSING)
+async def test_what_does_not_pass_ends_in_its_own_error(
+    openai_server: OpenAIServer, hosted: Hosted, failure: Answer | Raw
+) -> None:
+    """After the policy's number of tries, and no more."""
+    openai_server.enqueue(*[failure] * 5)
+    with pytest.raises(ServerError):
+        await hosted(retry=RetryPolicy(attempts=4, first_wait=0)).respond_async("Hi")
+    assert len(openai_server.requests) == 4
+
+
+FINAL = {
+    "quota": failures.insufficient_quota(),
+    "a wait beyond the cap": failures.rate_limited(retry_after="3600"),
+    "400": failures.unsupported_parameter("temperature"),
+    "401": failures.invalid_api_key(),
+    "404": failures.model_not_found("gpt-9"),
+    "200 with an error": failures.error_with_status_200(),
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("failure", FINAL.values(), ids=FINAL)
+async def test_what_cannot_pass_is_not_tried_again(
+    openai_server: OpenAIServer, hosted: Hosted, failure: Raw, streamed: bool
+) -> None:
+    """Counted by the server; streamed or not."""
+    openai_server.enqueue(failure)
+    lm = hosted()
+    with pytest.raises(ServerError):
+        await (consume(lm.stream_async("Hi")) if streamed else lm.respond_async("Hi"))
+    assert len(openai_server.requests) == 1
+
+
+async def consume(stream: Any) -> BaseLMResponse:
+    """A stream's response, once it has ended."""
+    async for _ in stream:
+        pass
+    response: BaseLMResponse = stream.response
+    return response
+
+
+# --- loops and threads ----------------------------------------------------------------------------------------------
+
+
+def test_one_lm_in_several_loops_and_threads(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Every call gets its own answer, and none waits for a place that was lost."""
+    openai_server.respond_with(lambda request: Answer(text=f"re: {request.body['input']}"))
+    lm = hosted(max_concurrency=3, auto_store_responses=False)
+    wrong: list[str] = []
+
+    def check(text: str, response: BaseLMResponse) -> None:
+        if response.raw_response != f"re: {text}":
+            wrong.append(text)
+
+    async def many(name: str) -> None:
+        texts = [f"{name}-{number}" for number in range(10)]
+        for text, response in zip(texts, await asyncio.gather(*map(lm.respond_async, texts)), strict=True):
+            check(text, response)
+
+    def sync(name: str) -> None:
+        for text in (f"{name}-{number}" for number in range(10)):
+            check(text, lm.respond(text))
+
+    threads = [threading.Thread(target=asyncio.run, args=(many(f"loop{n}"),)) for n in range(3)]
+    threads += [threading.Thread(target=sync, args=(f"thread{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
+    assert len(openai_server.requests) == 60
+
+
+async def test_sync_calls_inside_a_running_loop(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """As in a notebook, chained with awaited ones."""
+    lm = hosted()
+    one = lm.respond("one")
+    two = await lm.respond_async("two")
+    assert two.previous_response_id == one.response_id
+    assert [event async for event in lm.stream_async("three")]
+    assert list(lm.stream_sync("four"))
+
+
+async def test_a_closed_lm_may_be_used_again(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Closing frees the connections; a second close is harmless, and a later call opens new ones."""
+    lm = hosted()
+    await lm.respond_async("one")
+    client = lm._setup.vendor._client  # type: ignore[attr-defined]
+    sdk = client._client()
+    await lm.aclose()
+    assert sdk.is_closed()
+    await lm.aclose()
+    assert (await lm.respond_async("two")).raw_response == "You said: two"
+
+
+async def test_a_fork_leaves_the_connections_open(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """It is on the same client, which is its LM's to close."""
+    lm = hosted()
+    one = await lm.respond_async("one")
+    async with lm.fork(one.response_id) as branch:
+        await branch.respond_async("a")
+    assert (await lm.respond_async("two")).raw_response == "You said: two"
+
+
+async def test_closing_frees_the_connections_of_every_loop(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Those that the sync methods opened on the shared loop too, when an async owner closes the LM."""
+    lm = hosted()
+    lm.respond("on the shared loop")
+    await lm.respond_async("on this one")
+    clients = list(lm._setup.vendor._client._clients.values())  # type: ignore[attr-defined]
+    assert len(clients) == 2
+    await lm.aclose()
+    async with asyncio.timeout(5):
+        while not all(client.is_closed() for client in clients):  # noqa: ASYNC110 - one is closed on another thread
+            await asyncio.sleep(0.001)
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_key_goes_to_its_server_and_into_no_text(
+    openai_server: OpenAIServer, hosted: Hosted, api: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in logs, responses, the store, or errors and their tracebacks, even where the server repeats it."""
+    caplog.set_level(logging.DEBUG)
+    lm = hosted(api, api_key=SECRET, retry=RetryPolicy(attempts=2, first_wait=0))
+    response = await lm.respond_async("Hi")
+    assert openai_server.requests[0].headers["authorization"] == f"Bearer {SECRET}"
+    shown = [repr(response), str(response), response.model_dump_json(), repr(await lm._setup.store.list()), repr(lm)]
+    echoing = failures.error(500, f"Bad key {SECRET}.", code=SECRET)
+    openai_server.enqueue(echoing, echoing, failures.error(401, f"Bad key {SECRET}."), Raw(f"{SECRET} is no JSON"))
+    openai_server.enqueue(Raw(f"{SECRET} is no JSON"), Raw({"error": {"message": f"Bad key {SECRET}."}}))
+    for _ in range(4):
+        with pytest.raises(ServerError) as raised:
+            await lm.respond_async("Hi")
+        error = raised.value
+        shown += ["".join(traceback.format_exception(error)), repr(error), repr(vars(error))]
+    assert len(openai_server.unused) == 0
+    shown += [record.getMessage() for record in caplog.records if record.name.startswith("synth_ai")]
+    assert [text for text in shown if SECRET in text] == []
+
+
+async def test_a_client_shows_its_address_alone() -> None:
+    """A debugger prints what an object is made of."""
+    client = SDKClient(base_url="http://localhost:1/v1", api_key=SECRET)
+    assert SECRET not in repr(client)
+
+
+async def test_an_error_says_nothing_of_the_key_that_was_refused(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """The service masks it, and so do we."""
+    with pytest.raises(errors.AuthenticationFailedError, match="Incorrect API key") as raised:
+        await hosted(api_key="sk-wrong").respond_async("Hi")
+    assert "sk-wrong" not in f"{raised.value!r} {vars(raised.value)}"
+    assert isinstance(raised.value, SynthAIError)
