@@ -3,7 +3,7 @@
     python benchmarks/store.py [--folder FOLDER] [--turns 100000]
 
 The bare side is sqlite3 alone, in the same process, with the same durability: one table, the same bytes, one
-transaction a turn, no thread and no event loop. Rounds of both sides alternate, so that they share the disk's moods.
+transaction a turn, no thread and no event loop. The two sides take turns, so that they share the disk's moods.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from synth_ai.store.sqlite import SQLiteStore
 from synth_ai.store.sqlite_file import Durability
 from synth_ai.store.sqlite_rows import row_of
 
-ROUND = 200
+WARM_UP = 100
+MEASURED = 1000
 CHAIN = 200
 
 
@@ -85,13 +86,12 @@ async def compare(folder: Path, durability: Durability, report: Callable[..., No
     ours: list[float] = []
     theirs: list[float] = []
     parent: str | None = None
-    for number in range(10 * ROUND):
+    for number in range(WARM_UP + MEASURED):
         turn = make_turn(f"resp_{number:032x}", parent)
         parent = turn.id
-        if number // ROUND % 2:
-            ours.append(await put(store, turn))
-        else:
-            theirs.append(bare.put(turn))
+        theirs.append(bare.put(turn))
+        ours.append(await put(store, turn))
+    del ours[:WARM_UP], theirs[:WARM_UP]
     start = time.perf_counter()
     for batch in range(10):
         await asyncio.gather(*(store.put(make_turn(f"resp_at_once_{batch}_{n}", None)) for n in range(100)))

@@ -42,10 +42,10 @@ def test_the_picture_of_a_small_tree() -> None:
             "5 turns, 2 branches, 100 + 50 tokens (in + out)",
             "● [gpt-oss-20b, harmony] My name is Ada. → Nice to meet…   resp_3fa2c1     20+10",
             "│ thinks: Greet her.",
-            "● What is my name? → Ada.                                    resp_91bc02     20+10",
-            "├─● Branch A → Here is A.                                    resp_a00177     20+10",
-            "│ ● [gpt-5, responses] And on → On we go.                    resp_a00299     20+10",
-            "└─◉ [incomplete] Branch B → Here is B. ← head                resp_b00188     20+10",
+            "● What is my name? → Ada.                                  resp_91bc02     20+10",
+            "├─● Branch A → Here is A.                                  resp_a00177     20+10",
+            "│ ● [gpt-5, responses] And on → On we go.                  resp_a00299     20+10",
+            "└─◉ [incomplete] Branch B → Here is B. ← head              resp_b00188     20+10",
         ]
     )
 
