@@ -2,7 +2,8 @@
 
     PYTHONPATH=tests python -m benchmarks.harmony
 
-Times are medians of interleaved runs, in CPU time: all of it is on one thread, and other work on the machine does not count. Without an `openai_harmony` module the ratios are left out.
+Times are medians of interleaved runs, in CPU time: all of it is on one thread, and other work on the machine does not
+count. Without an `openai_harmony` module the ratios are left out.
 """
 
 from __future__ import annotations

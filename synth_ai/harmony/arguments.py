@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 _FENCE = re.compile(r"```\w*\s*")
-_LABEL = re.compile(r"(?:json|code)\s*(?=[{\[])", re.IGNORECASE)
+_LEAD = re.compile(r"[^{}\[\]\"]{1,200}(?=\{)|(?:json|code)\s*(?=\[)", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s,;]*")
 _LENIENT = json.JSONDecoder(strict=False)
 
@@ -40,7 +40,7 @@ def read_arguments(text: str, *, cut: bool) -> tuple[list[str], str | None]:
 
 def _repaired(text: str) -> tuple[list[str], str | None]:
     body = text
-    for lead in (_FENCE, _LABEL):
+    for lead in (_FENCE, _LEAD):
         if found := lead.match(body):
             body = body[found.end() :]
     spelled: dict[str, None] = {}  # a repeated object is one call

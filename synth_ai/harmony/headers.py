@@ -23,6 +23,8 @@ names no tool; `unclear`, no channel that is known; `author`, a tool's name wher
 of the user or developer; `foreign`, one from or to anybody else."""
 
 _RECIPIENT = re.compile(r"to\s*=\s*[\"'`]?([\w./:-]*)", re.ASCII)
+# A function whose `to=` got lost.
+_FUNCTION = re.compile(r"\bfunctions\.[\w-]+", re.ASCII)
 _CHANNEL = re.compile(r"analy\w*|comment\w*|final\w*|think\w*|thought\w*|reasoning", re.IGNORECASE)
 _CONTENT_TYPE = re.compile(rf"{CONSTRAIN_MARK}|\b(?:json|code)\b", re.IGNORECASE)
 _ASSISTANT = re.compile(r"\s*(?:assistant\s*)+", re.IGNORECASE)
@@ -81,7 +83,7 @@ def _understood(text: str, offered: Offered, implied: bool) -> Header:
         name = offered.resolve(author)
         certain = author.startswith("functions.") or author in offered.functions or author.split(".")[0] in BUILT_INS
         return Header("author", name if certain else None)
-    names = [name for name in map(offered.resolve, recipients) if name]
+    names = [name for name in map(offered.resolve, recipients or _FUNCTION.findall(text)) if name]
     if names:
         return Header("tool_call", next((name for name in names if offered.includes(name)), names[-1]))
     channels = _CHANNEL.findall(bare)

@@ -12,6 +12,7 @@ _FUNCTIONS = re.compile(r"(?:functions?[./:]+)+", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64})*", re.ASCII)
 # What a model has been seen to glue behind a name.
 _JUNK = re.compile(r"[\W_]*(?:(?:json|code|commentary|analysis|final|assistant)[\W_]*)+", re.IGNORECASE)
+_GLUED = re.compile(r"(.*?[A-Za-z0-9])(?:commentary)+\Z")
 _ROLES = {"user", "assistant", "system", "developer", "tool", "all"}
 _NO_TOOL = _ROLES | {"analysis", "commentary", "final", "functions", "function", "json", "code"}
 
@@ -70,8 +71,8 @@ class Offered:
                 return known
         if name.rpartition(".")[2] in self.functions:
             return name.rpartition(".")[2]
-        glued = name.removesuffix("commentary")
-        return glued if glued and glued[-1] not in "._-" else name
+        glued = _GLUED.match(name)
+        return glued[1] if glued else name
 
 
 def _spec_name(tool: Tool) -> str:

@@ -199,15 +199,22 @@ class StreamParser:
         elif self._body is not None and marker in "MK":
             self._warn("a control token inside a message was left out")
         elif self._body is None and marker in "HK":
+            self._spell_broken()
             self._head.append(CHANNEL_MARK if marker == "H" else CONSTRAIN_MARK)
-            self._undecoded = b""
         elif marker == "M":
             self._open()
         else:
             self._end(marker)
 
+    def _spell_broken(self) -> None:
+        """Bytes that are no text must not make a header look better than it is."""
+        if self._undecoded:
+            self._head.append("\ufffd")
+            self._undecoded = b""
+
     def _open(self) -> None:
         """The header is complete; the body of a message begins."""
+        self._spell_broken()
         text = "".join(self._head)
         header = read_header(text, self._offered, self._implied)
         clean = header.clean and (self._implied or self._started is not None)
@@ -224,7 +231,7 @@ class StreamParser:
         """A message ends, or a header that never came to its message, and the next header begins."""
         body, self._body = self._body, None
         if body is None:
-            self._headless(cut=False)
+            self._headless(marker)
         else:
             body.ended, body.end = self._markers - 1, marker
             self._close_body(body, cut=False)
@@ -277,17 +284,18 @@ class StreamParser:
 
     def _untargeted(self, body: Body, *, cut: bool) -> None:
         """A message that looks like a call and names no tool."""
-        body.name, body.clean = self._offered.only(), False
+        body.name = self._offered.only()
         calls, _ = read_arguments(body.text, cut=cut)
         if (calls and body.name) or body.end == "C" or CONSTRAIN_MARK in (body.header or ""):
+            body.clean = False
             self._call(body, cut=cut)
         elif body.text.strip():
-            body.role, body.clean = "preamble", body.header == CHANNEL_MARK + "commentary"
+            body.role, body.name = "preamble", None
             self._say("preamble", body.text)
             self._record(body, ParsedMessage("preamble", body.text))
 
-    def _headless(self, *, cut: bool) -> None:
-        """Text that no `<|message|>` turned into a message."""
+    def _headless(self, marker: str = "", *, cut: bool = False) -> None:
+        """Text that no `<|message|>` turned into a message, and the marker that ended it."""
         text = "".join(self._head)
         if not text:
             return
@@ -311,7 +319,9 @@ class StreamParser:
         answer = None if found else recovery.plain(text)
         if cut and (self._started is not None or "assistant".startswith(text.strip())):
             answer = None
-        if answer and answer.strip() and self._stopped != "C":
+        if self._broken and self._started is None:  # the rest of a call that a stray control token broke
+            answer = None
+        if answer and answer.strip() and "C" not in (marker, self._stopped):
             loose.append(ParsedMessage("final", answer))
         if loose:
             self._loose = loose

@@ -57,6 +57,8 @@ def sections(text: str) -> list[Section]:
         recipient = head["after"] or head["before"]
         if recipient and content[:1] in ("{", "[") and not head["type"].strip():
             recipient = _GLUED_JSON.sub("", recipient)
+        if recipient == "python":
+            content = content.removeprefix("code")
         found.append(Section(channel.lower(), recipient, content.strip(f"{CHANNEL_MARK}{CONSTRAIN_MARK}")))
     return found
 

@@ -136,6 +136,13 @@ def test_repairs(sampled: str, kept: str) -> None:
     assert decode(Transcript().sampled(ids(sampled)).ids) == kept
 
 
+def test_broken_bytes_in_a_header() -> None:
+    """Half a character in a header is invisible in its text, and must not get into the next prompt."""
+    half = encode("\N{MELTING FACE}")[:1]
+    sampled = [*ids("<|channel|>final"), *half, *ids("<|message|>A<|return|>")]
+    assert decode(Transcript().sampled(sampled).ids) == f"{START}<|channel|>final<|message|>A<|end|>"
+
+
 def test_outputs_find_their_sampled_calls() -> None:
     """Outputs of sampled calls come under the ids that the caller gave them, in any order."""
     transcript = Transcript().sampled(ids(f"{called('f')}{START}{called('g')}"), call_ids=["one", "two"])
