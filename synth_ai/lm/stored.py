@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from synth_ai.errors import NotFoundError, UnknownResponseError
@@ -9,6 +11,7 @@ from synth_ai.lm import portal
 from synth_ai.lm.items import Item
 from synth_ai.lm.response import BaseLMResponse, Usage
 from synth_ai.store.base import Turn
+from synth_ai.store.transfer import export_turns, import_turns
 
 if TYPE_CHECKING:
     from synth_ai.lm.exchange import Setup
@@ -55,15 +58,39 @@ class StoredResponses:
 
         return training_examples(await _chain_of(self._setup, response_id))
 
-    async def delete_async(self, response_id: str) -> None:
+    async def export_async(self, path: str | os.PathLike[str], response_ids: Iterable[str] | None = None) -> int:
+        """Write responses to a file that another store can import, and return how many turns it holds.
+
+        Args:
+            path: the file; an earlier export is replaced, no other file is.
+            response_ids: the responses to write, each with all that it continues from; every one by default.
+
+        Raises:
+            StoreError: a response is not all in the store, or the file cannot be written.
+        """
+        return await export_turns(self._setup.store, path, response_ids)
+
+    async def import_async(self, path: str | os.PathLike[str]) -> int:
+        """Add the responses of an exported file, all or none, and return how many were new.
+
+        Raises:
+            StoreError: the file cannot be read, is no export or is damaged, or clashes with what is here.
+        """
+        return await import_turns(self._setup.store, path)
+
+    async def delete_async(self, response_id: str, *, descendants: bool = False) -> None:
         """Forget a response, here and on the server that keeps it.
+
+        Args:
+            response_id: the response.
+            descendants: forget the responses here that continue from it too.
 
         Raises:
             UnknownResponseError: neither has it.
-            StoreError: other responses continue from it.
+            StoreError: other responses continue from it and `descendants` is not set.
         """
         turn = await self._setup.store.get(response_id)
-        known = await self._setup.store.delete(response_id)
+        known = await self._setup.store.delete(response_id, descendants=descendants)
         if turn is not None and not (turn.kept and turn.origin == self._setup.vendor.origin):
             return
         try:
@@ -88,9 +115,17 @@ class StoredResponses:
         """`training_examples_async` for callers that do not await."""
         return portal.run(self.training_examples_async(response_id))
 
-    def delete(self, response_id: str) -> None:
+    def export(self, path: str | os.PathLike[str], response_ids: Iterable[str] | None = None) -> int:
+        """`export_async` for callers that do not await."""
+        return portal.run(self.export_async(path, response_ids))
+
+    def import_(self, path: str | os.PathLike[str]) -> int:
+        """`import_async` for callers that do not await; `import` is a word of Python's own."""
+        return portal.run(self.import_async(path))
+
+    def delete(self, response_id: str, *, descendants: bool = False) -> None:
         """`delete_async` for callers that do not await."""
-        portal.run(self.delete_async(response_id))
+        portal.run(self.delete_async(response_id, descendants=descendants))
 
     def list(self) -> list[BaseLMResponse]:
         """`list_async` for callers that do not await."""
