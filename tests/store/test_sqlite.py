@@ -226,23 +226,26 @@ async def test_a_file_that_is_taken_away_is_noticed(path: Path) -> None:
 
 async def test_deleted_text_is_gone_from_the_files(path: Path) -> None:
     """Not one byte of a deleted turn is left, even after SQLite has moved its neighbours about."""
-    dice = random.Random(7)
+    dice = random.Random(2)
     store = SQLiteStore(path, durability="process-crash")
-    for n in range(150):
-        secret = f"secret<{n}>"
-        text = {"type": "message", "role": "user", "content": secret + "x" * dice.choice((10, 200, 800, 6000))}
-        await store.put(make_turn(f"t{n}", input=(text,), output=({"a": secret},), instructions=f"told {secret}"))
-    numbers = list(range(150))
-    dice.shuffle(numbers)
-    for done, n in enumerate(numbers, 1):
-        assert await (store.redact if done % 4 == 0 else store.delete)(f"t{n}")
+
+    async def put(n: int) -> None:
+        text = {"type": "message", "role": "user", "content": f"secret<{n}>" + "x" * dice.randint(100, 900)}
+        await store.put(make_turn(f"t{n}", input=(text,), output=({"a": f"secret<{n}>"},), instructions=f"secret<{n}>"))
+
+    for n in range(300):
+        await put(n)
+    doomed = dice.sample(range(300), 225)
+    for done, n in enumerate(doomed, 1):
         if done % 4 == 0:
-            assert await store.delete(f"t{n}")
-        if done % 15 == 0:
+            assert await store.redact(f"t{n}")
+        assert await store.delete(f"t{n}")
+        if done % 5 == 0:
+            await put(1000 + done)
+        if done % 25 == 0:
             left = bytes_of(path)
-            gone = {m for m in numbers[:done] if f"secret<{m}>".encode() in left}
-            kept = {m for m in numbers[done:] if f"secret<{m}>".encode() not in left}
-            assert (gone, kept) == (set(), set())
+            assert [m for m in doomed[:done] if f"secret<{m}>".encode() in left] == []
+    assert all(f"secret<{m}>".encode() in left for m in set(range(300)) - set(doomed))
     await store.aclose()
 
 
