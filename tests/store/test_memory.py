@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from store.turns import make_chain, make_turn
 
+from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreError
 from synth_ai.store.memory import MemoryStore
 from synth_ai.store.none import NoStore

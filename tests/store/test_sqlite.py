@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from store.turns import make_chain, make_turn
 
+from store.turns import make_chain, make_turn
 from synth_ai.errors import OptionError, StoreError, StoreUnavailableError
 from synth_ai.store import sqlite_file
 from synth_ai.store.sqlite import SQLiteStore
