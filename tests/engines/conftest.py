@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from synth_ai import VLLMEngine
 
 # <|return|>, <|call|>
 STOPS = (200002, 200012)
@@ -43,6 +46,33 @@ def prompt_of() -> Callable[..., list[int]]:
 def text_of() -> Callable[[Any], str]:
     """Decodes token ids."""
     return lambda ids: str(_encoding().decode(list(ids)))
+
+
+@pytest.fixture(scope="session")
+def tiny_llm(tiny_model: Path, tiny_engine_args: dict[str, Any]) -> Iterator[Any]:
+    """The tiny gpt-oss as a `vllm.LLM`, as a user would make one."""
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    from vllm import LLM
+
+    llm = LLM(str(tiny_model), prefix_cache_retention_interval=None, **tiny_engine_args)
+    yield llm
+    llm.llm_engine.engine_core.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_offline_engine(tiny_llm: Any) -> Iterator[VLLMEngine]:
+    """That LLM as an engine."""
+    engine = VLLMEngine.from_llm(tiny_llm)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=["AsyncLLM", "LLM"])
+def vllm_engine(request: pytest.FixtureRequest) -> VLLMEngine:
+    """The tiny gpt-oss in this process, both ways."""
+    name = {"AsyncLLM": "tiny_engine", "LLM": "tiny_offline_engine"}[request.param]
+    engine: VLLMEngine = request.getfixturevalue(name)
+    return engine
 
 
 class Processes:

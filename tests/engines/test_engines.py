@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,11 +24,11 @@ STORY = "Tell me a story."
 Prompt = Callable[..., list[int]]
 
 
-@pytest.fixture(params=["in this process", "remote"])
+@pytest.fixture(params=["AsyncLLM", "LLM", "remote"])
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """The tiny gpt-oss on one engine after the other."""
-    if request.param == "in this process":
-        yield request.getfixturevalue("tiny_engine")
+    if request.param != "remote":
+        yield request.getfixturevalue({"AsyncLLM": "tiny_engine", "LLM": "tiny_offline_engine"}[request.param])
         return
     server = request.getfixturevalue("vllm_server")
     engine = RemoteEngine(server.base_url, server.model)
@@ -208,10 +207,10 @@ def test_several_loops_and_threads(engine: Engine, prompt_of: Prompt) -> None:
     assert len(set(answers)) == 1
 
 
-async def test_event_loop_is_not_blocked(tiny_engine: Engine, prompt_of: Prompt) -> None:
+async def test_event_loop_is_not_blocked(vllm_engine: Engine, prompt_of: Prompt) -> None:
     """While 64 calls stream, the caller's loop is never held for long."""
     prompt = prompt_of(STORY)
-    await complete(tiny_engine, prompt)
+    await complete(vllm_engine, prompt)
     gaps: list[float] = []
 
     async def watch() -> None:
@@ -221,7 +220,7 @@ async def test_event_loop_is_not_blocked(tiny_engine: Engine, prompt_of: Prompt)
             gaps.append(time.perf_counter() - before - 0.001)
 
     async def stream() -> None:
-        async for _ in tiny_engine.generate(prompt, GREEDY, stream=True):
+        async for _ in vllm_engine.generate(prompt, GREEDY, stream=True):
             pass
 
     watcher = asyncio.create_task(watch())
@@ -231,61 +230,56 @@ async def test_event_loop_is_not_blocked(tiny_engine: Engine, prompt_of: Prompt)
     assert max(gaps) < 0.25
 
 
-async def test_fork_of_a_long_branch_comes_from_the_cache(tiny_engine: Engine, prompt_of: Prompt) -> None:
+async def test_fork_of_a_long_branch_comes_from_the_cache(vllm_engine: Engine, prompt_of: Prompt) -> None:
     """Two continuations of one branch share its full cache blocks, those of sliding-window layers too."""
     branch = prompt_of(*[STORY, "Once upon a time there was a small robot."] * 30)[:-2]
-    await complete(tiny_engine, branch)
-    fork = await complete(tiny_engine, branch + prompt_of("Hello!"))
+    await complete(vllm_engine, branch)
+    fork = await complete(vllm_engine, branch + prompt_of("Hello!"))
     full_blocks = len(branch) // 128
     assert full_blocks >= 4
     assert fork.cached_tokens is not None
     assert fork.cached_tokens >= 0.95 * full_blocks * 128
 
 
-async def test_nothing_is_left_after_cancelling(tiny_engine: Any, prompt_of: Prompt) -> None:
+async def test_nothing_is_left_after_cancelling(vllm_engine: Any, prompt_of: Prompt) -> None:
     """Cancelled calls are gone from the engine, also those cancelled before it saw them."""
     prompt = prompt_of(STORY)
-    tasks = [asyncio.create_task(complete(tiny_engine, prompt)) for _ in range(32)]
+    tasks = [asyncio.create_task(complete(vllm_engine, prompt)) for _ in range(32)]
     await asyncio.sleep(0.05)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     # A call after them, from start to end, gives the aborts the time that they need.
-    await complete(tiny_engine, prompt_of("Hello!"))
-    assert tiny_engine.running_calls == 0
+    await complete(vllm_engine, prompt_of("Hello!"))
+    assert vllm_engine.running_calls == 0
 
 
-async def test_loop_that_closes_under_a_call(tiny_engine: Any, prompt_of: Prompt) -> None:
+async def test_loop_that_closes_under_a_call(vllm_engine: Any, prompt_of: Prompt) -> None:
     """A loop that ends with calls in flight leaves nothing running in the engine."""
 
     async def start_and_leave() -> None:
-        task = asyncio.create_task(complete(tiny_engine, prompt_of(STORY)))
+        task = asyncio.create_task(complete(vllm_engine, prompt_of(STORY)))
         await asyncio.sleep(0.05)
         assert not task.done()
 
-    await tiny_engine.facts()
+    await vllm_engine.facts()
     await asyncio.to_thread(lambda: asyncio.run(start_and_leave()))
-    await complete(tiny_engine, prompt_of("Hello!"))
-    assert tiny_engine.running_calls == 0
+    await complete(vllm_engine, prompt_of("Hello!"))
+    assert vllm_engine.running_calls == 0
 
 
-async def test_batch_keeps_the_order(tiny_engine: Any, prompt_of: Prompt, text_of: Callable[[Any], str]) -> None:
+async def test_batch_keeps_the_order(vllm_engine: Any, prompt_of: Prompt, text_of: Callable[[Any], str]) -> None:
     """A batch gives one completion per prompt, in their order."""
     countries = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid"}
     prompts = [prompt_of(f"What is the capital of {country}?") for country in countries]
-    deltas = await tiny_engine.generate_batch(prompts, GREEDY)
+    deltas = await vllm_engine.generate_batch(prompts, GREEDY)
     for delta, city in zip(deltas, countries.values(), strict=True):
         assert city in text_of(delta.token_ids)
 
 
-async def test_batch_with_a_bad_prompt(tiny_engine: Any, prompt_of: Prompt) -> None:
+async def test_batch_with_a_bad_prompt(vllm_engine: Any, prompt_of: Prompt) -> None:
     """One bad prompt fails the batch with its own error, and nothing stays behind."""
     with pytest.raises(EngineRequestError, match="201088"):
-        await tiny_engine.generate_batch([prompt_of(STORY), [201_088]], GREEDY)
-    await complete(tiny_engine, prompt_of("Hello!"))
-    assert tiny_engine.running_calls == 0
-
-
-def test_folder_fixture(tiny_model: Path) -> None:
-    """The model under test is the real thing, with a tokenizer."""
-    assert (tiny_model / "config.json").is_file()
+        await vllm_engine.generate_batch([prompt_of(STORY), [201_088]], GREEDY)
+    await complete(vllm_engine, prompt_of("Hello!"))
+    assert vllm_engine.running_calls == 0

@@ -110,16 +110,17 @@ def test_folder_that_does_not_exist(name: str) -> None:
 def test_model_names(name: str, loaded: str) -> None:
     """Short names get their prefix for vLLM and stay as they were given for the user."""
     engine = VLLMEngine(name)
-    assert (engine.model, engine.engine_args["model"]) == (name, loaded)
+    assert (engine.model, engine.plan.model) == (name, loaded)
 
 
 @needs_vllm
 def test_defaults_give_way() -> None:
     """Our defaults are vLLM's arguments, and the user's value beats ours."""
-    assert VLLMEngine("gpt-oss-20b").engine_args["prefix_cache_retention_interval"] is None
+    assert VLLMEngine("gpt-oss-20b").plan.settings().engine_args["prefix_cache_retention_interval"] is None
     engine = VLLMEngine("gpt-oss-20b", prefix_cache_retention_interval=0, disable_log_stats=False)
-    assert engine.engine_args["prefix_cache_retention_interval"] == 0
-    assert engine.engine_args["disable_log_stats"] is False
+    settings = engine.plan.settings().engine_args
+    assert settings["prefix_cache_retention_interval"] == 0
+    assert settings["disable_log_stats"] is False
 
 
 @needs_vllm
@@ -129,9 +130,9 @@ async def test_failed_load(tiny_model: Path, tiny_engine_args: dict[str, Any], p
     first = await asyncio.gather(*(engine.facts() for _ in range(3)), return_exceptions=True)
     assert [type(error) for error in first] == [EngineStartError] * 3
     assert "max_model_len" in str(first[0])
-    engine.engine_args["tensor_parallel_size"] = 10**6
-    with pytest.raises(EngineStartError):
+    with pytest.raises(EngineStartError, match="max_model_len") as second:
         await engine.start()
+    assert second.value is not first[0]
     assert processes.started() == []
 
 
@@ -202,6 +203,56 @@ async def test_engine_that_nobody_holds(
     del engine
     gc.collect()
     assert await asyncio.to_thread(until, lambda: not processes.started(), 30)
+
+
+@needs_vllm
+async def test_batch_goes_through_generate(
+    tiny_llm: Any, tiny_offline_engine: VLLMEngine, prompt_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch on an idle engine is one LLM.generate; calls that come meanwhile and bad batches are served right."""
+    batches: list[int] = []
+    original = tiny_llm.generate
+
+    def counting(prompts: list[Any], *args: Any, **options: Any) -> Any:
+        batches.append(len(prompts))
+        return original(prompts, *args, **options)
+
+    monkeypatch.setattr(tiny_llm, "generate", counting)
+    prompt = prompt_of("Tell me a story.")
+    expected = (await complete(tiny_offline_engine, prompt)).token_ids
+    batch = asyncio.create_task(tiny_offline_engine.generate_batch([prompt] * 3, GREEDY))
+    await asyncio.sleep(0.05)
+    call = await complete(tiny_offline_engine, prompt)
+    assert [delta.token_ids for delta in await batch] == [expected] * 3
+    assert call.token_ids == expected
+    assert batches == [3]
+    assert await tiny_offline_engine.generate_batch([], GREEDY) == []
+
+
+@needs_vllm
+async def test_death_of_a_users_llm(
+    tiny_model: Path, tiny_engine_args: dict[str, Any], prompt_of: Any, processes: Any
+) -> None:
+    """vLLM's own step loop hangs when its process is killed; our callers and our batches do not."""
+    from vllm import LLM
+
+    engine = VLLMEngine.from_llm(LLM(str(tiny_model), **tiny_engine_args))
+    endless = Sampling(temperature=0, max_tokens=4000)
+    await complete(engine, prompt_of("Hello!"))
+    batch = asyncio.create_task(engine.generate_batch([prompt_of("Tell me a story.")] * 4, endless))
+    await asyncio.sleep(0.2)
+    calls = [asyncio.create_task(complete(engine, prompt_of("Hello!"), endless)) for _ in range(16)]
+    await asyncio.sleep(0.1)
+    processes.core().kill()
+    before = time.monotonic()
+    results = await asyncio.gather(batch, *calls, return_exceptions=True)
+    assert time.monotonic() - before < 10
+    assert {type(result) for result in results} == {EngineDeadError}
+    with pytest.raises(EngineDeadError, match=r"Make a new vllm\.LLM"):
+        await complete(engine, prompt_of("Hello!"))
+    with pytest.raises(EngineStartError, match=r"Make a new vllm\.LLM"):
+        await engine.restart()
+    await engine.aclose()
 
 
 SCRIPT = """
