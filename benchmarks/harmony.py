@@ -120,8 +120,8 @@ def rendering() -> Iterator[Row]:
         assert full[0]() == full[1]()
         assert last[0]() == last[1]()
     count = len(full[0]())
-    yield times(f"full render, {len(one.items)} messages, {count:,} ids", full, 25, "5x")
-    yield times("the same texts once more", warm, 25, "")
+    yield times(f"full render, {len(one.items)} new messages, {count:,} ids", full, 25, "5x")
+    yield times("the same texts once more", warm, 25, "5x")
     yield times(f"turn {TURNS} of it, incrementally", last, 25, "200x")
 
 
@@ -189,15 +189,21 @@ def times(name: str, runs: list[Callable[[], Any]], count: int, bar: str) -> Row
 
 
 def interleaved(runs: list[Callable[[], Any]], count: int) -> list[list[float]]:
-    """The seconds of each run, one after the other, over and over, so that all see the same machine."""
+    """The seconds of each run, taken in turns so that all see the same machine.
+
+    A turn repeats its run for a twentieth of a second: otherwise a run of a microsecond pays for the caches that the
+    one before it has filled, which says more about that one.
+    """
     columns: list[list[float]] = [[] for _ in runs]
     for run in runs:
         run()
     for _ in range(count):
         for run, column in zip(runs, columns, strict=True):
-            begin = time.thread_time()
-            run()
-            column.append(time.thread_time() - begin)
+            begin, repeated = time.thread_time(), 0
+            while not repeated or time.thread_time() - begin < 0.05:
+                run()
+                repeated += 1
+            column.append((time.thread_time() - begin) / repeated)
     return columns
 
 

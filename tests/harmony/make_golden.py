@@ -2,9 +2,9 @@
 
 From the root of the project:
 
-    uv venv /tmp/golden
-    uv pip install --python /tmp/golden/bin/python openai-harmony==0.0.8
-    PYTHONPATH=.:tests /tmp/golden/bin/python tests/harmony/make_golden.py
+    uv venv golden-venv
+    uv pip install --python golden-venv/bin/python openai-harmony==0.0.8
+    PYTHONPATH=.:tests golden-venv/bin/python tests/harmony/make_golden.py
 
 `golden/NAME.txt` are the readable conversations, with a line break after each message. `golden/ids.jsonl` holds the
 ids of those and of generated conversations, one of them a line, with what they were made from.
