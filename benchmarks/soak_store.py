@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from store.crashes import WRITER, check_what_is_left, kill_a_writer
+from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.writers import numbered_turn
 
 from synth_ai.store.sqlite import SQLiteStore
@@ -43,7 +43,9 @@ def write_together(path: Path, processes: int, turns: int) -> None:
     start = time.monotonic()
     writers = [
         subprocess.Popen(
-            [sys.executable, str(WRITER), "many", str(path), f"p{n}", str(turns)], stdout=subprocess.DEVNULL
+            [sys.executable, str(WRITER), "many", str(path), f"p{n}", str(turns)],
+            stdout=subprocess.DEVNULL,
+            env=ENVIRONMENT,
         )
         for n in range(processes)
     ]

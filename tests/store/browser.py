@@ -80,19 +80,18 @@ class Browser:
 @contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:
     """A browser with a profile of its own, closed at the end."""
-    driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
-    try:
-        address = f"http://127.0.0.1:{_port(driver)}"
-        options = {"args": [*FLAGS, f"--user-data-dir={profile}"]}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        session = _post(f"{address}/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+    with subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
         try:
-            yield Browser(address, session)
+            address = f"http://127.0.0.1:{_port(driver)}"
+            options = {"args": [*FLAGS, f"--user-data-dir={profile}"]}
+            wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            session = _post(f"{address}/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+            try:
+                yield Browser(address, session)
+            finally:
+                _send("DELETE", f"{address}/session/{session}", None)
         finally:
-            _send("DELETE", f"{address}/session/{session}", None)
-    finally:
-        driver.terminate()
-        driver.wait()
+            driver.terminate()
 
 
 def _port(driver: subprocess.Popen[str]) -> int:

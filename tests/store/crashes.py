@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -10,10 +11,12 @@ import sys
 from pathlib import Path
 
 from store.writers import numbered_turn
-
 from synth_ai.store.sqlite import SQLiteStore
 
 WRITER = Path(__file__).with_name("writers.py")
+
+# The processes import what this one does, from wherever it does.
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(WRITER.parent.parent), *sys.path])}
 
 
 def kill_a_writer(path: Path, name: str, dice: random.Random) -> list[int]:
@@ -22,7 +25,7 @@ def kill_a_writer(path: Path, name: str, dice: random.Random) -> list[int]:
         [sys.executable, str(WRITER), "crash", str(path), name],
         stdout=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": str(WRITER.parent.parent)},
+        env=ENVIRONMENT,
     )
     assert writer.stdout is not None
     printed: list[int] = []

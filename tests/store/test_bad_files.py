@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from store.turns import make_chain, make_turn
 
+from store.crashes import ENVIRONMENT
+from store.turns import make_chain, make_turn
 from synth_ai.errors import (
     OptionError,
     StoreCorruptError,
@@ -222,11 +223,10 @@ def in_a_mount(mount: str, script: str, *arguments: str) -> subprocess.Completed
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this system gives no private mounts (unshare -rm)")
-    tests = Path(__file__).parent.parent
     command = f'{mount} && exec "{sys.executable}" -c "$SCRIPT" {" ".join(arguments)}'
     return subprocess.run(
         [unshare, "-rm", "sh", "-c", command],
-        env=os.environ | {"PYTHONPATH": str(tests), "SCRIPT": script},
+        env=ENVIRONMENT | {"SCRIPT": script},
         capture_output=True,
         text=True,
     )

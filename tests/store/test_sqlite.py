@@ -10,10 +10,12 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from store.crashes import ENVIRONMENT
 from store.turns import make_chain, make_turn
 from synth_ai.errors import OptionError, StoreError, StoreUnavailableError
 from synth_ai.store import sqlite_file
@@ -27,6 +29,11 @@ def path(tmp_path: Path) -> Path:
 
 def files_of(path: Path) -> list[Path]:
     return sorted(path.parent.glob(path.name + "*"))
+
+
+def rows_of(path: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
 
 
 def bytes_of(path: Path) -> bytes:
@@ -292,8 +299,7 @@ async def test_an_older_schema_is_brought_up_to_date(path: Path, monkeypatch: py
     assert await store.chain("turn_2") == turns
     await store.put(make_turn("turn_3", "turn_2"))
     await store.aclose()
-    notes = [note for (note,) in sqlite3.connect(path).execute("SELECT note FROM turns ORDER BY seq")]
-    assert notes == ["migrated"] * 3 + [None]
+    assert rows_of(path, "SELECT note FROM turns ORDER BY seq") == [("migrated",)] * 3 + [(None,)]
 
 
 async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,14 +349,13 @@ async def main():
     await store.get("turn_3")
 asyncio.run(main())
 """
-    tests = Path(__file__).parent.parent
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", script],
-        env=os.environ | {"PYTHONPATH": str(tests)},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert [file.name for file in files_of(path)] == ["turns.db"]
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM turns").fetchone() == (20,)
+    assert rows_of(path, "SELECT count(*) FROM turns") == [(20,)]

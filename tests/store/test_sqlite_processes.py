@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from store.crashes import WRITER, check_what_is_left, kill_a_writer
+
+from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.turns import make_turn
 from store.writers import numbered_turn
-
 from synth_ai.store.sqlite import SQLiteStore
 
 
@@ -35,7 +35,7 @@ async def test_processes_write_into_one_file(tmp_path: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env={"PYTHONPATH": str(WRITER.parent.parent)},
+            env=ENVIRONMENT,
         )
         for n in range(8)
     ]
