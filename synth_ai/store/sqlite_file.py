@@ -43,6 +43,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
 
 _SYNCHRONOUS: dict[Durability, str] = {"power-loss": "FULL", "process-crash": "NORMAL"}
 
+_PRAGMAS = (
+    "fullfsync=ON",  # macOS: fsync alone leaves the data in the drive's cache
+    "checkpoint_fullfsync=ON",
+    "secure_delete=ON",  # what is deleted is overwritten with zeros
+    "temp_store=MEMORY",  # no text spills into a temporary file
+    "cache_size=-8000",  # KiB: the upper levels of the indexes of a large file
+    "journal_size_limit=16777216",  # bytes that the WAL keeps on disk after a checkpoint
+    # SQLite's own checkpoints run beside writers of other connections, which up to SQLite 3.51.2 can, rarely, damage
+    # the file (sqlite.org/wal.html#walresetbug). Ours hold the write lock.
+    "wal_autocheckpoint=0",
+)
+
 # While one thread makes the file, none may open it: closing any handle of a file drops this process's locks on it.
 _making = threading.Lock()
 
@@ -71,19 +83,13 @@ def connect(path: Path, durability: Durability, *, timeout: float) -> sqlite3.Co
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
     )
-    for pragma in (
-        f"synchronous={_SYNCHRONOUS[durability]}",
-        "fullfsync=ON",  # macOS: fsync alone leaves the data in the drive's cache
-        "checkpoint_fullfsync=ON",
-        "secure_delete=ON",  # what is deleted is overwritten with zeros
-        "temp_store=MEMORY",  # no text spills into a temporary file
-        "cache_size=-8000",
-        "journal_size_limit=16777216",
-        # SQLite's own checkpoints run beside writers of other connections, which up to SQLite 3.51.2 can, rarely,
-        # damage the file (sqlite.org/wal.html#walresetbug). Ours hold the write lock.
-        "wal_autocheckpoint=0",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA synchronous={_SYNCHRONOUS[durability]}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
