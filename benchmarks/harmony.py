@@ -77,20 +77,23 @@ def mutants() -> Iterator[Row]:
 
 
 def chat() -> Conversation:
-    """150 messages, about 70,000 tokens, all of which are kept: code and English from this project itself."""
+    """150 messages, about 70,000 tokens, all of which are kept: code and English from this project itself.
+
+    As in a chat with a programmer's assistant, questions are short and answers long.
+    """
     files = sorted(Path(synth_ai.__file__).parent.rglob("*.py"))
     source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     random = Random(1)
 
-    def passage() -> str:
-        at = random.randrange(len(source) - 2100)
-        return source[at : at + 2100]
+    def passage(length: int) -> str:
+        at = random.randrange(len(source) - length)
+        return source[at : at + length]
 
     items: list[dict[str, Any]] = []
     for _ in range(TURNS):
-        items.append({"role": "user", "content": passage()})
-        items.append({"role": "assistant", "phase": "commentary", "content": passage()})
-        items.append({"role": "assistant", "content": passage()})
+        items.append({"role": "user", "content": passage(400)})
+        items.append({"role": "assistant", "phase": "commentary", "content": passage(300)})
+        items.append({"role": "assistant", "content": passage(5400)})
     return Conversation(items, {"date": "2025-06-28", "instructions": "Be brief."})
 
 
