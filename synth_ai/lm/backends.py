@@ -35,6 +35,7 @@ class Where:
     engine: Engine | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    transport: str | None = None
 
 
 def make_vendor(model: str, where: Where, settings: Settings) -> VendorBase:
@@ -66,6 +67,7 @@ def _check(where: Where) -> None:
             "engine": where.engine,
             "requests_per_minute": where.requests_per_minute,
             "tokens_per_minute": where.tokens_per_minute,
+            "transport": where.transport,
         }
         extra = [name for name, value in beside.items() if value is not None]
         if where.api not in ("auto", where.vendor.api_type):
@@ -102,6 +104,8 @@ def _harmony(engine: Engine, where: Where) -> VendorBase:
             "requests_per_minute= and tokens_per_minute= are for servers that count them; an engine takes all that it "
             "can. Leave them out, or bound the calls with max_concurrency=."
         )
+    if where.transport is not None:
+        raise OptionError(f"transport={where.transport!r} is for calls to a server; leave it out for an engine.")
     from synth_ai.lm.vendors.harmony import HarmonyVendor
 
     return HarmonyVendor(engine)
@@ -138,7 +142,7 @@ def _hosted(route: Route, base_url: str | None, where: Where, settings: Settings
         warnings.warn(f"The API key goes over plain http to {urlsplit(address).hostname}; use https.", stacklevel=4)
     from synth_ai.lm.vendors.sdk import SDKClient
 
-    client = SDKClient(base_url=address, api_key=key)
+    client = SDKClient(base_url=address, api_key=key, transport=where.transport or "httpx")
     client.pace.limit(where.requests_per_minute, where.tokens_per_minute)
     # An address from the environment is the openai vendor's: OpenAI's service, or something in front of it.
     is_openai = _is_openai(address) or (route.vendor == "openai" and base_url is None)

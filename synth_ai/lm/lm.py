@@ -72,6 +72,7 @@ class LM:
         requests_per_minute: a limit shared by all LMs with this key at this address; what the server's headers say
             is kept to without it.
         tokens_per_minute: likewise for tokens, prompt and answer together.
+        transport: `aiohttp` for calls that cost less CPU (the extra of that name), `httpx` by default.
         prices: what models cost, by name, in place of OpenAI's list prices of `synth_ai.lm.prices`.
         **options: any parameter of the API by its own name; `extra_body=` for what the SDK does not know yet.
 
@@ -102,6 +103,7 @@ class LM:
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         prices: Mapping[str, Price] | None = None,
+        transport: str | None = None,
         **options: Any,
     ) -> None:
         settings = Settings.from_environment()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 from weakref import WeakKeyDictionary
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 #: The SDK's own RequestOptions, which cannot be imported without importing the SDK.
 SDKOptions: TypeAlias = Any
+
+#: The HTTP libraries that the SDK can stand on: its own, and aiohttp, which costs less CPU.
+TRANSPORTS = ("httpx", "aiohttp")
 
 _BY_STATUS: Mapping[int, type[errors.ServerError]] = {
     401: errors.AuthenticationFailedError,
@@ -73,13 +77,23 @@ class SDKClient:
         *,
         base_url: str,
         api_key: str,
-        headers: Mapping[str, str] | None = None,
+        transport: str = "httpx",
     ) -> None:
+        if transport not in TRANSPORTS:
+            raise errors.OptionError(
+                f"transport={transport!r} is unknown; it takes {' or '.join(TRANSPORTS)}."
+                f"{errors.did_you_mean(transport, TRANSPORTS)}"
+            )
+        if transport == "aiohttp" and find_spec("aiohttp") is None:
+            raise errors.MissingExtraError(
+                "transport='aiohttp' needs aiohttp: pip install \"synth-ai[aiohttp]\", or leave the option out."
+            )
         self.base_url = base_url
         self.pace = pace_of(base_url, api_key)
         self._api_key = api_key
-        self._headers = dict(headers or {})
+        self._transport = transport
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
+        self._making: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[AsyncOpenAI]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -93,7 +107,9 @@ class SDKClient:
         """
         reserved = await self.pace.turn(body)
         with translated(self._api_key):
-            response = await self._client().post(path, cast_to=_response_class(), body=body, options=options or {})
+            response = await (await self._client()).post(
+                path, cast_to=_response_class(), body=body, options=options or {}
+            )
             self.pace.learn(response.headers)
             data = _decoded(response.content)
         self.pace.settle(reserved, (data.get("usage") or {}).get("total_tokens"))
@@ -111,7 +127,7 @@ class SDKClient:
 
         await self.pace.turn(body)
         with translated(self._api_key):
-            events = await self._client().post(
+            events = await (await self._client()).post(
                 path,
                 cast_to=object,
                 body=body,
@@ -133,13 +149,13 @@ class SDKClient:
     async def get(self, path: str) -> Answer:
         """GET a path and return the decoded answer."""
         with translated(self._api_key):
-            response = await self._client().get(path, cast_to=_response_class())
+            response = await (await self._client()).get(path, cast_to=_response_class())
             return Answer(_decoded(response.content), response.headers)
 
     async def delete(self, path: str) -> None:
         """DELETE a path."""
         with translated(self._api_key):
-            await self._client().delete(path, cast_to=_response_class())
+            await (await self._client()).delete(path, cast_to=_response_class())
 
     async def aclose(self) -> None:
         """Close the connections. Those of other loops are closed there, as soon as these get to it."""
@@ -153,23 +169,32 @@ class SDKClient:
         if here is not None:
             await here.close()
 
-    def _client(self) -> AsyncOpenAI:
+    async def _client(self) -> AsyncOpenAI:
+        """This loop's client. Importing the SDK takes a second, so the first client is made on a thread."""
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-            client = AsyncOpenAI(
-                api_key=self._api_key,
-                base_url=self.base_url,
-                max_retries=0,
-                default_headers=self._headers,
-                # The SDK's own wrapper tries to close itself when collected, on whatever loop then runs.
-                http_client=DefaultAsyncHttpxClient(),
-            )
-            with self._lock:
-                self._clients[loop] = client
+            making = self._making.get(loop)
+            if making is None:
+                making = self._making[loop] = asyncio.ensure_future(asyncio.to_thread(self._make_client))
+            try:
+                client = self._clients[loop] = await asyncio.shield(making)
+            finally:
+                if making.done():
+                    self._making.pop(loop, None)
         return client
+
+    def _make_client(self) -> AsyncOpenAI:
+        import openai
+
+        http = openai.DefaultAioHttpClient if self._transport == "aiohttp" else openai.DefaultAsyncHttpxClient
+        return openai.AsyncOpenAI(
+            api_key=self._api_key,
+            base_url=self.base_url,
+            max_retries=0,
+            # The SDK's own wrapper tries to close itself when collected, on whatever loop then runs.
+            http_client=http(),
+        )
 
 
 def split_options(request: LMRequest) -> tuple[LMRequest, SDKOptions]:

@@ -284,7 +284,7 @@ async def test_a_closed_lm_may_be_used_again(openai_server: OpenAIServer, hosted
     lm = hosted()
     await lm.respond_async("one")
     client = lm._setup.vendor._client  # type: ignore[attr-defined]
-    sdk = client._client()
+    sdk = await client._client()
     await lm.aclose()
     assert sdk.is_closed()
     await lm.aclose()

@@ -1,0 +1,92 @@
+"""What one hosted call costs: CPU per call and calls per second, next to the raw SDK and to peers.
+
+`python benchmarks/client.py [--peers] [--rounds 7]`. Every measurement is a process of its own against a local server
+in another; contenders take turns within each round, and the table shows medians and ratios to the raw SDK. Peers are
+installed by uv into environments of their own under `.venvs/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENTS = HERE.parent / ".venvs"
+
+OURS = ("openai", "synth_ai", "synth_ai chained", "synth_ai aiohttp")
+#: Peers and what has to be installed for them.
+PEERS = {
+    "litellm": "litellm",
+    "langchain-openai": "langchain-openai",
+    "pydantic-ai": "pydantic-ai-slim[openai]",
+    "openai-agents": "openai-agents",
+    "dspy": "dspy",
+}
+CALLS = {1: 300, 100: 1000, 1000: 3000}
+
+
+def peer_python(name: str) -> str:
+    """The Python of a peer's environment, made if it is not there yet."""
+    python = ENVIRONMENTS / f"peer-{name}" / "bin" / "python"
+    if not python.exists():
+        uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
+        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(python.parents[1])], check=True)
+        subprocess.run([uv, "pip", "install", "-q", "--python", str(python), PEERS[name]], check=True)
+    return str(python)
+
+
+def run(python: str, name: str, api: str, url: str, in_flight: int) -> dict[str, float]:
+    """One measurement in a process of its own."""
+    arguments = [name, api, url, str(in_flight), str(CALLS[in_flight])]
+    command = [python, str(HERE / "client_worker.py"), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise SystemExit(f"{name} failed on {api}:\n{result.stderr[-2000:]}")
+    return dict(json.loads(result.stdout.strip().splitlines()[-1]))
+
+
+def table(api: str, in_flight: int, results: dict[str, list[dict[str, float]]]) -> None:
+    """Print medians, with ratios to the raw SDK."""
+    print(f"\n{api}, {in_flight} in flight")
+    print(f"{'':18} {'CPU us/call':>12} {'x SDK':>6} {'calls/s':>9} {'x SDK':>6}")
+    base = {key: median(r[key] for r in results["openai"]) for key in ("cpu_us", "calls_per_s")}
+    for name, rounds in results.items():
+        cpu, speed = (median(r[key] for r in rounds) for key in ("cpu_us", "calls_per_s"))
+        print(f"{name:18} {cpu:12.0f} {cpu / base['cpu_us']:6.2f} {speed:9.0f} {speed / base['calls_per_s']:6.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", action="store_true", help="measure litellm, langchain-openai and others too")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--in-flight", type=int, nargs="*", default=list(CALLS), choices=list(CALLS))
+    options = parser.parse_args()
+    pythons = dict.fromkeys(OURS, sys.executable)
+    if options.peers:
+        pythons |= {name: peer_python(name) for name in PEERS}
+    server = subprocess.Popen(
+        [sys.executable, str(HERE / "local_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    url = server.stdout.readline().strip()
+    try:
+        for api in ("responses", "chat"):
+            for in_flight in options.in_flight:
+                results: dict[str, list[dict[str, float]]] = {name: [] for name in pythons}
+                for _ in range(options.rounds):
+                    for name, python in pythons.items():
+                        results[name].append(run(python, name, api, url, in_flight))
+                table(api, in_flight, results)
+    finally:
+        server.stdin.close()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()
