@@ -93,7 +93,9 @@ def with_completion(
 ) -> harmony.Transcript:
     """A completion behind a transcript, whose tool outputs will come under the call ids of `output`."""
     return transcript.sampled(
-        [*shown.forced_start(), *sampled],
+        sampled,
+        prefill=shown.forced_start(),
+        tools=shown.tool_names,
         finish_reason="length" if status == "incomplete" else "stop",
         call_ids=[item["call_id"] for item in output if item.get("type") == "function_call"],
     )
