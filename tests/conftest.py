@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from servers.openai_fake import OpenAIServer
     from servers.vllm import VLLMServer
 
-    from synth_ai import VLLMEngine
+    from synth_ai import LM, VLLMEngine
 
 BUILD = Path(__file__).resolve().parent.parent / ".build"
 
@@ -102,3 +102,19 @@ def openai_server(openai_service: OpenAIServer) -> Iterator[OpenAIServer]:
     openai_service.reset()
     yield openai_service
     assert openai_service.violations == []
+
+
+@pytest.fixture
+def hosted(openai_server: OpenAIServer) -> Callable[..., LM]:
+    """Make an LM that calls the stand-in: `hosted("responses")`, with any of LM's options; it never waits."""
+
+    from synth_ai import LM, RetryPolicy
+
+    def make(api: str = "responses", **options: Any) -> LM:
+        return LM(
+            "gpt-5",
+            base_url=openai_server.base_url,
+            **{"api": api, "api_key": openai_server.api_key, "retry": RetryPolicy(first_wait=0), **options},
+        )
+
+    return make

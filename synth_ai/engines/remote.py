@@ -9,8 +9,8 @@ from typing import Any
 
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, check_prompt, check_sampling
 from synth_ai.engines.completions import cached_tokens, request_body, token_delta
-from synth_ai.engines.remote_client import RemoteClient
 from synth_ai.errors import MalformedAnswerError, NotFoundError
+from synth_ai.sdk.client import SDKClient
 
 _VOCABULARY_SIZE = 201_088  # of gpt-oss; a server does not tell
 _PATH = "/completions"
@@ -32,8 +32,8 @@ class RemoteEngine(Engine):
         model: the name it serves the model under; None takes the first of its list.
         api_key: sent as a bearer key, if the server wants one. No key is read from the environment.
         timeout: seconds until an answer, or the next event of a stream, must have come.
-        max_retries: how often to ask again after a refused connection, 408, 409, 429 or 5xx.
-        headers: sent with every request.
+
+    A call that fails is not tried again here: LM's retry policy does that.
     """
 
     def __init__(
@@ -43,14 +43,12 @@ class RemoteEngine(Engine):
         *,
         api_key: str | None = None,
         timeout: float = 600.0,
-        max_retries: int = 2,
-        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.base_url = _with_version(base_url)
         self.model = model or ""
-        self._client = RemoteClient(
-            self.base_url, api_key=api_key, timeout=timeout, max_retries=max_retries, headers=headers or {}
-        )
+        # The SDK would take OPENAI_API_KEY where it gets no key, and that one is not for this server.
+        self._client = SDKClient(base_url=self.base_url, api_key=api_key or "EMPTY")
+        self._options = {"timeout": timeout}
         self._facts: EngineFacts | None = None
 
     def __repr__(self) -> str:
@@ -65,7 +63,7 @@ class RemoteEngine(Engine):
             MalformedAnswerError: it does not tell the context length, as vLLM does.
         """
         if self._facts is None:
-            answer = await self._client.get("/models")
+            answer = (await self._client.get("/models")).data
             card = _card(answer.get("data") or [], self.model, self.base_url)
             self.model, self._facts = card["id"], _facts_of(card, self.base_url)
         return self._facts
@@ -90,14 +88,14 @@ class RemoteEngine(Engine):
                 async for delta in deltas:
                     yield delta
         else:
-            yield _whole(await self._client.post(_PATH, body), sampling.logprobs)
+            yield _whole((await self._client.post(_PATH, body, self._options)).data, sampling.logprobs)
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
     async def _stream(self, body: Mapping[str, Any], wanted_logprobs: int | None) -> AsyncGenerator[TokenDelta, None]:
         last = None
-        async with aclosing(self._client.stream(_PATH, body)) as events:
+        async with aclosing(self._client.stream(_PATH, body, self._options)) as events:
             async for event in events:
                 delta = token_delta(event, wanted_logprobs)
                 if last is not None:

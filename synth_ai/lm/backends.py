@@ -140,12 +140,12 @@ def _hosted(route: Route, base_url: str | None, where: Where, settings: Settings
     address, key = _address(route, base_url, where.api_key, settings)
     if key != _NO_KEY and _is_overheard(address):
         warnings.warn(f"The API key goes over plain http to {urlsplit(address).hostname}; use https.", stacklevel=4)
-    from synth_ai.lm.vendors.sdk import SDKClient
+    from synth_ai.sdk.client import SDKClient
 
-    client = SDKClient(base_url=address, api_key=key, transport=where.transport or "httpx")
-    client.pace.limit(where.requests_per_minute, where.tokens_per_minute)
     # An address from the environment is the openai vendor's: OpenAI's service, or something in front of it.
     is_openai = _is_openai(address) or (route.vendor == "openai" and base_url is None)
+    client = SDKClient(base_url=address, api_key=key, transport=where.transport or "httpx", openai_account=is_openai)
+    client.pace.limit(where.requests_per_minute, where.tokens_per_minute)
     vendor: VendorBase
     if route.api == "chat":
         from synth_ai.lm.vendors.formats import chat

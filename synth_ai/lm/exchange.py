@@ -13,7 +13,6 @@ from synth_ai.lm import conversation, items, structured
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.events import Completed, ReasoningDelta, StreamEvent
 from synth_ai.lm.items import Image, Prompt, ToolOutputs
-from synth_ai.lm.limits import Concurrency
 from synth_ai.lm.options import Options
 from synth_ai.lm.prices import Price, find_price
 from synth_ai.lm.request import LMRequest, stop_strings
@@ -24,6 +23,7 @@ from synth_ai.lm.tool_runs import Toolbox
 from synth_ai.lm.tools import Tool, ToolSpec, tool_specs
 from synth_ai.lm.totals import Tally
 from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.sdk.concurrency import Concurrency
 from synth_ai.store.base import ResponseStore, Turn
 
 #: Statuses of a response that a conversation can go on from.

@@ -17,7 +17,6 @@ from synth_ai.lm.conversation import Head, Parent
 from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.exchange import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven, Setup
 from synth_ai.lm.items import Image, ToolOutputs
-from synth_ai.lm.limits import Concurrency
 from synth_ai.lm.options import Options
 from synth_ai.lm.prices import Price
 from synth_ai.lm.response import BaseLMResponse
@@ -31,6 +30,7 @@ from synth_ai.lm.tool_runs import OnError, Toolbox, ToolRun, ToolStep, check_run
 from synth_ai.lm.tools import Tool, tool_specs
 from synth_ai.lm.totals import Totals
 from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.sdk.concurrency import Concurrency
 from synth_ai.settings import Settings
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.none import NoStore

@@ -12,7 +12,8 @@ from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import chat
-from synth_ai.lm.vendors.sdk import SDKClient, SDKOptions, split_options
+from synth_ai.lm.vendors.sdk_options import split_options
+from synth_ai.sdk.client import SDKClient, SDKOptions
 
 PATH = "/chat/completions"
 

@@ -13,7 +13,9 @@ from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import responses
-from synth_ai.lm.vendors.sdk import SDKClient, SDKOptions, from_body, split_options
+from synth_ai.lm.vendors.sdk_options import split_options
+from synth_ai.sdk.client import SDKClient, SDKOptions
+from synth_ai.sdk.translation import from_body
 
 PATH = "/responses"
 

@@ -19,7 +19,8 @@ from servers.openai_fake import OpenAIServer
 
 from synth_ai import LM, BaseLMResponse, RetryPolicy, errors
 from synth_ai.errors import ServerError, SynthAIError
-from synth_ai.lm.vendors.sdk import SDKClient, translate
+from synth_ai.sdk.client import SDKClient
+from synth_ai.sdk.translation import translate
 
 Hosted = Callable[..., LM]
 APIS = ("chat", "responses")

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from synth_ai.errors import OptionError
-from synth_ai.lm.limits import Concurrency
+from synth_ai.sdk.concurrency import Concurrency
 
 #: About how many characters of JSON make a token; an estimate is put right once the usage is known.
 _CHARACTERS_PER_TOKEN = 4

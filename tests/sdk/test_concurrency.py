@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from synth_ai.errors import OptionError
-from synth_ai.lm.limits import Concurrency
+from synth_ai.sdk.concurrency import Concurrency
 
 
 class Counter:

@@ -11,7 +11,7 @@ from servers.openai_fake import OpenAIServer
 
 from synth_ai import LM
 from synth_ai.errors import OptionError
-from synth_ai.lm.rates import Bucket, Pace, estimate_tokens, pace_of, read_duration
+from synth_ai.sdk.pace import Bucket, Pace, estimate_tokens, pace_of, read_duration
 
 
 class Clock:
@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock.now += seconds
         await real_sleep(0)
 
-    monkeypatch.setattr("synth_ai.lm.rates.asyncio.sleep", sleep)
+    monkeypatch.setattr("synth_ai.sdk.pace.asyncio.sleep", sleep)
     return clock
 
 
