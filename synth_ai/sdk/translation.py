@@ -1,0 +1,183 @@
+"""What went wrong on a server, in this library's own errors: from statuses, from bodies, from the SDK's exceptions.
+
+The only place where the SDK's errors are known; nothing above it sees one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from synth_ai import errors
+
+_BY_STATUS: Mapping[int, type[errors.ServerError]] = {
+    401: errors.AuthenticationFailedError,
+    403: errors.AuthenticationFailedError,
+    404: errors.NotFoundError,
+    408: errors.TimedOutError,
+    429: errors.RateLimitError,
+}
+
+#: What the code, or else the type, of an error body says where there is no status to go by.
+_BY_WORD: Mapping[str, type[errors.ServerError]] = {
+    "server_error": errors.OverloadedError,
+    "internal_error": errors.OverloadedError,
+    "InternalServerError": errors.OverloadedError,
+    "rate_limit_exceeded": errors.RateLimitError,
+    "insufficient_quota": errors.RateLimitError,
+}
+
+
+def decoded(content: bytes) -> dict[str, Any]:
+    """The JSON object in a body.
+
+    Raises:
+        MalformedAnswerError: it holds something else.
+        ServerError: it is an error that came with a status of success.
+    """
+    try:
+        data = json.loads(content)
+    except ValueError as error:
+        text = content.decode("utf-8", "replace")
+        raise errors.MalformedAnswerError(f"The server's answer is not JSON: {text[:200]!r}", body=text) from error
+    if not isinstance(data, dict):
+        raise errors.MalformedAnswerError(f"The server's answer is no JSON object: {data!r:.200}", body=data)
+    # Some servers, vLLM among them, send errors of their own with status 200.
+    inner = data.get("error")
+    if isinstance(inner, dict) and data.get("object") in (None, "error"):
+        raise from_body(inner, "The server answered 200 with an error inside")
+    return data
+
+
+def from_body(error: Mapping[str, Any], what: str) -> errors.ServerError:
+    """Our error for an error body that came without a status of its own; `what` says where it was."""
+    code = error.get("code")
+    status = code if isinstance(code, int) else None
+    if status is not None:
+        kind = _class_of(status)
+    else:
+        said = (_BY_WORD.get(str(error.get(name))) for name in ("code", "type"))
+        kind = next((kind for kind in said if kind is not None), errors.RejectedError)
+    return kind(f"{what}: {error.get('message')}", status_code=status, code=_text(code), body=dict(error))
+
+
+def _class_of(status: int) -> type[errors.ServerError]:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return errors.OverloadedError if status >= 500 else errors.RejectedError
+
+
+@contextmanager
+def translated(key: str = "") -> Iterator[None]:
+    """Turn the SDK's errors into ours, keeping the cause, and mask the key where a server repeats it.
+
+    Raises:
+        ServerError: TimedOutError, ConnectionFailedError, or the class of the status that came back.
+    """
+    try:
+        yield
+    except errors.SynthAIError as error:
+        _mask(error, key)
+        raise
+    except Exception as error:
+        ours = translate(error)
+        if ours is None:
+            raise
+        _mask(error, key)
+        _mask(ours, key)
+        raise ours from error
+
+
+def _mask(error: BaseException, key: str) -> None:
+    """Take the key out of an error's text and attributes, and of what caused it."""
+    # What is this short is no secret, and letters of it would be found in every sentence.
+    if len(key) < 8:
+        return
+    error.args = tuple(_without(key, value) for value in error.args)
+    for name, value in vars(error).items():
+        if isinstance(value, (str, Mapping, list)):
+            setattr(error, name, _without(key, value))
+    if error.__cause__ is not None:
+        _mask(error.__cause__, key)
+
+
+def _without(key: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(key, "***")
+    if isinstance(value, Mapping):
+        return {_without(key, name): _without(key, inner) for name, inner in value.items()}
+    return [_without(key, inner) for inner in value] if isinstance(value, list) else value
+
+
+def translate(error: Exception) -> errors.ServerError | None:
+    """Our error for one of the SDK's; None for an error that is not the SDK's."""
+    import openai
+
+    if isinstance(error, openai.APITimeoutError):
+        return errors.TimedOutError("The server did not answer in time; the request may still have run.")
+    if isinstance(error, openai.APIConnectionError):
+        cause = error.__cause__
+        return errors.ConnectionFailedError(
+            f"The server cannot be reached at {error.request.url.host}: {cause or error}"
+        )
+    if isinstance(error, openai.APIStatusError):
+        return _from_status(error)
+    if isinstance(error, openai.APIError):
+        body = error.body if isinstance(error.body, dict) else {"message": error.message}
+        return from_body(body, "The stream ended with an error")
+    if isinstance(error, json.JSONDecodeError):
+        return errors.MalformedAnswerError(f"An event of the stream is not JSON: {error.doc[:200]!r}", body=error.doc)
+    return None
+
+
+def _from_status(error: Any) -> errors.ServerError:
+    status = error.status_code
+    headers = error.response.headers
+    message = f"{status}: {_message(error.body) or error.message}"
+    if error.request_id:
+        message += f" (request {error.request_id})"
+    return _class_of(status)(
+        message,
+        status_code=status,
+        request_id=error.request_id,
+        code=_text(error.code),
+        body=error.body,
+        retry_after=_retry_after(headers),
+    )
+
+
+def _message(body: Any) -> str | None:
+    if isinstance(body, dict):
+        inner = body.get("error")
+        return _text(body.get("message")) or (_message(inner) if isinstance(inner, dict) else None)
+    return None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        seconds = _number(headers.get(name, "")) / scale
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        then = parsedate_to_datetime(headers["retry-after"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    then = then if then.tzinfo is not None else then.replace(tzinfo=UTC)
+    return max(0.0, (then - datetime.now(UTC)).total_seconds())
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
