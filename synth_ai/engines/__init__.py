@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from synth_ai.engines.base import TokenLogprob as TokenLogprob
     from synth_ai.engines.remote import RemoteEngine as RemoteEngine
     from synth_ai.engines.shared import shared_engine as shared_engine
+    from synth_ai.engines.transformers import TransformersEngine as TransformersEngine
     from synth_ai.engines.vllm import VLLMEngine as VLLMEngine
 
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "Structure": "base",
     "TokenDelta": "base",
     "TokenLogprob": "base",
+    "TransformersEngine": "transformers",
     "VLLMEngine": "vllm",
     "shared_engine": "shared",
 }

@@ -23,10 +23,12 @@ class Structure:
     Attributes:
         schema: the JSON schema that the text of the final channel must satisfy.
         reasoning_budget: the most tokens the reasoning may take, or None for no limit of its own.
+        tool_calls: whether the completion may be a tool call instead of the final answer.
     """
 
     schema: Mapping[str, Any]
     reasoning_budget: int | None = None
+    tool_calls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synth_ai.engines.base import Sampling, TokenDelta, TokenLogprob, finish_reason, given_options
+from synth_ai.engines.structure import structural_tag
 from synth_ai.errors import MalformedAnswerError
 
 _ID_PREFIX = "token_id:"
@@ -17,12 +18,14 @@ def request_body(model: str, prompt: Sequence[int], sampling: Sampling, *, room:
     Args:
         room: how many tokens the prompt leaves of the context.
     """
+    structure = sampling.structure
     return given_options(sampling, room) | {
         "model": model,
         "prompt": list(prompt),
         "return_token_ids": True,
         "return_tokens_as_token_ids": True,
         "stream": stream,
+        **({"structured_outputs": {"structural_tag": structural_tag(structure)}} if structure else {}),
         **({"stream_options": {"include_usage": True}} if stream else {}),
     }
 

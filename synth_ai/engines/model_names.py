@@ -11,6 +11,10 @@ from typing import Any
 from synth_ai.errors import OptionError
 
 _SHORT_NAMES = {"gpt-oss-20b": "openai/gpt-oss-20b", "gpt-oss-120b": "openai/gpt-oss-120b"}
+
+#: The models that OpenAI published, by their names on the hub.
+PUBLISHED = frozenset(_SHORT_NAMES.values())
+
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
 
@@ -42,6 +46,17 @@ def has_tokenizer(model: str) -> bool:
     return (folder / "tokenizer.json").is_file() if folder.is_dir() else True
 
 
+def read_adapter(folder: Path) -> str | None:
+    """The base model of a LoRA adapter, by its `adapter_config.json`; None for what is no adapter's folder."""
+    path = folder.expanduser() / "adapter_config.json"
+    if not path.is_file():
+        return None
+    base = _read(path).get("base_model_name_or_path")
+    if not isinstance(base, str):
+        raise OptionError(f"{path} does not name its base model (base_model_name_or_path).")
+    return resolve_model(base)
+
+
 def _check_folder(folder: Path) -> None:
     config = read_config(folder)
     model_type = config.get("model_type")
@@ -58,6 +73,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise OptionError(f"The model folder {str(folder)!r} has no config.json, so it holds no model to load.")
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from synth_ai.engines.cards import Card, card_named, find_cards
-from synth_ai.engines.model_names import has_tokenizer
+from synth_ai.engines.model_names import PUBLISHED, has_tokenizer
 from synth_ai.engines.presets import Preset, check_memory, preset_for
-from synth_ai.errors import MissingExtraError, OptionError, did_you_mean
+from synth_ai.errors import EngineStartError, MissingExtraError, OptionError, did_you_mean
 
 _CLASSES = {"EngineArgs", "AsyncEngineArgs"}
 
@@ -110,8 +110,9 @@ class LoadPlan:
         Asks the system for its GPUs, so it takes a moment. What the installed vLLM does not know is left out.
 
         Raises:
-            EngineStartError: the model cannot fit on the card.
+            EngineStartError: the model cannot fit on the card, or is not for a CPU.
         """
+        check_not_for_gpu(self.model)
         cards = self._cards()
         check_memory(self.model, cards, self.engine_args)
         preset = preset_for(self.model, cards, self.engine_args, eagle3=self.eagle3, streams=self.streams)
@@ -132,11 +133,30 @@ class LoadPlan:
         )
 
     def _cards(self) -> list[Card]:
-        if self.gpu is None or "cpu" in vllm_version():
+        if self.gpu is None or is_cpu_build():
             return []
         if self.gpu == "auto":
             return find_cards()
         return [card_named(self.gpu)] * int(self.engine_args.get("tensor_parallel_size", 1))
+
+
+def check_not_for_gpu(model: str) -> None:
+    """Refuse the published models on vLLM's CPU build before it begins to look for them.
+
+    Raises:
+        EngineStartError: naming the ways out.
+    """
+    if model in PUBLISHED and is_cpu_build():
+        raise EngineStartError(
+            f"{model} needs a GPU (16 GB for 20b, 60 GB for 120b), and the vLLM installed here is the CPU build, which "
+            "is for small models. On a GPU machine: pip install \"synth-ai[vllm]\". Without one: give base_url= to use "
+            "a server, set SYNTH_GPU_HARMONY_ENDPOINT, or try the tiny model with `make quickstart`."
+        )
+
+
+def is_cpu_build() -> bool:
+    """Whether the installed vLLM runs on CPUs alone."""
+    return "cpu" in vllm_version()
 
 
 def prepare_environment(variables: Mapping[str, str]) -> None:

@@ -23,6 +23,11 @@ def start_error(error: BaseException) -> EngineStartError:
             "vLLM's engine process failed while it was loading. The cause is in its log above, on stderr. If it is "
             "memory, lower max_model_len or max_num_seqs, or raise gpu_memory_utilization or kv_cache_memory_bytes."
         )
+    elif isinstance(error, ImportError) and "openai_harmony" in str(error):
+        message = (
+            "vLLM needs the module openai_harmony, which is missing or broken. The packages openai-harmony and "
+            "oss-harmony both install it, and removing either removes it: pip install --force-reinstall oss-harmony"
+        )
     else:
         message = f"vLLM could not load the model: {error}"
     return _caused_by(error, EngineStartError(message))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synth_ai.engines.base import Sampling, TokenDelta, TokenLogprob, finish_reason, given_options
+from synth_ai.engines.structure import structural_tag
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
@@ -19,12 +20,14 @@ def sampling_params(sampling: Sampling, *, room: int, stream: bool) -> SamplingP
         stream: whether to report each step, or the whole completion once.
     """
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+    structure = sampling.structure
     return SamplingParams(
         **given_options(sampling, room),
         detokenize=False,
         output_kind=RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY,
+        structured_outputs=structure and StructuredOutputsParams(structural_tag=structural_tag(structure)),
         # The parameters belong to this one request, so vLLM need not copy them.
         skip_clone=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,8 +13,8 @@ from typing import Any
 import pytest
 
 from synth_ai import RemoteEngine
-from synth_ai.engines.base import Engine, Sampling, TokenDelta
-from synth_ai.errors import ContextLengthError, EngineRequestError
+from synth_ai.engines.base import Engine, Sampling, Structure, TokenDelta
+from synth_ai.errors import ContextLengthError, EngineRequestError, RejectedError
 
 pytestmark = pytest.mark.vllm
 
@@ -283,3 +284,55 @@ async def test_batch_with_a_bad_prompt(vllm_engine: Any, prompt_of: Prompt) -> N
         await vllm_engine.generate_batch([prompt_of(STORY), [201_088]], GREEDY)
     await complete(vllm_engine, prompt_of("Hello!"))
     assert vllm_engine.running_calls == 0
+
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Paris", "Rome"]}, "population": {"type": "integer"}},
+    "required": ["city", "population"],
+    "additionalProperties": False,
+}
+NAMES = {"type": "array", "items": {"type": "string", "maxLength": 5}, "minItems": 1, "maxItems": 3}
+
+
+async def test_structure_concurrently(engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]) -> None:
+    """Different shapes at once: the header stays Harmony's, and each final answer is JSON of its own shape."""
+    prompts = [prompt_of("What is the capital of France?"), prompt_of(STORY)]
+
+    async def constrained(number: int) -> Any:
+        schema = (CITY, NAMES)[number % 2]
+        structure = Structure(schema, reasoning_budget=20)
+        sampling = Sampling(temperature=0, stop_token_ids=STOPS, max_tokens=300, structure=structure)
+        delta = await complete(engine, prompts[number % 2], sampling)
+        text = text_of(delta.token_ids)
+        assert delta.finish_reason == "stop", text
+        header, _, answer = text.rpartition("<|message|>")
+        assert "<|channel|>final" in header
+        return json.loads(answer.removesuffix("<|return|>").removesuffix("<|call|>"), strict=False)
+
+    answers = await asyncio.gather(*(constrained(number) for number in range(8)))
+    for city in answers[::2]:
+        assert city.keys() == {"city", "population"}
+        assert city["city"] in ("Paris", "Rome")
+    for names in answers[1::2]:
+        assert isinstance(names, list)
+        assert all(isinstance(name, str) and len(name) <= 5 for name in names)
+
+
+async def test_structure_that_allows_a_tool_call(
+    engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]
+) -> None:
+    """With tools about, a constrained completion is a whole tool call or a constrained answer, nothing between."""
+    sampling = Sampling(
+        temperature=0, stop_token_ids=STOPS, max_tokens=300, structure=Structure(CITY, 20, tool_calls=True)
+    )
+    text = text_of((await complete(engine, prompt_of("What is the capital of France?"), sampling)).token_ids)
+    assert "<|channel|>final" in text or " to=functions." in text
+
+
+async def test_structure_with_a_bad_schema(engine: Engine, prompt_of: Prompt) -> None:
+    """A schema that cannot be one is refused, and the engine goes on."""
+    sampling = Sampling(max_tokens=5, structure=Structure({"type": "no such type"}))
+    with pytest.raises((EngineRequestError, RejectedError)):
+        await complete(engine, prompt_of(STORY), sampling)
+    assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"

@@ -1,0 +1,117 @@
+"""TransformersEngine on the tiny gpt-oss: the same answers as vLLM, batches, streams, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synth_ai.engines.base import Sampling, Structure, TokenDelta
+from synth_ai.engines.transformers import TransformersEngine
+from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError
+
+# transformers and torch come with vLLM.
+pytestmark = pytest.mark.vllm
+
+GREEDY = Sampling(temperature=0, stop_token_ids=(200002, 200012))
+STORY = "Tell me a story."
+
+
+@pytest.fixture
+async def engine(tiny_model: Path) -> AsyncIterator[TransformersEngine]:
+    """The tiny gpt-oss on transformers."""
+    engine = TransformersEngine(tiny_model, batch_size=4, dtype="float32")
+    yield engine
+    await engine.aclose()
+
+
+async def complete(engine: Any, prompt: list[int], sampling: Sampling = GREEDY) -> TokenDelta:
+    """The only delta of a completion that is not streamed."""
+    (delta,) = [delta async for delta in engine.generate(prompt, sampling)]
+    return delta
+
+
+async def test_same_tokens_as_vllm(engine: TransformersEngine, tiny_engine: Any, prompt_of: Any) -> None:
+    """Prompts of several lengths in one batch give token for token what vLLM gives, log probabilities nearly so."""
+    prompts = [prompt_of(STORY), prompt_of("What is the capital of France?"), prompt_of("Hello!", "Hi!", STORY)]
+    ours = await asyncio.gather(*(complete(engine, prompt) for prompt in prompts))
+    assert [delta.token_ids for delta in ours] == [
+        (await complete(tiny_engine, prompt)).token_ids for prompt in prompts
+    ]
+
+    sampling = Sampling(temperature=0, max_tokens=5, logprobs=2)
+    here, there = await complete(engine, prompts[0], sampling), await complete(tiny_engine, prompts[0], sampling)
+    assert here.logprobs is not None
+    assert there.logprobs is not None
+    for own, other in zip(here.logprobs, there.logprobs, strict=True):
+        assert own.top.keys() == other.top.keys()
+        assert own.logprob == pytest.approx(other.logprob, abs=1e-3)
+
+
+async def test_stream_and_limits(engine: TransformersEngine, prompt_of: Any) -> None:
+    """A stream adds up to the completion; a limit ends it with `length`; leaving early frees the engine."""
+    prompt = prompt_of(STORY)
+    whole = await complete(engine, prompt)
+    deltas = [delta async for delta in engine.generate(prompt, GREEDY, stream=True)]
+    assert tuple(id_ for delta in deltas for id_ in delta.token_ids) == whole.token_ids
+    assert [delta.finish_reason for delta in deltas[-2:]] == [None, "stop"]
+    short = await complete(engine, prompt, Sampling(temperature=0, max_tokens=4))
+    assert (short.token_ids, short.finish_reason) == (whole.token_ids[:4], "length")
+    endless = engine.generate(prompt, Sampling(temperature=0, max_tokens=100_000), stream=True)
+    await anext(endless)
+    await endless.aclose()
+    assert (await complete(engine, prompt)).token_ids == whole.token_ids
+
+
+async def test_seed(engine: TransformersEngine, prompt_of: Any) -> None:
+    """The same seed gives the same sample."""
+    sampling = Sampling(temperature=1.5, top_p=0.9, top_k=50, seed=3, max_tokens=12)
+    first, second = await asyncio.gather(*(complete(engine, prompt_of(STORY), sampling) for _ in range(2)))
+    assert first.token_ids == second.token_ids
+
+
+@pytest.mark.parametrize(
+    ("sampling", "named"),
+    [(Sampling(presence_penalty=1.0), "presence_penalty"), (Sampling(structure=Structure({})), "structure")],
+)
+async def test_unsupported_options(engine: TransformersEngine, sampling: Sampling, named: str) -> None:
+    """What transformers cannot do is refused by name, not dropped."""
+    with pytest.raises(EngineRequestError, match=named):
+        await complete(engine, [17360], sampling)
+
+
+async def test_closed(tiny_model: Path) -> None:
+    """A closed engine says so."""
+    engine = TransformersEngine(tiny_model)
+    await engine.aclose()
+    with pytest.raises(EngineDeadError, match="was closed"):
+        await complete(engine, [17360])
+
+
+async def test_failed_load(tmp_path: Path) -> None:
+    """A folder without weights fails with the reason."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt_oss"}))
+    with pytest.raises(EngineStartError, match="could not load"):
+        await TransformersEngine(tmp_path).facts()
+
+
+async def test_adapter(tiny_model: Path, tmp_path: Path, prompt_of: Callable[..., list[int]]) -> None:
+    """The folder of a LoRA adapter loads its base model and changes what it says."""
+    peft = pytest.importorskip("peft", reason="LoRA adapters need peft")
+    import torch
+    from transformers import GptOssForCausalLM
+
+    base = GptOssForCausalLM.from_pretrained(tiny_model, dtype="float32")
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "o_proj"], init_lora_weights=False)
+    torch.manual_seed(0)
+    peft.get_peft_model(base, config).save_pretrained(tmp_path)
+    plain, tuned = TransformersEngine(tiny_model, dtype="float32"), TransformersEngine(tmp_path, dtype="float32")
+    sampling = Sampling(temperature=0, max_tokens=5, logprobs=0)
+    ours, base_ = await complete(tuned, prompt_of(STORY), sampling), await complete(plain, prompt_of(STORY), sampling)
+    assert ours.logprobs != base_.logprobs
+    await tuned.aclose()
+    await plain.aclose()
