@@ -6,21 +6,20 @@ import json
 from typing import Any
 
 from pydantic_core import from_json
-
-# Made once: `json.dumps` makes a new one for each call that asks for anything but its defaults.
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_escaped = json.JSONEncoder(separators=(",", ":")).encode
+from pydantic_core import to_json as to_json_bytes
 
 
 def to_json(value: Any) -> str:
-    """Compact JSON that is valid UTF-8.
+    """Compact JSON that is valid UTF-8. Dates, models and other values that have a JSON form are written in it.
 
     Raises:
         TypeError, ValueError, RecursionError: JSON cannot hold `value`.
     """
-    text = _compact(value)
-    # Half of a surrogate pair, as a model that is cut off inside an emoji can leave it, is no UTF-8; an escape is.
-    return text if is_utf8(text) else _escaped(value)
+    try:
+        return to_json_bytes(value, inf_nan_mode="constants").decode()
+    except ValueError:
+        # Half of a surrogate pair, as a model that is cut off inside an emoji can leave it, is no UTF-8; an escape is.
+        return json.dumps(value, separators=(",", ":"))
 
 
 def read_json(text: str) -> Any:
