@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from servers import errors as failures
-from servers.answers import Answer, call, calls
+from servers.answers import Answer, Raw, call, calls
 from servers.openai_fake import OpenAIServer
 
 from synth_ai import LM, Completed, PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
@@ -250,6 +250,21 @@ async def test_store_false(openai_server: OpenAIServer, hosted: Hosted, include:
     assert (two.attempts, two.replayed) == (1, True)
     assert [body["store"] for body in openai_server.bodies] == [False, False]
     assert "previous_response_id" not in openai_server.bodies[-1]
+
+
+@pytest.mark.parametrize("mark", ["input_messages", "kv_transfer_params"])
+async def test_a_vllm_server_is_never_continued_by_id(openai_server: OpenAIServer, hosted: Hosted, mark: str) -> None:
+    """It ignores new instructions and tools on chained turns, so the conversation is sent in full at once."""
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+    output = [{**message, "content": [{"type": "output_text", "text": "Hello", "annotations": []}]}]
+    openai_server.enqueue(Raw({"id": "resp_1", "object": "response", "output": output, mark: None}))
+    lm = hosted()
+    one = await lm.respond_async("Hi")
+    two = await lm.respond_async("Be loud.", "more")
+    assert (two.previous_response_id, two.replayed, two.attempts) == (one.response_id, True, 1)
+    assert "previous_response_id" not in openai_server.bodies[-1]
+    assert openai_server.bodies[-1]["instructions"] == "Be loud."
+    assert [item["role"] for item in openai_server.bodies[-1]["input"]] == ["user", "assistant", "user"]
 
 
 async def test_an_id_that_nobody_has(openai_server: OpenAIServer, hosted: Hosted) -> None:
