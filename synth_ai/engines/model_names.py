@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,41 @@ _SHORT_NAMES = {"gpt-oss-20b": "openai/gpt-oss-20b", "gpt-oss-120b": "openai/gpt
 PUBLISHED = frozenset(_SHORT_NAMES.values())
 
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """What to load.
+
+    Attributes:
+        model: a name on the hub, or a folder.
+        adapter: the folder of a LoRA adapter to run on top of it.
+        rank: the adapter's rank.
+    """
+
+    model: str
+    adapter: str | None = None
+    rank: int = 0
+
+
+def locate_model(model: str | os.PathLike[str]) -> ModelSource:
+    """What to load for what a user names.
+
+    Args:
+        model: as for `resolve_model`, or the folder of a LoRA adapter, which names its base model.
+
+    Raises:
+        OptionError: the folder does not exist, or holds neither a gpt-oss model nor an adapter.
+    """
+    folder = Path(model).expanduser()
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return ModelSource(resolve_model(model))
+    config = _read(path)
+    base, rank = config.get("base_model_name_or_path"), config.get("r")
+    if not isinstance(base, str) or not isinstance(rank, int):
+        raise OptionError(f"{path} does not name its base model and rank (base_model_name_or_path, r).")
+    return ModelSource(resolve_model(base), str(folder), rank)
 
 
 def resolve_model(model: str | os.PathLike[str]) -> str:
@@ -44,17 +80,6 @@ def has_tokenizer(model: str) -> bool:
     """Whether `model`, as `resolve_model` gives it, comes with a tokenizer; names on the hub are taken to."""
     folder = Path(model)
     return (folder / "tokenizer.json").is_file() if folder.is_dir() else True
-
-
-def read_adapter(folder: Path) -> str | None:
-    """The base model of a LoRA adapter, by its `adapter_config.json`; None for what is no adapter's folder."""
-    path = folder.expanduser() / "adapter_config.json"
-    if not path.is_file():
-        return None
-    base = _read(path).get("base_model_name_or_path")
-    if not isinstance(base, str):
-        raise OptionError(f"{path} does not name its base model (base_model_name_or_path).")
-    return resolve_model(base)
 
 
 def _check_folder(folder: Path) -> None:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from synth_ai.engines.cards import Card, card_named, find_cards
-from synth_ai.engines.model_names import PUBLISHED, has_tokenizer
+from synth_ai.engines.model_names import PUBLISHED, ModelSource, has_tokenizer
 from synth_ai.engines.presets import Preset, check_memory, preset_for
 from synth_ai.errors import EngineStartError, MissingExtraError, OptionError, did_you_mean
 
 _CLASSES = {"EngineArgs", "AsyncEngineArgs"}
+# The sizes that vLLM has for adapters; a rank between two takes the larger.
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def check_installed() -> None:
@@ -78,14 +80,14 @@ class LoadPlan:
     """What to load and how, as the user said it; `settings` completes it.
 
     Attributes:
-        model: a name on the hub or a folder, as `resolve_model` gives it.
+        source: the model, and the LoRA adapter on top of it.
         engine_args: the user's own engine arguments.
         gpu: `"auto"`, the name of a card, or None for vLLM's own defaults.
         eagle3: decode speculatively with the draft model for gpt-oss-120b.
         streams: whether anyone reads streams token by token.
     """
 
-    model: str
+    source: ModelSource
     engine_args: Mapping[str, Any]
     gpu: str | None = "auto"
     eagle3: bool = False
@@ -102,7 +104,7 @@ class LoadPlan:
         check_engine_args(self.engine_args)
         if self.gpu not in ("auto", None):
             card_named(self.gpu)
-        preset_for(self.model, [], self.engine_args, eagle3=self.eagle3)
+        preset_for(self.source.model, [], self.engine_args, eagle3=self.eagle3)
 
     def settings(self) -> Preset:
         """Everything to start vLLM with: our defaults, the preset for the card over them, the user's over both.
@@ -112,20 +114,22 @@ class LoadPlan:
         Raises:
             EngineStartError: the model cannot fit on the card, or is not for a CPU.
         """
-        check_not_for_gpu(self.model)
+        model = self.source.model
+        check_not_for_gpu(model)
         cards = self._cards()
-        check_memory(self.model, cards, self.engine_args)
-        preset = preset_for(self.model, cards, self.engine_args, eagle3=self.eagle3, streams=self.streams)
+        check_memory(model, cards, self.engine_args)
+        preset = preset_for(self.source.model, cards, self.engine_args, eagle3=self.eagle3, streams=self.streams)
         args, variables = engine_arg_names(), environment_names()
         ours = {
-            "model": self.model,
+            "model": model,
             # 0, vLLM's own default, forgets the blocks of the sliding-window layers, so a second turn finds little.
             "prefix_cache_retention_interval": None,
             # Constrained answers need a tokenizer; nothing else does.
-            "skip_tokenizer_init": not has_tokenizer(self.model),
+            "skip_tokenizer_init": not has_tokenizer(model),
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
             **preset.engine_args,
+            **_adapter_args(self.source),
         }
         return Preset(
             {name: value for name, value in ours.items() if name in args} | dict(self.engine_args),
@@ -140,6 +144,12 @@ class LoadPlan:
         return [card_named(self.gpu)] * int(self.engine_args.get("tensor_parallel_size", 1))
 
 
+def _adapter_args(source: ModelSource) -> dict[str, Any]:
+    if source.adapter is None:
+        return {}
+    return {"enable_lora": True, "max_lora_rank": next((rank for rank in _RANKS if rank >= source.rank), source.rank)}
+
+
 def check_not_for_gpu(model: str) -> None:
     """Refuse the published models on vLLM's CPU build before it begins to look for them.
 
@@ -149,7 +159,7 @@ def check_not_for_gpu(model: str) -> None:
     if model in PUBLISHED and is_cpu_build():
         raise EngineStartError(
             f"{model} needs a GPU (16 GB for 20b, 60 GB for 120b), and the vLLM installed here is the CPU build, which "
-            "is for small models. On a GPU machine: pip install \"synth-ai[vllm]\". Without one: give base_url= to use "
+            'is for small models. On a GPU machine: pip install "synth-ai[vllm]". Without one: give base_url= to use '
             "a server, set SYNTH_GPU_HARMONY_ENDPOINT, or try the tiny model with `make quickstart`."
         )
 
