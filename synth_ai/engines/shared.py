@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta
-from synth_ai.engines.model_names import resolve_model
+from synth_ai.engines.model_names import ModelSource, locate_model
 from synth_ai.engines.vllm import VLLMEngine
 from synth_ai.errors import EngineDeadError, OptionError
 
@@ -26,7 +26,7 @@ class _Entry:
 
 # Reentrant, because a handle may be collected, and so released, while its thread is in here.
 _lock = threading.RLock()
-_entries: dict[str, list[_Entry]] = {}
+_entries: dict[ModelSource, list[_Entry]] = {}
 
 
 def shared_engine(model: str | os.PathLike[str], *, new_engine: bool = False, **engine_args: Any) -> SharedEngine:
@@ -43,9 +43,9 @@ def shared_engine(model: str | os.PathLike[str], *, new_engine: bool = False, **
         OptionError: the model is in use with other arguments; the message says which.
         MissingExtraError: vLLM is not installed.
     """
-    name = resolve_model(model)
+    source = locate_model(model)
     with _lock:
-        entries = _entries.setdefault(name, [])
+        entries = _entries.setdefault(source, [])
         entry = next((entry for entry in entries if entry.engine_args == engine_args), None)
         if entry is None:
             if entries and not new_engine:
@@ -53,7 +53,7 @@ def shared_engine(model: str | os.PathLike[str], *, new_engine: bool = False, **
             entry = _Entry(os.fspath(model), engine_args)
             entries.append(entry)
         entry.holders += 1
-    return SharedEngine(name, entry)
+    return SharedEngine(source, entry)
 
 
 class SharedEngine(Engine):
@@ -63,10 +63,10 @@ class SharedEngine(Engine):
         engine: the engine itself.
     """
 
-    def __init__(self, name: str, entry: _Entry) -> None:
+    def __init__(self, source: ModelSource, entry: _Entry) -> None:
         self.model = entry.engine.model
         self.engine = entry.engine
-        self._release = weakref.finalize(self, _release, name, entry, wait=False)
+        self._release = weakref.finalize(self, _release, source, entry, wait=False)
         # At exit the engine stops by itself.
         self._release.atexit = False
 
@@ -84,8 +84,8 @@ class SharedEngine(Engine):
         """Give this share back; the last one stops the engine and returns when its processes are gone."""
         released = self._release.detach()
         if released is not None:
-            _, _, (name, entry), _ = released
-            _release(name, entry, wait=True)
+            _, _, (source, entry), _ = released
+            _release(source, entry, wait=True)
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self.close)
@@ -96,15 +96,15 @@ class SharedEngine(Engine):
         return self.engine
 
 
-def _release(name: str, entry: _Entry, *, wait: bool) -> None:
+def _release(source: ModelSource, entry: _Entry, *, wait: bool) -> None:
     with _lock:
         entry.holders -= 1
         if entry.holders:
             return
-        entries = _entries[name]
+        entries = _entries[source]
         entries.remove(entry)
         if not entries:
-            del _entries[name]
+            del _entries[source]
     entry.engine.close(wait=wait)
 
 

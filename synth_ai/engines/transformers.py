@@ -9,7 +9,6 @@ import weakref
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from importlib.util import find_spec
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,7 +23,7 @@ from synth_ai.engines.base import (
     check_sampling,
 )
 from synth_ai.engines.calls import Call
-from synth_ai.engines.model_names import read_adapter, resolve_model
+from synth_ai.engines.model_names import ModelSource, locate_model
 from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError, MissingExtraError
 
 _SAME_NAMES = ("top_p", "top_k", "min_p", "repetition_penalty")
@@ -48,8 +47,7 @@ class TransformersEngine(Engine):
         if find_spec("transformers") is None or find_spec("torch") is None:
             raise MissingExtraError("TransformersEngine needs transformers and torch: pip install transformers torch")
         self.model = os.fspath(model)
-        adapter = read_adapter(Path(self.model))
-        self._worker = _Worker(adapter or resolve_model(model), self.model if adapter else None, batch_size, model_args)
+        self._worker = _Worker(locate_model(model), batch_size, model_args)
         self._stopped = weakref.finalize(self, self._worker.stop)
 
     async def facts(self) -> EngineFacts:
@@ -104,9 +102,10 @@ class _Call(Call):
 class _Worker:
     """The thread that holds the model; None among the calls ends it."""
 
-    def __init__(self, model: str, adapter: str | None, batch_size: int, model_args: dict[str, Any]) -> None:
+    def __init__(self, source: ModelSource, batch_size: int, model_args: dict[str, Any]) -> None:
         self.calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._source = (model, adapter, model_args)
+        self._source = source
+        self._model_args = model_args
         self._batch_size = batch_size
         self._held: list[_Call | None] = []
         self._lock = threading.Lock()
@@ -128,7 +127,7 @@ class _Worker:
 
     def _run(self, facts: Future[EngineFacts]) -> None:
         try:
-            model = _load(*self._source)
+            model = _load(self._source, self._model_args)
         except Exception as error:  # The callers wait on another thread: they must hear of whatever it was.
             failure = EngineStartError(f"transformers could not load the model: {error}")
             failure.__cause__ = error
@@ -157,12 +156,12 @@ class _Worker:
         return batch
 
 
-def _load(model: str, adapter: str | None, model_args: dict[str, Any]) -> Any:
+def _load(source: ModelSource, model_args: dict[str, Any]) -> Any:
     from transformers import GptOssForCausalLM
 
-    loaded = GptOssForCausalLM.from_pretrained(model, **model_args)
-    if adapter is not None:
-        loaded.load_adapter(adapter)
+    loaded = GptOssForCausalLM.from_pretrained(source.model, **model_args)
+    if source.adapter is not None:
+        loaded.load_adapter(source.adapter)
     return loaded.eval()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, check_prompt, check_sampling
 from synth_ai.engines.calls import Call
-from synth_ai.engines.model_names import resolve_model
+from synth_ai.engines.model_names import locate_model
 from synth_ai.engines.vllm_args import LoadPlan
 from synth_ai.engines.vllm_formats import sampling_params
 from synth_ai.errors import EngineDeadError
@@ -40,7 +40,7 @@ class VLLMEngine(Engine):
     processes; so does the end of the program, whatever ends it.
 
     Args:
-        model: `gpt-oss-20b`, `gpt-oss-120b`, a Hugging Face name, or a folder.
+        model: `gpt-oss-20b`, `gpt-oss-120b`, a Hugging Face name, a model folder, or the folder of a LoRA adapter.
         gpu: `"auto"` takes the recommended engine arguments for the card found, a name such as `"h100"` those for that
             card, None vLLM's own defaults. Arguments given here beat them.
         eagle3: decode speculatively with the draft model for gpt-oss-120b.
@@ -65,7 +65,7 @@ class VLLMEngine(Engine):
         **engine_args: Any,
     ) -> None:
         self.model = os.fspath(model)
-        self.plan = LoadPlan(resolve_model(model), engine_args, gpu=gpu, eagle3=eagle3, streams=streams)
+        self.plan = LoadPlan(locate_model(model), engine_args, gpu=gpu, eagle3=eagle3, streams=streams)
         self.plan.check()
         self._set_up()
 

@@ -140,11 +140,14 @@ class AsyncDriver:
 
     async def _serve(self, call: Call) -> None:
         from vllm.inputs import tokens_input
+        from vllm.lora.request import LoRARequest
 
         assert self._llm is not None
         wanted = call.params.logprobs
+        adapter = self._plan.source.adapter
+        lora = None if adapter is None else LoRARequest("adapter", 1, adapter)
         try:
-            async for output in self._llm.generate(tokens_input(call.prompt), call.params, call.id):
+            async for output in self._llm.generate(tokens_input(call.prompt), call.params, call.id, lora_request=lora):
                 call.put(token_delta(output, wanted))
         except asyncio.CancelledError:
             call.put(closed_error())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from synth_ai.engines.base import EngineFacts, Sampling, TokenDelta, check_prompt, check_sampling
 from synth_ai.engines.calls import Call, Reply
+from synth_ai.engines.model_names import ModelSource
 from synth_ai.engines.vllm import Driver, VLLMEngine
 from synth_ai.engines.vllm_args import LoadPlan
 from synth_ai.engines.vllm_errors import call_error, closed_error
@@ -52,7 +53,7 @@ class OfflineEngine(VLLMEngine):
     def __init__(self, llm: LLM) -> None:
         self._llm = llm
         self.model = str(llm.llm_engine.model_config.model)
-        self.plan = LoadPlan(self.model, {})
+        self.plan = LoadPlan(ModelSource(self.model), {})
         self._set_up()
 
     async def generate_batch(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[TokenDelta]:

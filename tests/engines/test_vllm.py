@@ -19,6 +19,7 @@ import pytest
 
 from synth_ai import VLLMEngine
 from synth_ai.engines.base import Sampling, TokenDelta
+from synth_ai.engines.cards import find_cards
 from synth_ai.errors import EngineDeadError, EngineStartError, MissingExtraError, OptionError
 
 STOPS = (200002, 200012)
@@ -110,14 +111,55 @@ def test_folder_that_does_not_exist(name: str) -> None:
 def test_model_names(name: str, loaded: str) -> None:
     """Short names get their prefix for vLLM and stay as they were given for the user."""
     engine = VLLMEngine(name)
-    assert (engine.model, engine.plan.model) == (name, loaded)
+    assert (engine.model, engine.plan.source.model) == (name, loaded)
 
 
 @needs_vllm
-def test_defaults_give_way() -> None:
+def test_adapter_folder(tmp_path: Path, tiny_model: Path) -> None:
+    """The folder of an adapter names its base model; vLLM is told of it, with room for its rank."""
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny_model), "r": 12}))
+    plan = VLLMEngine(tmp_path).plan
+    assert (plan.source.model, plan.source.adapter) == (str(tiny_model), str(tmp_path))
+    assert plan.settings().engine_args["max_lora_rank"] == 16
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(OptionError, match="base_model_name_or_path"):
+        VLLMEngine(tmp_path)
+
+
+@needs_vllm
+@pytest.mark.gpu
+@pytest.mark.skipif(not find_cards(), reason="vLLM runs LoRA adapters on a GPU only")
+async def test_adapter_changes_the_answer(
+    tmp_path: Path, tiny_model: Path, tiny_engine: VLLMEngine, tiny_engine_args: dict[str, Any], prompt_of: Any
+) -> None:
+    """A LoRA adapter runs on top of its base model."""
+    import torch
+    from safetensors.torch import save_file
+
+    config = {"base_model_name_or_path": str(tiny_model), "r": 8, "lora_alpha": 64, "peft_type": "LORA"}
+    config |= {"target_modules": ["o_proj"], "task_type": "CAUSAL_LM", "bias": "none"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    weights = {}
+    for layer in range(4):
+        name = f"base_model.model.model.layers.{layer}.self_attn.o_proj.lora"
+        weights |= {f"{name}_A.weight": torch.randn(8, 128), f"{name}_B.weight": torch.randn(128, 8)}
+    save_file(weights, tmp_path / "adapter_model.safetensors")
+    engine = VLLMEngine(tmp_path, **tiny_engine_args)
+    sampling = Sampling(temperature=0, max_tokens=5, logprobs=0)
+    tuned = await complete(engine, prompt_of("Hello!"), sampling)
+    await engine.aclose()
+    plain = await complete(tiny_engine, prompt_of("Hello!"), sampling)
+    assert tuned.logprobs is not None
+    assert plain.logprobs is not None
+    assert tuned.logprobs[0].logprob != pytest.approx(plain.logprobs[0].logprob, abs=1e-3)
+
+
+@needs_vllm
+def test_defaults_give_way(tiny_model: Path) -> None:
     """Our defaults are vLLM's arguments, and the user's value beats ours."""
-    assert VLLMEngine("gpt-oss-20b").plan.settings().engine_args["prefix_cache_retention_interval"] is None
-    engine = VLLMEngine("gpt-oss-20b", prefix_cache_retention_interval=0, disable_log_stats=False)
+    assert VLLMEngine(tiny_model).plan.settings().engine_args["prefix_cache_retention_interval"] is None
+    engine = VLLMEngine(tiny_model, prefix_cache_retention_interval=0, disable_log_stats=False)
     settings = engine.plan.settings().engine_args
     assert settings["prefix_cache_retention_interval"] == 0
     assert settings["disable_log_stats"] is False
