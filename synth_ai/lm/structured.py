@@ -17,6 +17,10 @@ from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from synth_ai.errors import OptionError
 
+# vLLM's server (0.32) leaves the Harmony header before a constrained answer of gpt-oss, and its end behind it.
+_HEADER = re.compile(r"\s*(<\|start\|>assistant)?<\|channel\|>[^<]*(<\|constrain\|>[^<]*)?<\|message\|>")
+_END = re.compile(r"(<\|(end|return)\|>\s*)+$")
+
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
@@ -65,6 +69,8 @@ class ResponseFormat:
         Raises:
             ValueError: the text is not JSON, or does not fit.
         """
+        if _HEADER.match(text):
+            text = _END.sub("", _HEADER.sub("", text, count=1))
         # Models put raw line breaks into JSON strings, which pydantic's own reader refuses.
         data = json.loads(text, strict=False)
         return data if self._adapter is None else self._adapter.validate_json(json.dumps(data))

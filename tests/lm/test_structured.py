@@ -139,6 +139,15 @@ def test_line_breaks_inside_strings_are_read() -> None:
     assert ResponseFormat.of(City).parse('{"name": "New\nYork"}') == City(name="New\nYork")
 
 
+@pytest.mark.parametrize("header", ["final json", "final <|constrain|>json", "final"])
+@pytest.mark.parametrize("end", ["", "<|return|>", "<|end|><|return|>"])
+def test_a_harmony_header_left_by_a_server_is_passed_over(header: str, end: str) -> None:
+    """vLLM's server leaves it around a constrained answer; markers inside the answer are the answer's own."""
+    text = '{"name": "<|message|> <|end|>"}'
+    leaked = f"<|start|>assistant<|channel|>{header}<|message|>{text}{end}"
+    assert ResponseFormat.of(City).parse(leaked) == ResponseFormat.of(City).parse(text)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
