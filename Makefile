@@ -52,11 +52,13 @@ check: lint types ## lint and types
 test-matrix: $(UV) ## Hosted tests under openai 2.x and 3.x, Harmony tests under both Harmony packages
 	UV="$(abspath $(UV))" PYTHON="$(abspath $(RUN))" scripts/test_matrix
 
-bench: $(VENV)/.engine-$(ENGINE) $(VENV)/.test ## Run the benchmarks
-	for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
+BENCHMARKS ?= import_time harmony store client engine
+bench: $(VENV)/.engine-$(ENGINE) $(VENV)/.test ## Run the benchmarks (BENCHMARKS="client store" picks some)
+	for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=tests $(RUN) benchmarks/$$name.py; done
 
 ROUNDS ?= 20
-soak: $(VENV)/.test ## Run the tests without vLLM over and over, to find flaky ones (ROUNDS=20)
+soak: $(VENV)/.test ## Run what takes long: killed writers, and the tests over and over (ROUNDS=20)
+	for script in benchmarks/soak/*.py; do echo "== $$script"; $(RUN) "$$script"; done
 	for round in $$(seq $(ROUNDS)); do echo "== round $$round"; $(RUN) -m pytest -q -x -m "not vllm" $(PYTEST_ARGS); done
 
 clean: ## Remove everything that was built or installed here

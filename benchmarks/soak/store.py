@@ -1,6 +1,6 @@
 """The long form of the store's durability tests: rounds of `kill -9`, and many processes that write at once.
 
-    python benchmarks/soak_store.py [--rounds 500] [--processes 8] [--turns 1000]
+    python benchmarks/soak/store.py [--rounds 500] [--processes 8] [--turns 1000]
 
 Every round starts a process that writes turns and prints the id of each when its put has returned, kills it at a
 moment of chance, and then reads every printed turn with its whole chain and compares it item by item with what was
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.writers import numbered_turn
