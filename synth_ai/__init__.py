@@ -15,17 +15,21 @@ if TYPE_CHECKING:
     from synth_ai import errors, harmony
     from synth_ai.engines.base import Engine, Sampling
     from synth_ai.engines.remote import RemoteEngine
+    from synth_ai.engines.transformers import TransformersEngine
     from synth_ai.engines.vllm import VLLMEngine
     from synth_ai.lm.events import Completed, PreambleDelta, ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
     from synth_ai.lm.lm import LM
+    from synth_ai.lm.prices import Price
     from synth_ai.lm.request import LMRequest
     from synth_ai.lm.response import BaseLMResponse, Usage
     from synth_ai.lm.retry import RetryPolicy
+    from synth_ai.lm.tool_runs import ToolRun
     from synth_ai.lm.tools import BaseTool
     from synth_ai.lm.vendors.base import VendorBase
     from synth_ai.store.base import ResponseStore, Turn
     from synth_ai.store.memory import MemoryStore
     from synth_ai.store.sqlite import SQLiteStore
+    from synth_ai.store.tree import Tree
 
 _HOMES = {
     "BaseLMResponse": "synth_ai.lm.response",
@@ -37,6 +41,7 @@ _HOMES = {
     "MemoryStore": "synth_ai.store.memory",
     "PreambleDelta": "synth_ai.lm.events",
     "ReasoningDelta": "synth_ai.lm.events",
+    "Price": "synth_ai.lm.prices",
     "RemoteEngine": "synth_ai.engines.remote",
     "ResponseStore": "synth_ai.store.base",
     "RetryPolicy": "synth_ai.lm.retry",
@@ -45,6 +50,9 @@ _HOMES = {
     "StreamEvent": "synth_ai.lm.events",
     "TextDelta": "synth_ai.lm.events",
     "ToolCallDelta": "synth_ai.lm.events",
+    "ToolRun": "synth_ai.lm.tool_runs",
+    "TransformersEngine": "synth_ai.engines.transformers",
+    "Tree": "synth_ai.store.tree",
     "Turn": "synth_ai.store.base",
     "Usage": "synth_ai.lm.response",
     "VLLMEngine": "synth_ai.engines.vllm",
@@ -61,6 +69,7 @@ __all__ = [
     "LMRequest",
     "MemoryStore",
     "PreambleDelta",
+    "Price",
     "ReasoningDelta",
     "RemoteEngine",
     "ResponseStore",
@@ -70,6 +79,9 @@ __all__ = [
     "StreamEvent",
     "TextDelta",
     "ToolCallDelta",
+    "ToolRun",
+    "TransformersEngine",
+    "Tree",
     "Turn",
     "Usage",
     "VLLMEngine",

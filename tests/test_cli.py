@@ -74,6 +74,22 @@ def test_errors_are_one_line(stored: tuple[Path, str], tmp_path: Path) -> None:
         assert result.stderr.strip()
 
 
+def test_engine_args_as_a_command_and_as_a_file() -> None:
+    """The recommended settings of a card are printed for `vllm serve`, either way."""
+    command = run("engine-args", "gpt-oss-120b", "--gpu", "h100").stdout
+    assert command.startswith("vllm serve openai/gpt-oss-120b")
+    assert "--gpu-memory-utilization 0.95" in command
+    assert "--max-num-batched-tokens 1024" in command
+    assert "max-num-batched-tokens: 1024" in run("engine-args", "gpt-oss-120b", "--gpu", "h100", "--file").stdout
+
+
+def test_engine_args_of_an_unknown_card_lists_those_there_are() -> None:
+    """A misspelt card is told with the nearest name."""
+    result = run("engine-args", "gpt-oss-20b", "--gpu", "h10")
+    assert result.returncode != 0
+    assert "'h100'" in result.stderr
+
+
 def test_version() -> None:
     """`--version` prints the package's version."""
     assert run("--version").stdout.strip() == __version__

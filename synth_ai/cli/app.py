@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,12 @@ import typer
 from rich.console import Console
 
 from synth_ai._version import __version__
-from synth_ai.errors import UnknownResponseError
+from synth_ai.engines.cards import card_named, find_cards
+from synth_ai.engines.model_names import resolve_model
+from synth_ai.engines.presets import check_memory, config_file, preset_for, serve_command
+from synth_ai.errors import EngineStartError, UnknownResponseError
 from synth_ai.store.base import Turn
-from synth_ai.store.opening import open_store
+from synth_ai.store.sqlite import SQLiteStore
 from synth_ai.store.tree import Tree
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -35,8 +39,6 @@ def tree(
     json: Annotated[bool, typer.Option(help="Print the tree as JSON.")] = False,
 ) -> None:
     """Draw the conversations in a store."""
-    if not store.exists():
-        raise typer.BadParameter(f"There is no file {store}.")
     drawn = Tree.of(asyncio.run(_turns(store)), head=response_id)
     if response_id is not None:
         if response_id not in drawn.turns:
@@ -53,8 +55,29 @@ def tree(
         Console().print(drawn)
 
 
+@app.command("engine-args")
+def engine_args(
+    model: Annotated[str, typer.Argument(help="gpt-oss-20b, gpt-oss-120b or a folder.")],
+    gpu: Annotated[str, typer.Option(help="The card, such as h100 or mi300x; auto asks this machine.")] = "auto",
+    gpus: Annotated[int, typer.Option(min=1, help="How many cards share the model.")] = 1,
+    eagle3: Annotated[bool, typer.Option(help="Decode speculatively (gpt-oss-120b).")] = False,
+    streams: Annotated[bool, typer.Option(help="Whether anyone reads streams token by token.")] = True,
+    file: Annotated[bool, typer.Option(help="Print a file for vllm serve --config instead of a command.")] = False,
+) -> None:
+    """Print the recommended settings for a model on a card as a `vllm serve` command."""
+    name = resolve_model(model)
+    cards = find_cards() if gpu == "auto" else [card_named(gpu)] * gpus
+    if not cards:
+        raise EngineStartError("There is no GPU on this machine that could be asked; name one, such as --gpu h100.")
+    given = {"tensor_parallel_size": gpus} if gpus > 1 else {}
+    check_memory(name, cards, given)
+    preset = preset_for(name, cards, given, eagle3=eagle3, streams=streams)
+    preset = replace(preset, engine_args={**given, **preset.engine_args})
+    typer.echo(config_file(preset) if file else serve_command(name, preset), nl=not file)
+
+
 async def _turns(path: Path) -> list[Turn]:
-    store = open_store(path)
+    store = SQLiteStore(path, create=False)
     try:
         return await store.list()
     finally:
