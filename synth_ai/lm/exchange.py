@@ -198,7 +198,9 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
     )
     parent = await _parent_of(setup, call, prompt)
     before = parent.turn if parent is not None else None
-    items.check_tool_outputs(before.output if before is not None else (), prompt.items)
+    if parent is None or before is not None:
+        # Of a turn that only a server knows, the calls are not known here.
+        items.check_tool_outputs(before.output if before is not None else (), prompt.items)
     continuation = conversation.Continuation()
     if parent is not None:
         continuation = await conversation.continue_from(parent, setup.store, vendor)

@@ -420,13 +420,21 @@ def check_tool_outputs(asked: Iterable[Mapping[str, Any]], given: Iterable[Mappi
 
     Raises:
         MissingToolOutputError: some call has no output in `given`; the message names each.
+        RequestError: an output answers a call that is not there.
     """
     given = tuple(given)
     found = (item for item in (*asked, *given) if item.get("type") == "function_call")
     calls = {str(item.get("call_id")): item.get("name", "") for item in found}
-    if not calls:
-        return
     answered = {item.get("call_id") for item in given if str(item.get("type", "")).endswith("_output")}
+    stray = [
+        item["call_id"] for item in given if item.get("type") == "function_call_output" and item["call_id"] not in calls
+    ]
+    if stray:
+        waiting = ", ".join(calls) or "none"
+        raise RequestError(
+            f"There is an output for {', '.join(map(repr, stray))}, but the turn to continue from made no such call "
+            f"(its calls: {waiting}). Continue from the response that made it, with previous_response_id=."
+        )
     missing = {call_id: name for call_id, name in calls.items() if call_id not in answered}
     if missing:
         names = ", ".join(f"{name} ({call_id})" for call_id, name in missing.items())

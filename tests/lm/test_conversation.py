@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from synth_ai import LM, BaseLMResponse, LMRequest, MemoryStore
-from synth_ai.errors import MissingToolOutputError, RateLimitError, SynthAIError, UnknownResponseError
+from synth_ai.errors import MissingToolOutputError, RateLimitError, RequestError, SynthAIError, UnknownResponseError
 from synth_ai.lm import items
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.testing import ScriptedVendor, tool_call
@@ -557,3 +557,11 @@ async def test_a_branch_moves_between_backends() -> None:
     five = await hosted.respond_async("five")
     assert not five.replayed
     assert there.requests[-1].previous_response_id == four.response_id
+
+
+async def test_an_output_for_a_call_that_nobody_made_is_refused() -> None:
+    """A mistyped call id is told before anything is sent, with the calls there are."""
+    lm = LM("m", vendor=ScriptedVendor([tool_call("look", call_id="call_1")]))
+    await lm.respond_async("Hi")
+    with pytest.raises(RequestError, match="call_1"):
+        await lm.respond_async(tool_outputs={"call_2": "x", "call_1": "y"})

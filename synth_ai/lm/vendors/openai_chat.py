@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
-from synth_ai.errors import ConnectionFailedError
+from synth_ai.errors import ConnectionFailedError, RejectedError
 from synth_ai.lm.events import Completed, StreamEvent
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse
@@ -16,6 +17,11 @@ from synth_ai.lm.vendors.sdk_options import split_options
 from synth_ai.sdk.client import SDKClient, SDKOptions
 
 PATH = "/chat/completions"
+
+_TOOLS_NOTE = (
+    "(Newer models take function tools on Chat Completions only with reasoning_effort='none'; on the Responses API, "
+    "which LM chooses by itself, they take them at any effort.)"
+)
 
 
 class ChatVendor(VendorBase):
@@ -34,7 +40,8 @@ class ChatVendor(VendorBase):
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         body, options = self._body(request)
-        answer = await self._client.post(PATH, body, options)
+        with self._explained(request):
+            answer = await self._client.post(PATH, body, options)
         response = chat.read_response(answer.data)
         response.request_id = answer.request_id
         response._raw = lambda: _typed(answer.data)
@@ -45,9 +52,11 @@ class ChatVendor(VendorBase):
         body["stream"] = True
         body.setdefault("stream_options", {"include_usage": True})
         reader = chat.ChunkReader()
-        async for chunk in self._client.stream(PATH, body, options):
-            for event in reader.read(chunk):
-                yield event
+        with self._explained(request):
+            async with aclosing(self._client.stream(PATH, body, options)) as chunks:
+                async for chunk in chunks:
+                    for event in reader.read(chunk):
+                        yield event
         whole = reader.body()
         if whole is None:
             raise ConnectionFailedError("The stream broke off before the answer was finished.")
@@ -58,6 +67,16 @@ class ChatVendor(VendorBase):
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+    @contextmanager
+    def _explained(self, request: LMRequest) -> Iterator[None]:
+        """Say what is known of OpenAI's newer models where one of them refuses function tools on this API."""
+        try:
+            yield
+        except RejectedError as error:
+            if self._dialect is chat.OPENAI and request.tools and request.reasoning_effort != "none":
+                error.args = (f"{error} {_TOOLS_NOTE}", *error.args[1:])
+            raise
 
     def _body(self, request: LMRequest) -> tuple[dict[str, Any], SDKOptions]:
         request, options = split_options(request)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from servers import errors
 from servers.answers import Answer, call, calls
 from servers.openai_fake import OpenAIServer
 
 from synth_ai import LM, Completed, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai.errors import RejectedError
 
 Hosted = Callable[..., LM]
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
@@ -181,3 +183,16 @@ async def test_a_stream_of_a_server_without_usage(openai_server: OpenAIServer, h
     _ = [event async for event in stream]
     assert openai_server.bodies[0]["stream_options"] == {"include_usage": False}
     assert stream.response.usage is None
+
+
+async def test_a_model_that_refuses_tools_on_chat_is_explained(
+    openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newer models refuse function tools on Chat unless the effort is none; the error says the way out."""
+    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    openai_server.enqueue(errors.unsupported_parameter("tools"))
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
+    async with LM("gpt-5.5", api="chat") as lm:
+        with pytest.raises(RejectedError, match="reasoning_effort='none'"):
+            await lm.respond_async("Hi", tools=[tool])
