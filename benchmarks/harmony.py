@@ -16,13 +16,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import synth_ai
 from harmony import oracle
 from harmony.conversations import Conversation
 from harmony.samples import CASES, case_ids, completion, finish_reason, mutant, surfaced
 from harmony.test_cases import answer, fits
 from harmony.test_safety import FIELDS, controls
-
-import synth_ai
 from synth_ai.errors import SynthAIError
 from synth_ai.harmony import (
     CONTROL_TOKENS,

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from servers.openai_fake import OpenAIServer
     from servers.vllm import VLLMServer
-
     from synth_ai import LM, VLLMEngine
 
 BUILD = Path(__file__).resolve().parent.parent / ".build"

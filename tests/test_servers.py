@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 import pytest
+
 from servers import errors
 from servers.answers import Answer, Raw, call, calls, connection_reset, truncated_json
 from servers.checks import answer_problems, request_problems

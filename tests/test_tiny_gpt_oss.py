@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from tiny_gpt_oss import build as tiny
 
 pytestmark = pytest.mark.vllm  # torch and tokenizers come with vLLM

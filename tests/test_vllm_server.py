@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import openai
 import pytest
+
 from servers import vllm
 from servers.vllm import VLLMServer
 

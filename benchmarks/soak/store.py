@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.writers import numbered_turn
-
 from synth_ai.store.sqlite import SQLiteStore
 
 

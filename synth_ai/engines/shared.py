@@ -80,6 +80,10 @@ class SharedEngine(Engine):
         """As `VLLMEngine.generate_batch`."""
         return await self._held().generate_batch(prompts, sampling)
 
+    async def restart(self) -> None:
+        """As `VLLMEngine.restart`, for everyone who holds a share."""
+        await self._held().restart()
+
     def close(self) -> None:
         """Give this share back; the last one stops the engine and returns when its processes are gone."""
         released = self._release.detach()

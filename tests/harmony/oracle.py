@@ -7,9 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harmony.conversations import Conversation, Item
-
 import synth_ai.harmony
+from harmony.conversations import Conversation, Item
 
 VOCABULARY = Path(synth_ai.harmony.__file__).parent / "vocabulary"
 

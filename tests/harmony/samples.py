@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 from harmony.conversations import text
-
 from synth_ai.harmony import (
     CALL,
     CHANNEL,

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from harmony.samples import CASES, case_ids, finish_reason, joined, streamed, whole
 
+from harmony.samples import CASES, case_ids, finish_reason, joined, streamed, whole
 from synth_ai.harmony import Completion, parse
 
 FIELDS = ("final", "preamble", "reasoning", "tool_calls", "finish")

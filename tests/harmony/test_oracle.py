@@ -12,12 +12,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from harmony import oracle
-from harmony.conversations import conversation, text
-from harmony.samples import completion, mutant
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harmony import oracle
+from harmony.conversations import conversation, text
+from harmony.samples import completion, mutant
 from synth_ai.harmony import MESSAGE, START, Transcript, decode, encode, render
 
 pytestmark = pytest.mark.skipif(find_spec("openai_harmony") is None, reason="no openai_harmony package is installed")

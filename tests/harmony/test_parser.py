@@ -7,11 +7,11 @@ import sys
 from random import Random
 
 import pytest
-from harmony.conversations import FUNCTIONS
-from harmony.samples import completion, joined, mutant, streamed, surfaced, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harmony.conversations import FUNCTIONS
+from harmony.samples import completion, joined, mutant, streamed, surfaced, whole
 from synth_ai.harmony import CONTROL_TOKENS, StreamParser, TextDelta, encode, parse
 
 RANDOM = st.randoms(use_true_random=False)

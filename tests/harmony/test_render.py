@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harmony.conversations import ANSWER, CALL, OUTPUT, READABLE, THOUGHT, USER, WEATHER
 
+from harmony.conversations import ANSWER, CALL, OUTPUT, READABLE, THOUGHT, USER, WEATHER
 from synth_ai.errors import OptionError, RequestError, ToolError
 from synth_ai.harmony import Preface, decode, encode, render
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harmony.conversations import CALL, OUTPUT, USER
 
+from harmony.conversations import CALL, OUTPUT, USER
 from synth_ai.errors import SynthAIError
 from synth_ai.harmony import CONTROL_TOKENS, Transcript, decode, encode, parse, render
 from synth_ai.harmony.encoding import ORDINARY_SIZE

@@ -6,11 +6,11 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from harmony.conversations import ANSWER, CALL, FUNCTIONS, OUTPUT, THOUGHT, USER, conversation
-from harmony.samples import completion, mutant
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harmony.conversations import ANSWER, CALL, FUNCTIONS, OUTPUT, THOUGHT, USER, conversation
+from harmony.samples import completion, mutant
 from synth_ai.errors import RequestError
 from synth_ai.harmony import Completion, Preface, Transcript, decode, encode, parse, prompt, render
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from servers.openai_fake import OpenAIServer
 
+from servers.openai_fake import OpenAIServer
 from synth_ai import LM, Usage
 from synth_ai.lm.prices import PRICES, Price, find_price
 from synth_ai.testing import ScriptedVendor

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
-from servers.vllm import VLLMServer
 
+from servers.vllm import VLLMServer
 from synth_ai import LM, Completed, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import NotFoundError, RejectedError, ServerError
 

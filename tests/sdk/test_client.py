@@ -13,10 +13,10 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+
 from servers import errors as failures
 from servers.answers import Answer, Raw, connection_reset, truncated_json
 from servers.openai_fake import OpenAIServer
-
 from synth_ai import LM, BaseLMResponse, RetryPolicy, errors
 from synth_ai.errors import ServerError, SynthAIError
 from synth_ai.sdk.client import SDKClient

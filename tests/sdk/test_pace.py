@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from servers.answers import Answer
 from servers.openai_fake import OpenAIServer
-
 from synth_ai import LM
 from synth_ai.errors import OptionError
 from synth_ai.sdk.pace import Bucket, Pace, estimate_tokens, pace_of, read_duration

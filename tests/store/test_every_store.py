@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from store.turns import make_chain, make_turn
 
+from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreConflictError, StoreCorruptError, StoreImportError
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store.turns import make_chain, make_turn
 
+from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreConflictError, StoreError, StoreImportError, StoreUnavailableError
 from synth_ai.store.memory import MemoryStore
 from synth_ai.store.none import NoStore

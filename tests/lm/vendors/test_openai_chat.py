@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+
 from servers import errors
 from servers.answers import Answer, call, calls
 from servers.openai_fake import OpenAIServer
-
 from synth_ai import LM, Completed, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import RejectedError
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+
 from servers import errors as failures
 from servers.answers import Answer, Raw, call, calls
 from servers.openai_fake import OpenAIServer
-
 from synth_ai import LM, Completed, PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import (
     ConnectionFailedError,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from servers.checks import request_problems
 
+from servers.checks import request_problems
 from synth_ai import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta, Turn
 from synth_ai.errors import MalformedAnswerError, OptionError
 from synth_ai.lm import items
