@@ -46,6 +46,9 @@ def request_body(request: LMRequest, origin: str | None = None) -> dict[str, Any
     if request.tool_choice is not None:
         body["tool_choice"] = _tool_choice(request.tool_choice)
     body |= request.options
+    if request.options.get("store") is False and "include" not in body:
+        # Nothing is kept there, so the next turn has to bring the reasoning back.
+        body["include"] = ["reasoning.encrypted_content"]
     if request.response_format is not None:
         body["text"] = _text_config(request.options.get("text"), request.response_format)
     return body

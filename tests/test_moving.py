@@ -1,0 +1,121 @@
+"""Branches that move: to a server that forgets, and from one backend to another and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from servers.answers import Answer, ToolCall
+from servers.openai_fake import OpenAIServer
+from synth_ai import LM, BaseLMResponse, MemoryStore, VLLMEngine
+
+if TYPE_CHECKING:
+    from servers.vllm import VLLMServer
+
+TOOL = {
+    "type": "function",
+    "name": "look",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
+Volatile = ("id", "call_id", "encrypted_content", "status")
+
+
+async def hold_conversation(server: OpenAIServer, lm: LM, after_each: Callable[[BaseLMResponse], None]) -> str:
+    """Ten turns, of which the fourth makes two calls at once and the fifth answers them; returns the last id."""
+    calls: list[dict[str, Any]] = []
+    response = None
+    for number in range(10):
+        if number == 3:
+            asked = tuple(ToolCall("look", json.dumps({"city": city})) for city in ("Oslo", "Rome"))
+            server.enqueue(Answer(reasoning="Both at once.", tool_calls=asked))
+        else:
+            server.enqueue(Answer(text=f"answer {number}", reasoning=f"thought {number}"))
+        if number == 4:
+            response = await lm.respond_async(tool_outputs={call["id"]: f"{n} degrees" for n, call in enumerate(calls)})
+        else:
+            response = await lm.respond_async(
+                *(["Be exact."] if number == 0 else []), f"question {number}", tools=[TOOL]
+            )
+        calls = response.tool_calls or []
+        after_each(response)
+    assert response is not None
+    return response.response_id or ""
+
+
+def without_ids(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Items as their content: each run makes its own ids."""
+    return [{key: value for key, value in item.items() if key not in Volatile} for item in items]
+
+
+async def test_a_server_that_forgets_every_id_sees_the_same_items(openai_server: OpenAIServer) -> None:
+    """Ten turns with two parallel tool calls end with what a server that remembers would have seen."""
+    settings: dict[str, Any] = {
+        "api": "responses",
+        "base_url": openai_server.base_url,
+        "api_key": "sk-test",
+        # A server that forgets wants its reasoning back in ciphertext.
+        "include": ["reasoning.encrypted_content"],
+    }
+    async with LM("gpt-5", **settings) as lm:
+        remembered = await hold_conversation(openai_server, lm, lambda response: None)
+        expected = without_ids(openai_server.context_of(remembered))
+
+    replayed: list[bool] = []
+
+    def forget(response: BaseLMResponse) -> None:
+        replayed.append(response.replayed)
+        openai_server.forget(response.response_id or "")
+
+    async with LM("gpt-5", **settings) as lm:
+        await hold_conversation(openai_server, lm, forget)
+        body = openai_server.bodies[-1]
+    assert replayed == [False] + [True] * 9
+    sent = [item if item.get("type") else {"type": "message", **item} for item in body["input"]]
+    seen = [{"type": "message", **item} if "type" not in item else item for item in expected]
+    assert without_ids(sent) == seen
+    assert "previous_response_id" not in body
+    assert body["instructions"] == "Be exact."
+
+
+@pytest.mark.vllm
+async def test_a_conversation_that_alternates_backends(
+    tiny_model: Path, tiny_engine: VLLMEngine, vllm_server: VLLMServer
+) -> None:
+    """A name told on harmony in turn 1 is recalled at turn 6, with chat and Responses servers in between."""
+    store = MemoryStore()
+    keeper = LM(str(tiny_model), engine=tiny_engine)
+    served: dict[str, Any] = {"base_url": vllm_server.base_url, "response_store": store, "temperature": 0}
+    here = LM(str(tiny_model), engine=tiny_engine, response_store=store, temperature=0)
+    chat = LM(vllm_server.model, api="chat", **served)
+    responses = LM(vllm_server.model, api="responses", **served)
+    turns = [
+        (here, "My name is Ada."),
+        (chat, "What is the capital of France?"),
+        (responses, "What is 2 + 3?"),
+        (here, "What is the capital of Italy?"),
+        (chat, "What is 1 + 1?"),
+        (responses, "What is my name?"),
+    ]
+    answers: list[str] = []
+    last = None
+    for lm, question in turns:
+        response = await lm.respond_async(question, previous_response_id=last)
+        last = response.response_id
+        answers.append(response.text)
+    assert answers[1:] == [
+        "The capital of France is Paris.",
+        "2 + 3 = 5.",
+        "The capital of Italy is Rome.",
+        "1 + 1 = 2.",
+        "Your name is Ada.",
+    ]
+    assert any("reasoning" in warning for warning in response.warnings)
+    back = await here.respond_async("What is my name?", previous_response_id=last)
+    assert back.text == "Your name is Ada."
+    for lm in (chat, responses, here):
+        await lm.aclose()
+    del keeper
