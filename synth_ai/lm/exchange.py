@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
-from synth_ai.errors import ForgottenResponseError, MalformedAnswerError, StructuredOutputError, TimedOutError
+from synth_ai.errors import (
+    ContextLengthError,
+    ForgottenResponseError,
+    MalformedAnswerError,
+    RejectedError,
+    StructuredOutputError,
+    SynthAIError,
+    TimedOutError,
+)
 from synth_ai.lm import conversation, items, structured
+from synth_ai.lm.compaction import Compactor, is_too_long, leave_out
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.events import Completed, ReasoningDelta, StreamEvent
 from synth_ai.lm.items import Image, Prompt, ToolOutputs
@@ -25,6 +35,8 @@ from synth_ai.lm.totals import Tally
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.sdk.concurrency import Concurrency
 from synth_ai.store.base import ResponseStore, Turn
+
+T = TypeVar("T")
 
 #: Statuses of a response that a conversation can go on from.
 _CONTINUABLE = ("completed", "incomplete")
@@ -82,6 +94,7 @@ class Setup:
     retry: RetryPolicy
     gate: Concurrency
     prices: Mapping[str, Price]
+    compactor: Compactor | None = None
     tally: Tally = field(default_factory=Tally)
 
 
@@ -94,6 +107,8 @@ class Exchange:
     tools: tuple[ToolSpec, ...] | None
     replay_reason: str | None
     include_reasoning: bool
+    compactor: Compactor | None = None
+    notes: tuple[str, ...] = ()
 
 
 async def respond(setup: Setup, call: Call, head: Head) -> BaseLMResponse:
@@ -103,19 +118,8 @@ async def respond(setup: Setup, call: Call, head: Head) -> BaseLMResponse:
         SynthAIError: see `synth_ai.errors`.
     """
     exchange = await prepare(setup, call)
-    sent = 0
-
-    async def send() -> BaseLMResponse:
-        nonlocal sent
-        sent += 1
-        return await setup.vendor.respond(exchange.request)
-
     async with _deadline(exchange.request.timeout), setup.gate.slot():
-        try:
-            response = await setup.retry.run(send)
-        except ForgottenResponseError as error:
-            exchange = await _with_history(setup, exchange, error)
-            response = await setup.retry.run(send)
+        exchange, response, sent = await _deliver(setup, exchange, setup.vendor.respond)
     response.attempts = sent
     await record(setup, call, head, exchange, response)
     return read_structured(exchange, response)
@@ -132,7 +136,7 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
     async with AsyncExitStack() as place:
         async with _deadline_at(ends):
             await place.enter_async_context(setup.gate.slot())
-            exchange, events, event, sent = await _open(setup, exchange)
+            exchange, (events, event), sent = await _deliver(setup, exchange, partial(_opened, setup.vendor))
         async with aclosing(events):
             while not isinstance(event, Completed):
                 if exchange.include_reasoning or not isinstance(event, ReasoningDelta):
@@ -145,31 +149,56 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
     yield Completed(read_structured(exchange, response))
 
 
-async def _open(
-    setup: Setup, exchange: Exchange
-) -> tuple[Exchange, AsyncGenerator[StreamEvent, None], StreamEvent, int]:
-    """The stream, its first event, and how many times it was asked for.
-
-    Up to the first event a failure may be tried again; after it, part is already shown.
-    """
+async def _deliver(
+    setup: Setup, exchange: Exchange, send: Callable[[LMRequest], Awaitable[T]]
+) -> tuple[Exchange, T, int]:
+    """What `send` gives for the request, the exchange as it was taken in the end, and how often it was sent."""
     sent = 0
 
-    async def first() -> tuple[AsyncGenerator[StreamEvent, None], StreamEvent]:
+    async def attempt() -> T:
         nonlocal sent
         sent += 1
-        events = cast("AsyncGenerator[StreamEvent, None]", setup.vendor.stream(exchange.request))
-        try:
-            return events, await _following(events)
-        except BaseException:
-            await events.aclose()
-            raise
+        return await send(exchange.request)
 
+    while True:
+        try:
+            return exchange, await setup.retry.run(attempt), sent
+        except (ForgottenResponseError, ContextLengthError, RejectedError) as error:
+            exchange = await _adapted(setup, exchange, error)
+
+
+async def _adapted(setup: Setup, exchange: Exchange, error: SynthAIError) -> Exchange:
+    """The same exchange in a form that may be taken: with its history, or with less of it.
+
+    Raises:
+        SynthAIError: `error`, when there is none.
+    """
+    if isinstance(error, ForgottenResponseError):
+        return await _with_history(setup, exchange, str(error))
+    compactor = exchange.compactor
+    if compactor is None or exchange.parent is None or not is_too_long(error):
+        raise error
+    if exchange.request.previous_response_id is not None:
+        exchange = await _with_history(setup, exchange, "the conversation was too long for the server")
+    shorter = await compactor.shorter(exchange.request)
+    if shorter is None:
+        if not exchange.request.compactable:
+            raise error
+        # What little room there is will have to do.
+        return replace(exchange, request=replace(exchange.request, compactable=False))
+    request, gone = shorter
+    note = f"The conversation was too long for the model's context: the oldest {gone} turn(s) were compacted."
+    return replace(exchange, request=request, notes=(*exchange.notes, note))
+
+
+async def _opened(vendor: VendorBase, request: LMRequest) -> tuple[AsyncGenerator[StreamEvent, None], StreamEvent]:
+    """A stream and its first event. Up to there a failure may be tried again; after it, part is already shown."""
+    events = cast("AsyncGenerator[StreamEvent, None]", vendor.stream(request))
     try:
-        events, event = await setup.retry.run(first)
-    except ForgottenResponseError as error:
-        exchange = await _with_history(setup, exchange, error)
-        events, event = await setup.retry.run(first)
-    return exchange, events, event, sent
+        return events, await _following(events)
+    except BaseException:
+        await events.aclose()
+        raise
 
 
 async def _following(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
@@ -206,6 +235,7 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
         continuation = await conversation.continue_from(parent, setup.store, vendor)
     tools = conversation.inherited_tools(_given_tools(call), before, setup.tools)
     include_reasoning = options.pop("include_reasoning", True)
+    compactor = _compactor(setup, options)
     request = LMRequest(
         model=setup.model,
         input=prompt.items,
@@ -222,8 +252,11 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
         timeout=options.pop("timeout", None),
         options=options,
         date=conversation.conversation_date(before),
+        compactable=compactor is not None and parent is not None,
     )
-    return Exchange(request, parent, tools, continuation.replay_reason, include_reasoning)
+    if compactor is not None:
+        request = compactor.known(request)
+    return Exchange(request, parent, tools, continuation.replay_reason, include_reasoning, compactor)
 
 
 async def record(setup: Setup, call: Call, head: Head, exchange: Exchange, response: BaseLMResponse) -> None:
@@ -233,6 +266,7 @@ async def record(setup: Setup, call: Call, head: Head, exchange: Exchange, respo
         response.response_id = items.new_response_id()
     response.api_type = setup.vendor.api_type
     response.previous_response_id = parent.id if parent is not None else None
+    response.warnings += exchange.notes
     if exchange.replay_reason is not None:
         response.replayed, response.replay_reason = True, exchange.replay_reason
     turn = Turn(
@@ -297,12 +331,21 @@ async def _parent_of(setup: Setup, call: Call, prompt: Prompt) -> Parent | None:
     return start
 
 
-async def _with_history(setup: Setup, exchange: Exchange, error: ForgottenResponseError) -> Exchange:
-    """The same exchange with the turns themselves instead of an id that the server does not know."""
+async def _with_history(setup: Setup, exchange: Exchange, reason: str) -> Exchange:
+    """The same exchange with the turns themselves instead of an id that the server cannot continue from."""
     assert exchange.parent is not None
-    continuation = await conversation.replay(exchange.parent, setup.store, str(error))
+    continuation = await conversation.replay(exchange.parent, setup.store, reason)
     request = replace(exchange.request, previous_response_id=None, history=continuation.history)
-    return replace(exchange, request=request, replay_reason=str(error))
+    if exchange.compactor is not None:
+        request = exchange.compactor.known(request)
+    return replace(exchange, request=request, replay_reason=reason)
+
+
+def _compactor(setup: Setup, options: dict[str, Any]) -> Compactor | None:
+    """What shortens this call when it is too long. On Responses, `truncation` is the server's own to carry out."""
+    if setup.vendor.api_type != "responses" and options.pop("truncation", None) == "auto":
+        return Compactor(leave_out)
+    return setup.compactor
 
 
 def _given_tools(call: Call) -> tuple[ToolSpec, ...] | None:

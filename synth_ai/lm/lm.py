@@ -13,6 +13,7 @@ from synth_ai.errors import OptionError, ToolRunError
 from synth_ai.lm import exchange, portal
 from synth_ai.lm.backends import Where, make_vendor
 from synth_ai.lm.batch import BatchPrompt, as_calls, gather
+from synth_ai.lm.compaction import Compact, Compactor
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.exchange import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven, Setup
@@ -73,6 +74,9 @@ class LM:
             is kept to without it.
         tokens_per_minute: likewise for tokens, prompt and answer together.
         transport: `aiohttp` for calls that cost less CPU (the extra of that name), `httpx` by default.
+        compact: is called when a conversation no longer fits into the context, with the items of the oldest turns,
+            and returns what stands in their place: a summary, or items. (`truncation="auto"` just leaves them out;
+            without either, such a call is an error.)
         prices: what models cost, by name, in place of OpenAI's list prices of `synth_ai.lm.prices`.
         **options: any parameter of the API by its own name; `extra_body=` for what the SDK does not know yet.
 
@@ -104,6 +108,7 @@ class LM:
         tokens_per_minute: int | None = None,
         prices: Mapping[str, Price] | None = None,
         transport: str | None = None,
+        compact: Compact | None = None,
         **options: Any,
     ) -> None:
         settings = Settings.from_environment()
@@ -136,6 +141,7 @@ class LM:
             tries,
             gate,
             backend.list_prices if prices is None else prices,
+            None if compact is None else Compactor(compact),
         )
         self.responses = StoredResponses(self._setup)
         self._head = Head()

@@ -18,7 +18,7 @@ from synth_ai.lm.routing import ApiType
 COMMON = frozenset({"temperature", "max_tokens", "reasoning_effort", "stop", "tool_choice"})
 
 #: Options of LM itself, handled before a backend sees the call.
-_OWN = frozenset({"include_reasoning", "timeout"})
+_OWN = frozenset({"include_reasoning", "timeout", "truncation"})
 
 #: What the SDK adds to any call.
 _EXTRAS = frozenset({"extra_body", "extra_headers", "extra_query"})
@@ -149,6 +149,9 @@ def _check_values(api: ApiType, values: Mapping[str, Any]) -> None:
     stop = values.get("stop")
     if stop is not None and not _are_stops(stop):
         raise OptionError(f"stop={stop!r} stops nowhere; it takes a string or a list of strings that are not empty.")
+    truncation = values.get("truncation")
+    if truncation not in (None, "auto", "disabled"):
+        raise OptionError(f"truncation={truncation!r} is unknown; it takes auto or disabled.")
     if values.get("reasoning") is not None and effort is not None:
         raise OptionError("reasoning_effort= and reasoning= both set the effort; give one of them.")
 

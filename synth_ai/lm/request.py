@@ -32,6 +32,7 @@ class LMRequest:
         options: further parameters of the API, by their own names.
         date: the date the conversation was begun under (Harmony writes it in the prompt).
         timeout: seconds for the whole call; None for the backend's default.
+        compactable: whether the call comes again with less history if its prompt leaves too little room for an answer.
     """
 
     model: str
@@ -49,6 +50,7 @@ class LMRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     date: str | None = None
     timeout: float | None = None
+    compactable: bool = False
 
     def items(self) -> list[Item]:
         """The whole conversation as items: what the turns before asked and answered, then the new input."""

@@ -52,7 +52,7 @@ def test_every_parameter_of_the_sdk_is_taken_by_name(api: ApiType) -> None:
         ("chat", "top_k_p", "no option of the chat API.*extra_body="),
         ("harmony", "repetition_penality", "no option of the harmony API.*mean 'repetition_penalty'"),
         ("responses", "stop", "option of chat and harmony, which the responses API does not have.*api='chat'"),
-        ("chat", "truncation", "option of responses, which the chat API does not have.*api='responses'"),
+        ("chat", "background", "option of responses, which the chat API does not have.*api='responses'"),
         ("chat", "top_k", "option of harmony, which the chat API does not have"),
         ("harmony", "service_tier", "option of chat and responses, which the harmony API does not have"),
         ("harmony", "extra_body", "which the harmony API does not have"),

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from synth_ai import harmony
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta
 from synth_ai.errors import ContextLengthError, OptionError
+from synth_ai.lm.compaction import is_whole
 from synth_ai.lm.events import Completed, StreamEvent
 from synth_ai.lm.items import new_response_id
 from synth_ai.lm.request import LMRequest
@@ -93,7 +94,7 @@ class HarmonyVendor(VendorBase):
         response.response_id = new_response_id()
         if clipped is not None:
             response.warnings.append(clipped)
-        if response._exact:
+        if response._exact and is_whole(request.history):
             kept = with_completion(transcript, shown, reading.sampled, response.output, response.status)
             self._transcripts.keep(response.response_id, kept)
         yield Completed(response)
@@ -106,7 +107,8 @@ def sampling_of(request: LMRequest, prompt_length: int, facts: EngineFacts) -> t
         ContextLengthError: the prompt leaves no room for an answer.
     """
     room = facts.context_length - prompt_length
-    if room < 1:
+    needed = min(request.max_tokens or facts.context_length // 8, facts.context_length // 2)
+    if room < (needed if request.compactable and request.history else 1):
         raise ContextLengthError(
             f"The conversation has {prompt_length} tokens and the model's context {facts.context_length}, so there is "
             "no room for an answer. Start a new branch from an earlier response, or load the model with a larger "
@@ -125,7 +127,9 @@ def sampling_of(request: LMRequest, prompt_length: int, facts: EngineFacts) -> t
         temperature=request.temperature,
         stop_token_ids=harmony.STOP_TOKEN_IDS,
         logprobs=_logprobs_wanted(options),
-        structure=None if shape is None else Structure(shape.schema, options.get("reasoning_budget")),
+        structure=None
+        if shape is None
+        else Structure(shape.schema, options.get("reasoning_budget"), tool_calls=bool(request.tools)),
         **{name: options[name] for name in _SAMPLING if name in options},
     ), clipped
 
@@ -138,6 +142,13 @@ def _logprobs_wanted(options: Mapping[str, Any]) -> int | None:
     return 0 if options.get("logprobs") else None
 
 
+def _rendered(history: Sequence[Turn]) -> harmony.Transcript:
+    transcript = harmony.Transcript()
+    for turn in history:
+        transcript = with_turn(transcript, turn)
+    return transcript
+
+
 class _TranscriptCache:
     """Rendered conversations by response id, the least used going first. A fork finds its parent's ids here."""
 
@@ -148,6 +159,8 @@ class _TranscriptCache:
 
     def of(self, request: LMRequest) -> harmony.Transcript:
         """The conversation up to and with the new input, from the nearest turn that is still here."""
+        if not is_whole(request.history):
+            return _rendered(request.history).extended(request.input)
         transcript, rest = self._nearest(request.history)
         for turn in rest:
             transcript = with_turn(transcript, turn)

@@ -1,0 +1,108 @@
+"""Conversations that outgrow the context: an error, or what the caller chose to be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from servers import errors as answers
+from servers.answers import Answer
+from servers.openai_fake import OpenAIServer
+from synth_ai import LM, harmony
+from synth_ai.errors import ContextLengthError, OptionError, RejectedError
+from synth_ai.lm.items import text_of
+from synth_ai.testing import ScriptedEngine, call_text, final_text
+
+Hosted = Callable[..., LM]
+LONG = "word " * 60
+
+
+def make(turns: int, **options: Any) -> tuple[LM, ScriptedEngine]:
+    """An LM with room for a few turns of about seventy tokens."""
+    engine = ScriptedEngine([final_text(f"answer {n}") for n in range(turns)], context_length=400)
+    return LM("gpt-oss-20b", engine=engine, max_tokens=40, **options), engine
+
+
+async def talk(lm: LM, turns: int) -> list[Any]:
+    return [await lm.respond_async(f"question {n}: {LONG}") for n in range(turns)]
+
+
+async def test_by_default_it_is_an_error_with_the_counts() -> None:
+    """Nothing is left out by surprise."""
+    lm, _ = make(10)
+    with pytest.raises(ContextLengthError, match=r"has \d+ tokens and the model's context 400"):
+        await talk(lm, 10)
+
+
+async def test_truncation_leaves_the_oldest_turns_out_and_says_so() -> None:
+    """With truncation='auto' the conversation goes on; its end stays, its beginning goes, the store keeps all."""
+    lm, engine = make(10, truncation="auto")
+    responses = await talk(lm, 10)
+    assert [response.text for response in responses] == [f"answer {n}" for n in range(10)]
+    last = harmony.decode(engine.prompts[-1])
+    assert "question 9" in last
+    assert "answer 8" in last
+    assert "question 0" not in last
+    assert any("compacted" in warning for warning in responses[-1].warnings)
+    assert len(await lm.responses.input_items_async(responses[-1].response_id)) == 19
+
+
+async def test_a_hook_puts_a_summary_in_place_and_is_asked_once_for_the_same_turns() -> None:
+    """The hook sees the items that go; its text stands at the beginning from then on."""
+    seen: list[list[str]] = []
+
+    async def summary(items: list[dict[str, Any]]) -> str:
+        seen.append([text_of(item) for item in items])
+        return f"{len(items)} items about words"
+
+    lm, engine = make(10, compact=summary)
+    *_, last = await talk(lm, 4)
+    assert seen[0][0].startswith("question 0")
+    assert "items about words" in harmony.decode(engine.prompts[-1])
+    await lm.respond_async(f"left {LONG}", previous_response_id=last.response_id)
+    before = len(seen)
+    await lm.respond_async(f"right {LONG}", previous_response_id=last.response_id)
+    assert len(seen) == before
+    assert "items about words" in harmony.decode(engine.prompts[-1])
+
+
+async def test_a_tool_output_never_loses_its_call() -> None:
+    """The cut is before a turn that a user began."""
+    tool = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
+    engine = ScriptedEngine(
+        [final_text("one"), call_text("look"), final_text("two"), final_text("three")], context_length=420
+    )
+    lm = LM("gpt-oss-20b", engine=engine, max_tokens=60, truncation="auto")
+    await lm.respond_async(f"first {LONG}")
+    asked = await lm.respond_async(f"second {LONG}", tools=[tool])
+    await lm.respond_async(tool_outputs={asked.tool_calls[0]["id"]: "seen " * 40})
+    await lm.respond_async(f"third {LONG}")
+    last = harmony.decode(engine.prompts[-1])
+    assert last.count("to=functions.look") == last.count("functions.look to=assistant")
+
+
+async def test_servers_that_say_so_get_the_conversation_shorter(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """OpenAI's context_length_exceeded leads to one call with less of the history, where the caller chose that."""
+    lm = hosted("responses", compact=lambda items: "They spoke of words.")
+    await lm.respond_async("one")
+    await lm.respond_async("two")
+    openai_server.enqueue(answers.context_length_exceeded(), Answer(text="three"))
+    response = await lm.respond_async("and?")
+    assert response.text == "three"
+    assert "previous_response_id" not in openai_server.bodies[-1]
+    assert openai_server.bodies[-1]["input"][0]["content"].endswith("They spoke of words.")
+
+
+async def test_without_a_choice_the_servers_error_stands(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """The server's own words, with its counts."""
+    openai_server.enqueue(answers.context_length_exceeded())
+    with pytest.raises(RejectedError, match="context"):
+        await hosted("chat").respond_async("Hi")
+
+
+def test_truncation_takes_two_words() -> None:
+    """Another value is an error that names them."""
+    with pytest.raises(OptionError, match="auto or disabled"):
+        LM("gpt-oss-20b", engine=ScriptedEngine(), truncation="yes")
