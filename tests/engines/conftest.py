@@ -48,7 +48,8 @@ def text_of() -> Callable[[Any], str]:
     return lambda ids: str(_encoding().decode(list(ids)))
 
 
-@pytest.fixture(scope="session")
+# Idle engines still take a share of the processor, so this one goes with the tests that need it.
+@pytest.fixture(scope="package")
 def tiny_llm(tiny_model: Path, tiny_engine_args: dict[str, Any]) -> Iterator[Any]:
     """The tiny gpt-oss as a `vllm.LLM`, as a user would make one."""
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
@@ -59,7 +60,7 @@ def tiny_llm(tiny_model: Path, tiny_engine_args: dict[str, Any]) -> Iterator[Any
     llm.llm_engine.engine_core.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tiny_offline_engine(tiny_llm: Any) -> Iterator[VLLMEngine]:
     """That LLM as an engine."""
     engine = VLLMEngine.from_llm(tiny_llm)
