@@ -380,8 +380,7 @@ tell(lengths=[len(ids) for ids in asyncio.run(complete())])
 
 
 @needs_vllm
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
-def test_script_from_stdin_that_is_stopped(code: str, tmp_path: Path, until: Until, how: signal.Signals) -> None:
+def test_scripts_from_stdin_that_are_stopped(code: str, tmp_path: Path, until: Until) -> None:
     """A script read from standard input works, and a signal in the middle of a call leaves no process behind."""
     code += """
 async def endless():
@@ -391,13 +390,16 @@ async def endless():
     await task
 asyncio.run(endless())
 """
-    script = Script(code, stdin=True, cwd=tmp_path)
-    pids = script.told()["processes"]
-    assert script.told() == {"running": True}
-    os.kill(script.process.pid, how)
-    script.process.communicate(timeout=60)
-    assert script.process.returncode != 0
-    assert until(lambda: gone(pids), 15)
+    # Loading takes a while, so all of them load at once.
+    signals = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
+    scripts = {how: Script(code, stdin=True, cwd=tmp_path) for how in signals}
+    for how, script in scripts.items():
+        pids = script.told()["processes"]
+        assert script.told() == {"running": True}
+        os.kill(script.process.pid, how)
+        script.process.communicate(timeout=60)
+        assert script.process.returncode != 0
+        assert until(lambda pids=pids: gone(pids), 15), f"{how.name} left processes behind"
 
 
 @needs_vllm
