@@ -49,7 +49,7 @@ def run(code: str, folder: Path, *, piped: bool, timeout: float) -> subprocess.C
 @pytest.mark.parametrize("piped", [False, True], ids=["script", "stdin"])
 def test_without_a_gpu_it_ends_in_one_of_our_errors(snippet: str, tmp_path: Path, piped: bool) -> None:
     """No hang and no bare traceback of vLLM's: the last line is an error of ours that names the ways out."""
-    result = run(snippet, tmp_path, piped=piped, timeout=60)
+    result = run(snippet, tmp_path, piped=piped, timeout=120)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith(("synth_ai.errors.EngineStartError", "synth_ai.errors.MissingExtraError"))
@@ -63,6 +63,6 @@ def test_with_an_engine_it_works_without_a_main_guard(tiny_snippet: str, tmp_pat
 
     As a script; the same through standard input is among the engine's own tests.
     """
-    result = run(tiny_snippet, tmp_path, piped=False, timeout=300)
+    result = run(tiny_snippet, tmp_path, piped=False, timeout=900)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "What is my name? → " in result.stdout

@@ -373,7 +373,7 @@ tell(lengths=[len(ids) for ids in asyncio.run(complete())])
     assert pids
     assert "forked from it" in script.told()["forked"]
     assert script.told() == {"lengths": [3]}
-    _, stderr = script.process.communicate(timeout=60)
+    _, stderr = script.process.communicate(timeout=180)
     assert script.process.returncode == 0
     assert "Traceback" not in stderr
     assert until(lambda: gone(pids), 5)
@@ -387,7 +387,9 @@ async def endless():
     task = asyncio.create_task(complete(4000))
     await asyncio.sleep(0.1)
     tell(running=not task.done())
-    await task
+    while True:
+        await task
+        task = asyncio.create_task(complete(4000))
 asyncio.run(endless())
 """
     # Loading takes a while, so all of them load at once.
@@ -397,7 +399,7 @@ asyncio.run(endless())
         pids = script.told()["processes"]
         assert script.told() == {"running": True}
         os.kill(script.process.pid, how)
-        script.process.communicate(timeout=60)
+        script.process.communicate(timeout=180)
         assert script.process.returncode != 0
         assert until(lambda pids=pids: gone(pids), 15), f"{how.name} left processes behind"
 
@@ -426,7 +428,7 @@ else:
     path = tmp_path / "script.py"
     path.write_text(code)
     before = time.monotonic()
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=180, check=True)
     assert "refused: This process was spawned by multiprocessing" in done.stdout
     assert "if __name__ == '__main__':" in done.stdout
     assert time.monotonic() - before < 10

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 300
+START_SECONDS = 600
 STOP_SECONDS = 30
 
 ARGUMENTS = (
