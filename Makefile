@@ -54,7 +54,7 @@ test-matrix: $(UV) ## Hosted tests under openai 2.x and 3.x, Harmony tests under
 
 BENCHMARKS ?= import_time harmony store client engine
 bench: $(VENV)/.engine-$(ENGINE) $(VENV)/.test ## Run the benchmarks (BENCHMARKS="client store" picks some)
-	for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=tests $(RUN) benchmarks/$$name.py; done
+	for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=tests $(RUN) -m benchmarks.$$name; done
 
 ROUNDS ?= 20
 soak: $(VENV)/.test ## Run what takes long: killed writers, and the tests over and over (ROUNDS=20)

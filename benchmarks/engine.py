@@ -1,6 +1,6 @@
 """What it costs to share vLLM in this process: the engine's bars, measured side by side with `LLM.generate`.
 
-    python benchmarks/engine.py FOLDER                                  # the tiny model on a CPU
+    python benchmarks/engine.py                                         # the tiny model on a CPU
     python benchmarks/engine.py gpt-oss-20b --load-format dummy         # a GPU, without weights
 
 Every comparison is interleaved and uses fresh prompts in every round, so neither a busy machine nor the prefix cache
@@ -15,6 +15,7 @@ import json
 import os
 import random
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,6 +28,14 @@ import psutil
 from synth_ai import VLLMEngine
 from synth_ai.engines.base import Sampling
 from synth_ai.errors import EngineDeadError
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY_ARGS: dict[str, Any] = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 4096,
+    "kv_cache_memory_bytes": 256 * 2**20,
+}
 
 CALLS = 64
 PROMPT_TOKENS = 96
@@ -191,6 +200,14 @@ async def death(report: Report, engine: VLLMEngine, core: psutil.Process) -> Non
     report.add("kill -9: seconds until all of them failed", seconds, 10, unit=" s")
 
 
+def tiny_model() -> Path:
+    """The folder of the tiny gpt-oss, built if it is not there yet."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    from tiny_gpt_oss.build import build
+
+    return build(ROOT / ".build" / "tiny-gpt-oss")
+
+
 async def main(arguments: argparse.Namespace) -> None:
     """Load the model twice, once as AsyncLLM and once as LLM, and measure."""
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
@@ -198,6 +215,8 @@ async def main(arguments: argparse.Namespace) -> None:
     settings = json.loads(arguments.engine_args) | (
         {"load_format": arguments.load_format} if arguments.load_format else {}
     )
+    if arguments.model is None:
+        arguments.model, settings = tiny_model(), TINY_ARGS | settings
     me, report = psutil.Process(), Report()
     before = set(me.children())
     engine = VLLMEngine(arguments.model, **settings)
@@ -226,7 +245,7 @@ async def main(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a model folder, gpt-oss-20b or gpt-oss-120b")
+    parser.add_argument("model", nargs="?", help="a model folder, gpt-oss-20b or gpt-oss-120b; else the tiny model")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--load-format", help="'dummy' makes up the weights")
     parser.add_argument("--engine-args", default="{}", help="more of vLLM's engine arguments, as JSON")
