@@ -130,9 +130,22 @@ def translate(error: Exception) -> errors.ServerError | None:
     if isinstance(error, openai.APIError):
         body = error.body if isinstance(error.body, dict) else {"message": error.message}
         return from_body(body, "The stream ended with an error")
+    if (kind := _http_failure(error)) is not None:
+        return kind(f"The connection broke: {error or type(error).__name__}")
     if isinstance(error, json.JSONDecodeError):
         return errors.MalformedAnswerError(f"An event of the stream is not JSON: {error.doc[:200]!r}", body=error.doc)
     return None
+
+
+def _http_failure(error: Exception) -> type[errors.ConnectionFailedError] | None:
+    """What an error of the SDK's HTTP library means; openai 2.x lets those of a stream's body through as they are.
+
+    They are told by their names, as which library it is (httpx or httpx2) is the SDK's own business.
+    """
+    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.partition(".")[0] in ("httpx", "httpx2")}
+    if "TimeoutException" in kinds:
+        return errors.TimedOutError
+    return errors.ConnectionFailedError if kinds & {"RequestError", "StreamError"} else None
 
 
 def _from_status(error: Any) -> errors.ServerError:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from servers import errors as failures
 from servers.answers import Answer, Raw, connection_reset, truncated_json
 from servers.openai_fake import OpenAIServer
 from synth_ai import LM, BaseLMResponse, RetryPolicy, errors
-from synth_ai.errors import ServerError, SynthAIError
+from synth_ai.errors import ConnectionFailedError, ServerError, SynthAIError, TimedOutError
 from synth_ai.sdk.client import SDKClient
 from synth_ai.sdk.translation import translate
 
@@ -352,3 +353,10 @@ async def test_an_error_says_nothing_of_the_key_that_was_refused(openai_server: 
         await hosted(api_key="sk-wrong").respond_async("Hi")
     assert "sk-wrong" not in f"{raised.value!r} {vars(raised.value)}"
     assert isinstance(raised.value, SynthAIError)
+
+
+@pytest.mark.parametrize(("name", "ours"), [("ReadTimeout", TimedOutError), ("ReadError", ConnectionFailedError)])
+def test_an_error_of_the_http_library_itself_is_translated(name: str, ours: type[ConnectionFailedError]) -> None:
+    """openai 2.x lets the errors of a stream's body through without wrapping them."""
+    library = pytest.importorskip("httpx2" if find_spec("httpx2") else "httpx")
+    assert type(translate(getattr(library, name)("cut"))) is ours
