@@ -13,7 +13,8 @@ PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3.13 python3.
 VENV := .venv
 RUN := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
-INSTALL := $(UV) pip install --python $(RUN)
+# As pip does. Without bytecode every vLLM process compiles some thousand modules anew where none may be written.
+INSTALL := $(UV) pip install --compile-bytecode --python $(RUN)
 
 # A MODEL named on the command line wants the real vLLM and a GPU; the tiny model runs on the CPU build.
 ENGINE ?= $(if $(MODEL),gpu,cpu)
