@@ -13,11 +13,12 @@ from synth_ai._version import __version__
 
 if TYPE_CHECKING:
     from synth_ai import errors, harmony
+    from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
     from synth_ai.engines.base import Engine, Sampling
     from synth_ai.engines.remote import RemoteEngine
     from synth_ai.engines.transformers import TransformersEngine
     from synth_ai.engines.vllm import VLLMEngine
-    from synth_ai.lm.events import Completed, PreambleDelta, ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
+    from synth_ai.lm.events import Completed, StreamEvent
     from synth_ai.lm.lm import LM
     from synth_ai.lm.prices import Price
     from synth_ai.lm.request import LMRequest
@@ -39,8 +40,8 @@ _HOMES = {
     "LM": "synth_ai.lm.lm",
     "LMRequest": "synth_ai.lm.request",
     "MemoryStore": "synth_ai.store.memory",
-    "PreambleDelta": "synth_ai.lm.events",
-    "ReasoningDelta": "synth_ai.lm.events",
+    "PreambleDelta": "synth_ai.deltas",
+    "ReasoningDelta": "synth_ai.deltas",
     "Price": "synth_ai.lm.prices",
     "RemoteEngine": "synth_ai.engines.remote",
     "ResponseStore": "synth_ai.store.base",
@@ -48,8 +49,8 @@ _HOMES = {
     "SQLiteStore": "synth_ai.store.sqlite",
     "Sampling": "synth_ai.engines.base",
     "StreamEvent": "synth_ai.lm.events",
-    "TextDelta": "synth_ai.lm.events",
-    "ToolCallDelta": "synth_ai.lm.events",
+    "TextDelta": "synth_ai.deltas",
+    "ToolCallDelta": "synth_ai.deltas",
     "ToolRun": "synth_ai.lm.tool_runs",
     "TransformersEngine": "synth_ai.engines.transformers",
     "Tree": "synth_ai.store.tree",

@@ -18,10 +18,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from synth_ai import harmony
+from synth_ai.deltas import TextDelta
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, TokenLogprob, check_prompt, check_sampling
 from synth_ai.errors import ForgottenResponseError
 from synth_ai.lm import items
-from synth_ai.lm.events import StreamEvent, TextDelta
+from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.items import Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage

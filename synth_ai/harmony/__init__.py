@@ -4,15 +4,12 @@
 `prompt` do the former step by step, `StreamParser` the latter. `encode` and `decode` are the tokens themselves.
 """
 
+from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.harmony.completion import (
     Completion,
     Event,
     ParsedMessage,
-    PreambleDelta,
-    ReasoningDelta,
-    TextDelta,
     ToolCall,
-    ToolCallDelta,
 )
 from synth_ai.harmony.encoding import (
     CALL,

@@ -1,9 +1,11 @@
-"""What parsing gives: the finished completion, and the deltas that lead up to it."""
+"""What parsing gives: the finished completion, after the deltas that lead up to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
+
+from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 
 Kind = Literal["reasoning", "preamble", "final", "tool_call"]
 Finish = Literal["stop", "tool_calls", "length", "malformed"]
@@ -29,40 +31,6 @@ class ParsedMessage:
     kind: Kind
     text: str
     name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """More of the final answer."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
-    """More of the reasoning."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class PreambleDelta:
-    """More of what the model tells the user before it calls tools."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
-    """A tool call, the `index`-th of the completion.
-
-    It comes in one piece, when the arguments are known to be complete: a call that is cut off or broken is no call,
-    and what has been handed out cannot be taken back.
-    """
-
-    index: int
-    name: str
-    arguments: str
 
 
 Event = TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta

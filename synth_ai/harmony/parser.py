@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, cast
 
+from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.harmony import recovery
 from synth_ai.harmony.arguments import read_arguments
 from synth_ai.harmony.completion import (
@@ -23,11 +24,7 @@ from synth_ai.harmony.completion import (
     Finish,
     Kind,
     ParsedMessage,
-    PreambleDelta,
-    ReasoningDelta,
-    TextDelta,
     ToolCall,
-    ToolCallDelta,
     joined,
 )
 from synth_ai.harmony.encoding import CALL, CHANNEL, CONSTRAIN, END, END_OF_TEXT, MESSAGE, RETURN, START, token_bytes
@@ -73,6 +70,9 @@ class Body:
         started, opened, ended: the place of `<|start|>`, `<|message|>` and the end of the message among the
             control tokens of the completion, None where there is none.
         end: the marker that ended it, or "".
+        begun: whether its text is handed out as it comes.
+        said: what has been handed out of a call's arguments; `held`: blanks behind it, which count if more follows.
+        late: whether a call's arguments are handed out only when they are complete.
     """
 
     role: str
@@ -86,6 +86,9 @@ class Body:
     end: str = ""
     texts: list[str] = field(default_factory=list)
     begun: bool = False
+    said: list[str] = field(default_factory=list)
+    held: str = ""
+    late: bool = False
 
     @property
     def text(self) -> str:
@@ -175,7 +178,9 @@ class StreamParser:
             self._head.append(text)
             return
         body.texts.append(text)
-        if body.begun:
+        if body.role == "tool_call":
+            self._say_arguments(body, text)
+        elif body.begun:
             self._events.append(_DELTAS[body.role](text))
         elif body.role in _DELTAS and text.strip():
             self._begin(body)
@@ -187,6 +192,25 @@ class StreamParser:
             return
         body.begun = True
         self._say(body.role, body.text)
+
+    def _say_arguments(self, body: Body, text: str) -> None:
+        """Arguments as they come, if they begin as they should; others wait until the whole can be read."""
+        if body.late:
+            return
+        if self._is_code(body.name):
+            ready = text
+        else:
+            text = body.held + text if body.said else text.lstrip()
+            body.late = body.name is None or (text[:1] not in ("", "{") and not body.said)
+            ready = "" if body.late else text.rstrip()
+            body.held = text[len(ready) :]
+        if ready:
+            self._events.append(ToolCallDelta(self._kinds["tool_call"], None if body.said else body.name, ready))
+            body.said.append(ready)
+
+    def _is_code(self, name: str | None) -> bool:
+        """Whether it is the built-in `python`, whose argument is code."""
+        return name == "python" and name not in self._offered.functions
 
     def _say(self, kind: str, text: str) -> None:
         self._events.append(_DELTAS[kind]("\n" + text if self._kinds[kind] else text))
@@ -265,7 +289,7 @@ class StreamParser:
         name = body.name
         if name is None:
             arguments, repaired = [], None
-        elif name == "python" and name not in self._offered.functions:
+        elif self._is_code(name):
             arguments, repaired = [] if cut else [body.text], None
         else:
             arguments, repaired = read_arguments(body.text, cut=cut)
@@ -277,8 +301,13 @@ class StreamParser:
             self._warn(f"{name}: {repaired}")
         if not self._offered.includes(name):
             self._warn(f"the model called {name}, which is not among the tools")
+        said = "".join(body.said)
         for text in arguments:
-            self._events.append(ToolCallDelta(self._kinds["tool_call"], name, text))
+            if not said or not text.startswith(said):
+                self._events.append(ToolCallDelta(self._kinds["tool_call"], name, text))
+            elif rest := text[len(said) :]:
+                self._events.append(ToolCallDelta(self._kinds["tool_call"], None, rest))
+            said = ""
             self._kinds["tool_call"] += 1
         self._record(body, *(ParsedMessage("tool_call", text, name) for text in arguments))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from synth_ai.deltas import ReasoningDelta
 from synth_ai.errors import (
     ContextLengthError,
     ForgottenResponseError,
@@ -21,7 +22,7 @@ from synth_ai.errors import (
 from synth_ai.lm import conversation, items, structured
 from synth_ai.lm.compaction import Compactor, is_too_long, leave_out
 from synth_ai.lm.conversation import Head, Parent, Ticket
-from synth_ai.lm.events import Completed, ReasoningDelta, StreamEvent
+from synth_ai.lm.events import Completed, StreamEvent
 from synth_ai.lm.items import Image, Prompt, ToolOutputs
 from synth_ai.lm.options import Options
 from synth_ai.lm.prices import Price, find_price

@@ -121,15 +121,19 @@ def streamed(chunks: list[list[int]], *, finish_reason: str = "stop") -> tuple[l
     return [*events, *parser.pending()], completion
 
 
-def joined(events: list[Event]) -> tuple[str, str, str, list[tuple[int, str, str]]]:
-    """What deltas amount to: the answer, the reasoning, the preamble and the calls."""
+def joined(events: list[Event], completion: Completion) -> tuple[str, str, str, list[tuple[int, str, str]]]:
+    """What deltas amount to: the answer, the reasoning, the preamble, and those calls that there are in the end."""
     by_kind = {TextDelta: "", ReasoningDelta: "", PreambleDelta: ""}
-    calls = []
+    calls: list[tuple[int, str, str]] = []
     for event in events:
         if isinstance(event, ToolCallDelta):
-            calls.append((event.index, event.name, event.arguments))
+            if event.name is not None:  # begins a call, or begins it anew
+                calls[event.index :] = [(event.index, event.name, "")]
+            index, name, arguments = calls[event.index]
+            calls[event.index] = (index, name, arguments + event.arguments)
         else:
             by_kind[type(event)] += event.text
+    calls = calls[: len(completion.tool_calls)]
     return by_kind[TextDelta], by_kind[ReasoningDelta], by_kind[PreambleDelta], calls
 
 

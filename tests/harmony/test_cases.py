@@ -51,4 +51,4 @@ def test_deltas_of_every_split(case: dict[str, Any]) -> None:
     for chunks in splits:
         events, completion = streamed(chunks, finish_reason=reason)
         assert completion == want
-        assert joined(events) == whole(want)
+        assert joined(events, want) == whole(want)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harmony.conversations import FUNCTIONS
 from harmony.samples import completion, joined, mutant, streamed, surfaced, whole
-from synth_ai.harmony import CONTROL_TOKENS, StreamParser, TextDelta, encode, parse
+from synth_ai.harmony import CONTROL_TOKENS, Completion, StreamParser, TextDelta, ToolCallDelta, encode, parse
 
 RANDOM = st.randoms(use_true_random=False)
 CALL = '{"a":1}'
@@ -291,13 +291,59 @@ IDS = st.one_of(
 )  # fmt: skip
 
 
+def call_deltas(text: str, *, finish_reason: str = "stop") -> tuple[list[tuple[int, str | None, str]], Completion]:
+    """The deltas of tool calls, id by id, and the completion."""
+    chunks = [[token] for token in encode(text, control_tokens=True)]
+    events, completion = streamed(chunks, finish_reason=finish_reason)
+    return [(e.index, e.name, e.arguments) for e in events if isinstance(e, ToolCallDelta)], completion
+
+
+HEADER = " to=functions.f<|channel|>commentary <|constrain|>json<|message|>"
+
+
+def test_arguments_stream() -> None:
+    """Arguments come piece by piece, the name with the first; blanks around them are nobody's."""
+    deltas, _ = call_deltas(HEADER + ' {"text": "one two three"} \n<|call|>')
+    assert len(deltas) > 4
+    assert [name for _, name, _ in deltas] == ["f"] + [None] * (len(deltas) - 1)
+    assert "".join(arguments for _, _, arguments in deltas) == '{"text": "one two three"}'
+
+
+def test_code_streams() -> None:
+    """The code of the built-in python comes piece by piece, as it is."""
+    deltas, _ = call_deltas(" to=python<|channel|>analysis<|message|> print(1)\nprint(2)\n<|call|>")
+    assert len(deltas) > 3
+    assert "".join(arguments for _, _, arguments in deltas) == " print(1)\nprint(2)\n"
+
+
+def test_repaired_arguments_begin_anew() -> None:
+    """A call whose arguments had to be repaired is handed out again, whole, under its index."""
+    deltas, completion = call_deltas(HEADER + '{"a": 1} as asked<|call|>')
+    assert deltas[-1] == (0, "f", '{"a": 1}')
+    assert [name for _, name, _ in deltas].count("f") == 2
+    assert [call.arguments for call in completion.tool_calls] == ['{"a": 1}']
+
+
+def test_a_call_that_is_cut_off_was_no_call() -> None:
+    """What streamed of a call that the length limit cut is not in the completion."""
+    deltas, completion = call_deltas(HEADER + '{"a": [1, 2', finish_reason="length")
+    assert "".join(arguments for _, _, arguments in deltas) == '{"a": [1, 2'
+    assert (completion.tool_calls, completion.finish) == ([], "length")
+
+
+def test_arguments_that_begin_oddly_wait() -> None:
+    """Arguments that do not begin as an object come once they can be read."""
+    deltas, _ = call_deltas(HEADER + '```json\n{"a": 1}\n```<|call|>')
+    assert deltas == [(0, "f", '{"a": 1}')]
+
+
 @given(st.lists(IDS, max_size=60), st.sampled_from(["stop", "length", "abort"]))
 def test_any_ids(ids: list[int], reason: str) -> None:
     """No ids make the parser raise, and the deltas add up to the whole, id by id."""
     found = parse(ids, finish_reason=reason)
     events, completed = streamed([[token] for token in ids], finish_reason=reason)
     assert completed == found
-    assert joined(events) == whole(found)
+    assert joined(events, found) == whole(found)
 
 
 @given(RANDOM, st.booleans(), st.lists(st.integers(1, 40), max_size=30))
@@ -311,7 +357,7 @@ def test_mutants(random: Random, cut: bool, sizes: list[int]) -> None:
         chunks.append(ids[position : position + size])
         position += size
     events, completed = streamed([*chunks, ids[position:]], finish_reason=reason)
-    assert joined(events) == whole(completed)
+    assert joined(events, completed) == whole(completed)
     assert not [part for part in surfaced(found) if CONTROL.search(part)]
 
 

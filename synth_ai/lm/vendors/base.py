@@ -10,14 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from synth_ai.lm.events import (
-    Completed,
-    PreambleDelta,
-    ReasoningDelta,
-    StreamEvent,
-    TextDelta,
-    ToolCallDelta,
-)
+from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai.lm.events import Completed, StreamEvent
 from synth_ai.lm.prices import Price
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage

@@ -114,10 +114,13 @@ async def test_stream_yields_typed_events_and_the_response() -> None:
     events = [event async for event in stream]
     assert "".join(e.text for e in events if isinstance(e, ReasoningDelta)) == "Hm."
     assert "".join(e.text for e in events if isinstance(e, PreambleDelta)) == "One moment."
-    (call,) = [e for e in events if isinstance(e, ToolCallDelta)]
+    first, *more = [e for e in events if isinstance(e, ToolCallDelta)]
     assert stream.response.preamble == "One moment."
     assert stream.response.tool_calls is not None
-    assert stream.response.tool_calls[0]["id"] == call.call_id
+    assert stream.response.tool_calls[0]["id"] == first.call_id
+    assert len(more) > 1
+    assert {(e.index, e.name, e.call_id) for e in more} == {(0, None, None)}
+    assert "".join(e.arguments for e in (first, *more)) == '{"city": "Oslo"}'
 
 
 async def test_leaving_a_stream_aborts_the_completion() -> None:

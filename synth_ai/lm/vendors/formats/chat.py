@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from synth_ai.deltas import ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import MalformedAnswerError, OptionError, RequestError
 from synth_ai.lm import items as item_shapes
-from synth_ai.lm.events import ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
+from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.items import Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage

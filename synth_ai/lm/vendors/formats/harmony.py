@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from synth_ai import harmony
+from synth_ai.deltas import TextDelta, ToolCallDelta
 from synth_ai.engines.base import TokenDelta, TokenLogprob
 from synth_ai.lm import items
-from synth_ai.lm.events import PreambleDelta, ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
+from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.items import Item
 from synth_ai.lm.response import BaseLMResponse, Status, Usage
 from synth_ai.lm.stops import StopStrings
@@ -100,16 +102,15 @@ class Reading:
     def _translated(self, events: Sequence[harmony.Event]) -> list[StreamEvent]:
         ours: list[StreamEvent] = []
         for event in events:
-            if isinstance(event, harmony.TextDelta):
+            if isinstance(event, TextDelta):
                 if text := self._stops.feed(event.text):
                     ours.append(TextDelta(text))
-            elif isinstance(event, harmony.ReasoningDelta):
-                ours.append(ReasoningDelta(event.text))
-            elif isinstance(event, harmony.PreambleDelta):
-                ours.append(PreambleDelta(event.text))
+            elif isinstance(event, ToolCallDelta) and event.name:
+                # A name begins a call, and may begin it anew.
+                self._call_ids[event.index :] = [items.new_call_id()]
+                ours.append(replace(event, call_id=self._call_ids[-1]))
             else:
-                self._call_ids.append(items.new_call_id())
-                ours.append(ToolCallDelta(event.index, event.name, event.arguments, self._call_ids[-1]))
+                ours.append(event)
         return ours
 
     def _output(self, completion: harmony.Completion) -> list[Item]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import MalformedAnswerError, OptionError
-from synth_ai.lm.events import PreambleDelta, ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
+from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.items import Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage

@@ -1,0 +1,46 @@
+"""What a model says, as it comes: the small pieces of a stream, the same from every source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of the reasoning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreambleDelta:
+    """More of what the model shows before it calls tools."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of a tool call.
+
+    The finished response says which calls there are. One that was cut off is not among them, and gpt-oss may write
+    arguments that have to be repaired: then the call begins anew, with a name at an index that has had one.
+
+    Attributes:
+        index: which call of the turn, from 0.
+        name: the function's name, with the first delta of a call; None after that.
+        arguments: more of the arguments' JSON text.
+        call_id: the call's id, with the first delta where the backend knows it then.
+    """
+
+    index: int
+    name: str | None
+    arguments: str
+    call_id: str | None = None
