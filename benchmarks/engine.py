@@ -18,14 +18,14 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from synth_ai import VLLMEngine
+from synth_ai import LM, VLLMEngine, harmony
 from synth_ai.engines.base import Sampling
 from synth_ai.errors import EngineDeadError
 
@@ -74,12 +74,13 @@ class Report:
         print(f"{'ok  ' if good else 'MISS'} {name}: {figure:.3f}{unit} (bar {sign} {bar}{unit})", flush=True)
 
 
-def offline(llm: Any, batch: list[list[int]]) -> None:
+def offline(llm: Any, batch: list[list[int]], stop_token_ids: Sequence[int] = ()) -> None:
     """The yardstick: one `LLM.generate` over the whole batch."""
     from vllm import SamplingParams
     from vllm.inputs import tokens_input
 
-    params = [SamplingParams(temperature=0, max_tokens=NEW_TOKENS, detokenize=False) for _ in batch]
+    settings = {"temperature": 0, "max_tokens": NEW_TOKENS, "stop_token_ids": list(stop_token_ids), "detokenize": False}
+    params = [SamplingParams(**settings) for _ in batch]
     llm.generate([tokens_input(prompt) for prompt in batch], params, use_tqdm=False)
 
 
@@ -93,6 +94,21 @@ async def throughput(report: Report, engines: dict[str, VLLMEngine], llm: Any, r
             ratios[name].append(seconds / yardstick)
     for name, values in ratios.items():
         report.add(f"64 concurrent calls, {name} / LLM.generate, median of {rounds}", statistics.median(values), 1.10)
+
+
+async def through_lm(report: Report, engine: VLLMEngine, llm: Any, rounds: int) -> None:
+    """64 concurrent `respond_async`, against one LLM.generate over the same 64 token prompts."""
+    lm = LM(str(engine.model), engine=engine, temperature=0, max_tokens=NEW_TOKENS, auto_store_responses=False)
+    ratios = []
+    for _ in range(rounds):
+        # Numbers of three digits are a token each, so all prompts are of one length.
+        texts = [",".join(str(random.randrange(100, 1000)) for _ in range(PROMPT_TOKENS // 4)) for _ in range(CALLS)]
+        before = time.perf_counter()
+        responses = await asyncio.gather(*(lm.respond_async(text) for text in texts))
+        seconds = time.perf_counter() - before
+        batch = [response.prompt_token_ids or [] for response in responses]
+        ratios.append(seconds / await timed(asyncio.to_thread(offline, llm, batch, harmony.STOP_TOKEN_IDS)))
+    report.add(f"64 respond_async / LLM.generate, median of {rounds}", statistics.median(ratios), 1.15)
 
 
 async def arrivals(report: Report, engine: VLLMEngine, llm: Any, rounds: int) -> None:
@@ -232,6 +248,7 @@ async def main(arguments: argparse.Namespace) -> None:
 
     block = llm.llm_engine.vllm_config.cache_config.block_size
     await throughput(report, {"AsyncLLM": engine, "from_llm": shared}, llm, arguments.rounds)
+    await through_lm(report, engine, llm, arguments.rounds)
     await arrivals(report, engine, llm, max(5, arguments.rounds // 3))
     await prefix_reuse(report, engine, block)
     await blocking(report, engine)
