@@ -23,7 +23,7 @@ OPENAI_BASE_URL = "https://api.openai.com/v1"
 _NO_KEY = "EMPTY"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
     """What the caller said about where the model is."""
 

@@ -116,7 +116,17 @@ class LM:
         tries = policy(retry)
         specs = None if tools is None else tool_specs(tools)
         shape = None if response_model is None else ResponseFormat.of(response_model)
-        where = Where(vendor, api, use_responses_api, base_url, api_key, engine, requests_per_minute, tokens_per_minute)
+        where = Where(
+            vendor=vendor,
+            api=api,
+            use_responses_api=use_responses_api,
+            base_url=base_url,
+            api_key=api_key,
+            engine=engine,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            transport=transport,
+        )
         self._owns = True
         self._vendor_is_ours = not isinstance(vendor, VendorBase)
         backend = make_vendor(model, where, settings)

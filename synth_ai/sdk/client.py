@@ -1,32 +1,39 @@
-"""The one way to a server: raw JSON over the openai SDK's client.
+"""The one way to a server: raw JSON over the openai SDK's HTTP client.
 
-The SDK brings connection pools, authentication and server-sent events. Its typed models are left aside, as building
-them costs more than the rest of a call; so are its retries, because one policy of ours owns them.
+The SDK brings connection pools, headers, errors and server-sent events. Its typed models are left aside, as building
+them costs more than the rest of a call; so are its options, which are copied and checked for every request, and its
+retries, because one policy of ours owns them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, TypedDict
 from weakref import WeakKeyDictionary
 
 from synth_ai import errors
 from synth_ai.sdk.pace import pace_of
-from synth_ai.sdk.translation import decoded, translated
+from synth_ai.sdk.translation import decoded, translated, unreached
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-#: The SDK's own RequestOptions, which cannot be imported without importing the SDK.
-SDKOptions: TypeAlias = Any
-
 #: The HTTP libraries that the SDK can stand on: its own, and aiohttp, which costs less CPU.
 TRANSPORTS = ("httpx", "aiohttp")
+
+
+class SendOptions(TypedDict, total=False):
+    """What may go along with a body: more headers, a query, more of the body, and seconds to wait for the server."""
+
+    headers: Mapping[str, str]
+    params: Mapping[str, Any]
+    extra_json: Mapping[str, Any]
+    timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +88,14 @@ class SDKClient:
         self._api_key = api_key
         self._transport = transport
         self._openai_account = openai_account
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
-        self._making: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[AsyncOpenAI]] = WeakKeyDictionary()
+        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
+        self._making: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[_Line]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url})"
 
-    async def post(self, path: str, body: Mapping[str, Any], options: SDKOptions | None = None) -> Answer:
+    async def post(self, path: str, body: Mapping[str, Any], options: SendOptions | None = None) -> Answer:
         """POST a JSON body and return the decoded answer.
 
         Raises:
@@ -96,106 +103,164 @@ class SDKClient:
         """
         reserved = await self.pace.turn(body)
         with translated(self._api_key):
-            response = await (await self._client()).post(
-                path, cast_to=_response_class(), body=body, options=options or {}
-            )
+            response = await (await self._line()).send("POST", path, body, options)
             self.pace.learn(response.headers)
             data = decoded(response.content)
         self.pace.settle(reserved, (data.get("usage") or {}).get("total_tokens"))
         return Answer(data, response.headers)
 
     async def stream(
-        self, path: str, body: Mapping[str, Any], options: SDKOptions | None = None
+        self, path: str, body: Mapping[str, Any], options: SendOptions | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:
         """POST a JSON body and yield the decoded server-sent events of the answer; closing ends the connection.
 
         Raises:
             ServerError: see `translated`.
         """
-        from openai import AsyncStream
-
         await self.pace.turn(body)
         with translated(self._api_key):
-            events = await (await self._client()).post(
-                path,
-                cast_to=object,
-                body=body,
-                options=options or {},
-                stream=True,
-                stream_cls=AsyncStream[object],
-            )
-            self.pace.learn(events.response.headers)
+            line = await self._line()
+            response = await line.send("POST", path, body, options, stream=True)
             try:
-                if "json" in events.response.headers.get("content-type", ""):
-                    decoded(await events.response.aread())
+                self.pace.learn(response.headers)
+                if "json" in response.headers.get("content-type", ""):
+                    decoded(await response.aread())
                     raise errors.MalformedAnswerError("The server answered a streamed call in one piece.")
-                async for event in events:
+                async for event in line.events(response):
                     if isinstance(event, dict):
                         yield event
             finally:
-                await events.close()
+                await response.aclose()
 
     async def get(self, path: str) -> Answer:
         """GET a path and return the decoded answer."""
         with translated(self._api_key):
-            response = await (await self._client()).get(path, cast_to=_response_class())
+            response = await (await self._line()).send("GET", path)
             return Answer(decoded(response.content), response.headers)
 
     async def delete(self, path: str) -> None:
         """DELETE a path."""
         with translated(self._api_key):
-            await (await self._client()).delete(path, cast_to=_response_class())
+            await (await self._line()).send("DELETE", path)
 
     async def aclose(self) -> None:
         """Close the connections. Those of other loops are closed there, as soon as these get to it."""
         with self._lock:
-            clients, self._clients = self._clients, WeakKeyDictionary()
-        here = clients.pop(asyncio.get_running_loop(), None)
-        for loop, client in clients.items():
+            lines, self._lines = self._lines, WeakKeyDictionary()
+        here = lines.pop(asyncio.get_running_loop(), None)
+        for loop, line in lines.items():
             # Not waited for: that loop may be waiting for this one.
             if loop.is_running():
-                asyncio.run_coroutine_threadsafe(client.close(), loop)
+                asyncio.run_coroutine_threadsafe(line.sdk.close(), loop)
         if here is not None:
-            await here.close()
+            await here.sdk.close()
 
-    async def _client(self) -> AsyncOpenAI:
-        """This loop's client. Importing the SDK takes a second, so the first client is made on a thread."""
+    async def _line(self) -> _Line:
+        """This loop's line. Importing the SDK takes a second, so the first one is made on a thread."""
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
+        line = self._lines.get(loop)
+        if line is None:
             making = self._making.get(loop)
             if making is None:
-                making = self._making[loop] = asyncio.ensure_future(asyncio.to_thread(self._make_client))
+                making = self._making[loop] = asyncio.ensure_future(asyncio.to_thread(self._make_line))
             try:
-                client = self._clients[loop] = await asyncio.shield(making)
+                line = self._lines[loop] = await asyncio.shield(making)
             finally:
                 if making.done():
                     self._making.pop(loop, None)
-        return client
+        return line
 
-    def _make_client(self) -> AsyncOpenAI:
+    def _make_line(self) -> _Line:
         import openai
 
         http = openai.DefaultAioHttpClient if self._transport == "aiohttp" else openai.DefaultAsyncHttpxClient
-        client = openai.AsyncOpenAI(
+        sdk = openai.AsyncOpenAI(
             api_key=self._api_key,
             base_url=self.base_url,
-            max_retries=0,
             # The SDK's own wrapper tries to close itself when collected, on whatever loop then runs.
             http_client=http(),
         )
         if not self._openai_account:
             # Read from the environment by the SDK, and no business of another server.
-            client.organization = client.project = None
-        return client
+            sdk.organization = sdk.project = None
+        return _Line.over(sdk, self._api_key)
 
 
-@cache
-def _response_class() -> Any:
-    """The HTTP response class of the SDK's own HTTP library (httpx in 2.x, httpx2 in 3.x), asked for as the result.
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One event loop's way to the server.
 
-    The SDK hands it over as it came, which costs less than any parsing of its own, and keeps the headers.
+    Attributes:
+        sdk: the SDK's client.
+        http: the client of the SDK's HTTP library (httpx in 2.x, httpx2 in 3.x) under it.
+        headers: what every request carries, the key included.
     """
-    from openai import APIStatusError
 
-    return get_type_hints(APIStatusError.__init__)["response"]
+    sdk: AsyncOpenAI
+    http: Any
+    headers: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def over(cls, sdk: AsyncOpenAI, api_key: str) -> _Line:
+        # What is not to be sent is marked there by something that is no text.
+        headers = {name: value for name, value in sdk.default_headers.items() if isinstance(value, str)}
+        return cls(sdk, sdk._client, headers | {"Authorization": f"Bearer {api_key}"})
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        options: SendOptions | None = None,
+        *,
+        stream: bool = False,
+    ) -> Any:
+        """The HTTP library's response, read to its end unless `stream` is set.
+
+        Raises:
+            ServerError: the server could not be reached.
+            openai.APIStatusError: it answered with another status than success.
+        """
+        options = options or {}
+        request = self.http.build_request(
+            method,
+            f"{self.sdk.base_url}{path.removeprefix('/')}",
+            content=None if body is None else encoded({**body, **options.get("extra_json", {})}),
+            headers=self._headers(options.get("headers")),
+            **{name: options[name] for name in ("params", "timeout") if name in options},
+        )
+        try:
+            response = await self.http.send(request, stream=stream)
+        except Exception as error:
+            raise unreached(error, request.url.host) from error
+        if not response.is_success:
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
+            raise self.sdk._make_status_error_from_response(response)
+        return response
+
+    def _headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        if not more:
+            return self.headers
+        named = {name.lower() for name in more}
+        return {name: value for name, value in self.headers.items() if name.lower() not in named} | dict(more)
+
+    def events(self, response: Any) -> AsyncIterator[Any]:
+        """The decoded server-sent events of a response that is being streamed."""
+        from openai import AsyncStream
+
+        return AsyncStream[object](cast_to=object, response=response, client=self.sdk)
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON.
+
+    Raises:
+        RequestError: it holds what JSON cannot.
+    """
+    try:
+        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise errors.RequestError(f"The request cannot be written as JSON: {error}.") from error

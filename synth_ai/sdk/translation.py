@@ -114,38 +114,47 @@ def _without(key: str, value: Any) -> Any:
     return [_without(key, inner) for inner in value] if isinstance(value, list) else value
 
 
+def unreached(error: Exception, host: str) -> errors.ConnectionFailedError:
+    """Our error for a request that got no answer. The HTTP library, its transport and the system have their own."""
+    if _broken(error) is errors.TimedOutError:
+        return errors.TimedOutError("The server did not answer in time; the request may still have run.")
+    return errors.ConnectionFailedError(f"The server cannot be reached at {host}: {error or type(error).__name__}")
+
+
 def translate(error: Exception) -> errors.ServerError | None:
     """Our error for one of the SDK's; None for an error that is not the SDK's."""
     import openai
 
-    if isinstance(error, openai.APITimeoutError):
-        return errors.TimedOutError("The server did not answer in time; the request may still have run.")
-    if isinstance(error, openai.APIConnectionError):
-        cause = error.__cause__
-        return errors.ConnectionFailedError(
-            f"The server cannot be reached at {error.request.url.host}: {cause or error}"
-        )
     if isinstance(error, openai.APIStatusError):
         return _from_status(error)
+    if (kind := _broken(error)) is not None:
+        cause = error.__cause__ if isinstance(error, openai.APIError) else None
+        return kind(f"The connection broke: {cause or error or type(error).__name__}")
     if isinstance(error, openai.APIError):
         body = error.body if isinstance(error.body, dict) else {"message": error.message}
         return from_body(body, "The stream ended with an error")
-    if (kind := _http_failure(error)) is not None:
-        return kind(f"The connection broke: {error or type(error).__name__}")
     if isinstance(error, json.JSONDecodeError):
         return errors.MalformedAnswerError(f"An event of the stream is not JSON: {error.doc[:200]!r}", body=error.doc)
     return None
 
 
-def _http_failure(error: Exception) -> type[errors.ConnectionFailedError] | None:
-    """What an error of the SDK's HTTP library means; openai 2.x lets those of a stream's body through as they are.
+def _broken(error: Exception) -> type[errors.ConnectionFailedError] | None:
+    """What an error of the SDK's HTTP library, or the SDK's own around it, means for the connection.
 
-    They are told by their names, as which library it is (httpx or httpx2) is the SDK's own business.
+    They are told by their names, as which library it is (httpx or httpx2) is the SDK's own business, and openai 2.x
+    lets those of a stream's body through as they are.
     """
-    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.partition(".")[0] in ("httpx", "httpx2")}
-    if "TimeoutException" in kinds:
-        return errors.TimedOutError
-    return errors.ConnectionFailedError if kinds & {"RequestError", "StreamError"} else None
+    kinds = {kind.__name__ for kind in type(error).__mro__ if _library(kind) in ("httpx", "httpx2", "openai")}
+    if kinds & {"TimeoutException", "APITimeoutError"}:
+        # The SDK's aiohttp transport calls a refused connection a timeout too.
+        cause = error.__cause__
+        refused = _library(type(cause)) == "aiohttp" and not isinstance(cause, TimeoutError)
+        return errors.ConnectionFailedError if refused else errors.TimedOutError
+    return errors.ConnectionFailedError if kinds & {"RequestError", "StreamError", "APIConnectionError"} else None
+
+
+def _library(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
 
 
 def _from_status(error: Any) -> errors.ServerError:

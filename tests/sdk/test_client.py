@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import aiohttp
 import pytest
 
 from servers import errors as failures
@@ -62,12 +63,13 @@ ERRORS: dict[str, tuple[Answer | Raw, type[ServerError], int | None, str | None,
 }
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(("api", "transport"), [("chat", "httpx"), ("responses", "httpx"), ("responses", "aiohttp")])
 @pytest.mark.parametrize(("answer", "kind", "status", "code", "words"), ERRORS.values(), ids=ERRORS)
 async def test_each_failure_is_an_error_of_ours(
     openai_server: OpenAIServer,
     hosted: Hosted,
     api: str,
+    transport: str,
     answer: Answer | Raw,
     kind: type[ServerError],
     status: int | None,
@@ -77,7 +79,8 @@ async def test_each_failure_is_an_error_of_ours(
     """With the server's words, its status, code, request id and body."""
     openai_server.enqueue(answer)
     with pytest.raises(ServerError, match=words) as raised:
-        await hosted(api, retry=False).respond_async("Hi")
+        async with hosted(api, retry=False, transport=transport) as lm:
+            await lm.respond_async("Hi")
     error = raised.value
     assert type(error) is kind
     assert (error.status_code, error.code) == (status, code)
@@ -88,9 +91,31 @@ async def test_each_failure_is_an_error_of_ours(
     assert len(openai_server.requests) == 1
 
 
-async def test_a_server_that_is_not_there() -> None:
+async def test_aiohttp_carries_the_calls(
+    openai_server: OpenAIServer, hosted: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is asked for: answers, streams, and what goes along with a body."""
+    sent = []
+    original = aiohttp.ClientSession._request
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        sent.append(arguments)
+        return await original(*arguments, **options)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", counted)
+    async with hosted(transport="aiohttp") as lm:
+        options = {"extra_headers": {"X-Trace": "t1"}, "extra_query": {"debug": "1"}, "extra_body": {"user": "me"}}
+        assert (await lm.respond_async("one", **options)).text == "You said: one"
+        assert [event async for event in lm.stream_async("two")]
+    assert len(sent) == 2
+    first = openai_server.requests[0]
+    assert (first.headers["x-trace"], first.query["debug"], first.body["user"]) == ("t1", "1", "me")
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+async def test_a_server_that_is_not_there(transport: str) -> None:
     """Refused connections name the host."""
-    lm = LM("x", base_url="http://127.0.0.1:9/v1", retry=False)
+    lm = LM("x", base_url="http://127.0.0.1:9/v1", retry=False, transport=transport)
     with pytest.raises(errors.ConnectionFailedError, match=r"127\.0\.0\.1"):
         await lm.respond_async("Hi")
 
@@ -103,6 +128,20 @@ async def test_a_server_that_does_not_answer(openai_server: OpenAIServer, hosted
     with pytest.raises(errors.TimedOutError):
         await lm.respond_async("Hi", timeout=0.5)
     assert await asyncio.to_thread(openai_server.requests[1].abandoned.wait, 10)
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, b"bytes"], ids=["nan", "a set", "bytes"])
+async def test_a_body_that_is_no_json(openai_server: OpenAIServer, hosted: Hosted, value: Any) -> None:
+    """It is refused before anything is sent."""
+    with pytest.raises(errors.RequestError, match="cannot be written as JSON"):
+        await hosted().respond_async("Hi", extra_body={"new": value})
+    assert not openai_server.requests
+
+
+async def test_half_of_a_surrogate_pair_goes_out(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Text that was cut inside of a character cannot be UTF-8, and need not be."""
+    await hosted().respond_async("cut \ud83d")
+    assert "cut \ud83d" in str(openai_server.requests[0].body["input"])
 
 
 def test_every_error_of_the_sdk_is_translated() -> None:
@@ -286,9 +325,9 @@ async def test_a_closed_lm_may_be_used_again(openai_server: OpenAIServer, hosted
     lm = hosted()
     await lm.respond_async("one")
     client = lm._setup.vendor._client  # type: ignore[attr-defined]
-    sdk = await client._client()
+    line = await client._line()
     await lm.aclose()
-    assert sdk.is_closed()
+    assert line.sdk.is_closed()
     await lm.aclose()
     assert (await lm.respond_async("two")).raw_response == "You said: two"
 
@@ -307,11 +346,11 @@ async def test_closing_frees_the_connections_of_every_loop(openai_server: OpenAI
     lm = hosted()
     lm.respond("on the shared loop")
     await lm.respond_async("on this one")
-    clients = list(lm._setup.vendor._client._clients.values())  # type: ignore[attr-defined]
-    assert len(clients) == 2
+    lines = list(lm._setup.vendor._client._lines.values())  # type: ignore[attr-defined]
+    assert len(lines) == 2
     await lm.aclose()
     async with asyncio.timeout(5):
-        while not all(client.is_closed() for client in clients):  # noqa: ASYNC110 - one is closed on another thread
+        while not all(line.sdk.is_closed() for line in lines):  # noqa: ASYNC110 - one is closed on another thread
             await asyncio.sleep(0.001)
 
 
@@ -344,7 +383,8 @@ async def test_a_key_goes_to_its_server_and_into_no_text(
 async def test_a_client_shows_its_address_alone() -> None:
     """A debugger prints what an object is made of."""
     client = SDKClient(base_url="http://localhost:1/v1", api_key=SECRET)
-    assert SECRET not in repr(client)
+    assert SECRET not in repr(client) + repr(await client._line())
+    await client.aclose()
 
 
 async def test_an_error_says_nothing_of_the_key_that_was_refused(openai_server: OpenAIServer, hosted: Hosted) -> None:

@@ -13,8 +13,8 @@ from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import chat
-from synth_ai.lm.vendors.sdk_options import split_options
-from synth_ai.sdk.client import SDKClient, SDKOptions
+from synth_ai.lm.vendors.send_options import split_options
+from synth_ai.sdk.client import SDKClient, SendOptions
 
 PATH = "/chat/completions"
 
@@ -78,7 +78,7 @@ class ChatVendor(VendorBase):
                 error.args = (f"{error} {_TOOLS_NOTE}", *error.args[1:])
             raise
 
-    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SDKOptions]:
+    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions]:
         request, options = split_options(request)
         return chat.request_body(request, self._dialect), options
 

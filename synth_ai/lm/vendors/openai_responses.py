@@ -13,8 +13,8 @@ from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import responses
-from synth_ai.lm.vendors.sdk_options import split_options
-from synth_ai.sdk.client import SDKClient, SDKOptions
+from synth_ai.lm.vendors.send_options import split_options
+from synth_ai.sdk.client import SDKClient, SendOptions
 from synth_ai.sdk.translation import from_body
 
 PATH = "/responses"
@@ -71,7 +71,7 @@ class ResponsesVendor(VendorBase):
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SDKOptions]:
+    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions]:
         request, options = split_options(request)
         return responses.request_body(request, self.origin), options
 
