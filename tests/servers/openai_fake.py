@@ -54,6 +54,8 @@ class OpenAIServer:
         allowed: top-level keys that a test sends although the SDK does not know them (`extra_body`).
         zero_data_retention: nothing is stored, and `previous_response_id` is refused.
         models: what `GET /v1/models` lists.
+        background_looks: how often a response made in the background is seen unfinished before it is done.
+        cancelled: the ids of responses that were cancelled.
     """
 
     api_key = "sk-test"
@@ -87,6 +89,9 @@ class OpenAIServer:
         self.allowed: set[str] = set()
         self.zero_data_retention = False
         self.models = ["gpt-5", "gpt-5-mini", "gpt-4o"]
+        self.background_looks = 2
+        self.cancelled: list[str] = []
+        self._looks: dict[str, int] = {}
         self._memory = Memory()
         self._queues: defaultdict[str, deque[Answer | Raw]] = defaultdict(deque)
         self._responder: Responder = echo
@@ -106,7 +111,8 @@ class OpenAIServer:
     def enqueue(self, *answers: Answer | Raw, on: str = "create") -> None:
         """Answer the next calls with these, in order.
 
-        `on` is "create" (both APIs) or "retrieve", "delete", "input_items" or "models" (these take `Raw` alone).
+        `on` is "create" (both APIs) or "retrieve", "cancel", "delete", "input_items" or "models" (these take `Raw`
+        alone).
         """
         self._queues[on].extend(answers)
 
@@ -145,6 +151,7 @@ class OpenAIServer:
             ("POST", RESPONSES, "create", self._create_response),
             ("POST", CHAT, "create", self._create_chat),
             ("GET", RESPONSES + "/{id}", "retrieve", self._retrieve),
+            ("POST", RESPONSES + "/{id}/cancel", "cancel", self._cancel),
             ("DELETE", RESPONSES + "/{id}", "delete", self._delete),
             ("GET", RESPONSES + "/{id}/input_items", "input_items", self._input_items),
             ("GET", "/v1/models", "models", self._models),
@@ -193,6 +200,9 @@ class OpenAIServer:
                 f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in response_events(answer, response)
             )
             return stream(events, answer, received, request)
+        if body.get("background"):
+            self._looks[response["id"]] = self.background_looks
+            response = _unfinished(response, "queued")
         return await deliver(response, answer, received, request)
 
     async def _create_chat(self, received: Received, request: Request) -> Response:
@@ -208,7 +218,16 @@ class OpenAIServer:
         return await deliver(bodies.chat_completion(answer, received.body), answer, received, request)
 
     async def _retrieve(self, received: Received, request: Request) -> Response:
-        return as_json(self._memory.turn(request.path_params["id"]).response)
+        response = self._memory.turn(request.path_params["id"]).response
+        if self._looks.get(response["id"], 0) > 0:
+            self._looks[response["id"]] -= 1
+            response = _unfinished(response, "in_progress")
+        return as_json(response)
+
+    async def _cancel(self, received: Received, request: Request) -> Response:
+        response = self._memory.turn(request.path_params["id"]).response
+        self.cancelled.append(response["id"])
+        return as_json(_unfinished(response, "cancelled"))
 
     async def _delete(self, received: Received, request: Request) -> Response:
         response_id = request.path_params["id"]
@@ -233,6 +252,10 @@ class OpenAIServer:
     def _answer(self, received: Received) -> Answer | Raw:
         queue = self._queues["create"]
         return queue.popleft() if queue else self._responder(received)
+
+
+def _unfinished(response: Body, status: str) -> Body:
+    return {**response, "status": status, "output": [], "usage": None}
 
 
 def _check_key(received: Received) -> Raw | None:

@@ -11,6 +11,7 @@ from synth_ai.lm.events import Completed, StreamEvent
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
+from synth_ai.lm.vendors.background import finished
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import responses
 from synth_ai.lm.vendors.send_options import split_options
@@ -43,7 +44,10 @@ class ResponsesVendor(VendorBase):
         body, options = self._body(request)
         with _forgetting(request):
             answer = await self._client.post(PATH, body, options)
-        response = self._read(request, answer.data)
+        data: Mapping[str, Any] = answer.data
+        if request.options.get("background"):
+            data = await finished(self._client, PATH, data)
+        response = self._read(request, data)
         response.request_id = answer.request_id
         return response
 

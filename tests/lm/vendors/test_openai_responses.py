@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from servers import errors as failures
 from servers.answers import Answer, Raw, call, calls
 from servers.openai_fake import OpenAIServer
-from synth_ai import LM, Completed, PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai import LM, Completed, PreambleDelta, ReasoningDelta, RetryPolicy, TextDelta, ToolCallDelta
 from synth_ai.errors import (
     ConnectionFailedError,
     ForgottenResponseError,
@@ -22,8 +22,10 @@ from synth_ai.errors import (
     RejectedError,
     ServerError,
     SynthAIError,
+    TimedOutError,
     UnknownResponseError,
 )
+from synth_ai.lm.vendors import background
 
 Hosted = Callable[..., LM]
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
@@ -440,6 +442,44 @@ async def test_cancelling_a_call_closes_the_connection(openai_server: OpenAIServ
         await task
     assert await asyncio.to_thread(openai_server.requests[0].abandoned.wait, 10)
     assert lm.head is None
+
+
+# --- responses made in the background ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(background, "_ASKING", RetryPolicy(attempts=3, first_wait=0))
+
+
+@pytest.mark.usefixtures("no_wait")
+async def test_a_background_response_is_waited_for(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """The server is asked until it is done, through a failure of its own too; the conversation goes on from it."""
+    openai_server.enqueue(failures.server_error(), on="retrieve")
+    lm = hosted()
+    response = await lm.respond_async("Think long.", background=True)
+    assert (response.status, response.text) == ("completed", "You said: Think long.")
+    assert [request.method for request in openai_server.requests] == ["POST", "GET", "GET", "GET", "GET"]
+    assert (await lm.respond_async("And then?")).previous_response_id == response.response_id
+
+
+@pytest.mark.usefixtures("no_wait")
+async def test_a_background_response_is_cancelled_with_its_call(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """A call that is given up does not leave the server working."""
+    openai_server.background_looks = 10**6
+    with pytest.raises(TimedOutError):
+        await hosted().respond_async("Think long.", background=True, timeout=0.3)
+    assert openai_server.cancelled == openai_server.stored()
+
+
+@pytest.mark.usefixtures("no_wait")
+async def test_a_background_response_that_is_lost_from_sight(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """It is not asked for a second time, as the first may still run."""
+    openai_server.enqueue(*[failures.server_error()] * 3, on="retrieve")
+    with pytest.raises(ServerError, match=r"made in the background.*cannot be asked"):
+        await hosted(retry=5).respond_async("Think long.", background=True)
+    assert [request.method for request in openai_server.requests] == ["POST", "GET", "GET", "GET"]
 
 
 EVENTS = 12
