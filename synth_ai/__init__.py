@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from synth_ai.lm.tool_runs import ToolRun
     from synth_ai.lm.tools import BaseTool
     from synth_ai.lm.vendors.base import VendorBase
+    from synth_ai.sdk.timeouts import Timeout
     from synth_ai.store.base import ResponseStore, Turn
     from synth_ai.store.memory import MemoryStore
     from synth_ai.store.sqlite import SQLiteStore
@@ -50,6 +51,7 @@ _HOMES = {
     "Sampling": "synth_ai.engines.base",
     "StreamEvent": "synth_ai.lm.events",
     "TextDelta": "synth_ai.deltas",
+    "Timeout": "synth_ai.sdk.timeouts",
     "ToolCallDelta": "synth_ai.deltas",
     "ToolRun": "synth_ai.lm.tool_runs",
     "TransformersEngine": "synth_ai.engines.transformers",
@@ -79,6 +81,7 @@ __all__ = [
     "Sampling",
     "StreamEvent",
     "TextDelta",
+    "Timeout",
     "ToolCallDelta",
     "ToolRun",
     "TransformersEngine",

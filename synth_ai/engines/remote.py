@@ -11,6 +11,7 @@ from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, che
 from synth_ai.engines.completions import cached_tokens, request_body, token_delta
 from synth_ai.errors import MalformedAnswerError, NotFoundError
 from synth_ai.sdk.client import SDKClient, SendOptions
+from synth_ai.sdk.timeouts import Timeout
 
 _VOCABULARY_SIZE = 201_088  # of gpt-oss; a server does not tell
 _PATH = "/completions"
@@ -48,7 +49,7 @@ class RemoteEngine(Engine):
         self.model = model or ""
         # The SDK would take OPENAI_API_KEY where it gets no key, and that one is not for this server.
         self._client = SDKClient(base_url=self.base_url, api_key=api_key or "EMPTY")
-        self._options: SendOptions = {"timeout": timeout}
+        self._options: SendOptions = {"timeout": Timeout(first_byte=timeout)}
         self._facts: EngineFacts | None = None
 
     def __repr__(self) -> str:

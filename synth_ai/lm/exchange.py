@@ -35,6 +35,7 @@ from synth_ai.lm.tools import Tool, ToolSpec, tool_specs
 from synth_ai.lm.totals import Tally
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.sdk.concurrency import Concurrency
+from synth_ai.sdk.timeouts import Timeout
 from synth_ai.store.base import ResponseStore, Turn
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ async def respond(setup: Setup, call: Call, head: Head) -> BaseLMResponse:
         SynthAIError: see `synth_ai.errors`.
     """
     exchange = await prepare(setup, call)
-    async with _deadline(exchange.request.timeout), setup.gate.slot():
+    async with _deadline_at(_end_of(exchange.request.timeout.total)), setup.gate.slot():
         exchange, response, sent = await _deliver(setup, exchange, setup.vendor.respond)
     response.attempts = sent
     await record(setup, call, head, exchange, response)
@@ -133,7 +134,7 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
         SynthAIError: see `synth_ai.errors`.
     """
     exchange = await prepare(setup, call)
-    ends = None if exchange.request.timeout is None else asyncio.get_running_loop().time() + exchange.request.timeout
+    ends = _end_of(exchange.request.timeout.total)
     async with AsyncExitStack() as place:
         async with _deadline_at(ends):
             await place.enter_async_context(setup.gate.slot())
@@ -250,7 +251,7 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
         reasoning_effort=options.pop("reasoning_effort", None),
         stop=stop_strings(options.pop("stop", None)),
         tool_choice=options.pop("tool_choice", None),
-        timeout=options.pop("timeout", None),
+        timeout=Timeout.of(options.pop("timeout", None)),
         options=options,
         date=conversation.conversation_date(before),
         compactable=compactor is not None and parent is not None,
@@ -371,5 +372,5 @@ async def _deadline_at(ends: float | None) -> AsyncIterator[None]:
         raise TimedOutError("The call was given up: its timeout= has passed. It may still have run.") from error
 
 
-def _deadline(seconds: float | None) -> Any:
-    return _deadline_at(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+def _end_of(seconds: float | None) -> float | None:
+    return None if seconds is None else asyncio.get_running_loop().time() + seconds

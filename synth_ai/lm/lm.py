@@ -32,6 +32,7 @@ from synth_ai.lm.tools import Tool, tool_specs
 from synth_ai.lm.totals import Totals
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.sdk.concurrency import Concurrency
+from synth_ai.sdk.timeouts import Timeout
 from synth_ai.settings import Settings
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.none import NoStore
@@ -68,7 +69,7 @@ class LM:
         reasoning_effort: such as `low`, `medium` or `high`.
         max_tokens: the most tokens to generate, the reasoning included.
         retry: a `RetryPolicy`, a number of tries, or False.
-        timeout: seconds for a whole call, its retries included.
+        timeout: seconds for a whole call, its retries included; a `Timeout` bounds its phases too.
         max_concurrency: how many calls may be under way at once.
         requests_per_minute: a limit shared by all LMs with this key at this address; what the server's headers say
             is kept to without it.
@@ -102,7 +103,7 @@ class LM:
         reasoning_effort: str | None = None,
         max_tokens: int | None = None,
         retry: RetryPolicy | int | bool | None = None,
-        timeout: float | None = None,
+        timeout: Timeout | float | None = None,
         max_concurrency: int | None = None,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,

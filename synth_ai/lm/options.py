@@ -13,6 +13,7 @@ from synth_ai.errors import OptionError, did_you_mean
 from synth_ai.lm import parameters
 from synth_ai.lm.request import stop_strings
 from synth_ai.lm.routing import ApiType
+from synth_ai.sdk.timeouts import Timeout
 
 #: Options that mean the same on every API that has them; each backend gives them its own name.
 COMMON = frozenset({"temperature", "max_tokens", "reasoning_effort", "stop", "tool_choice"})
@@ -143,9 +144,12 @@ def _check_values(api: ApiType, values: Mapping[str, Any]) -> None:
     temperature = values.get("temperature")
     if temperature is not None and not (_is_number(temperature) and 0 <= temperature <= 2):
         raise OptionError(f"temperature={temperature!r} is out of range; it goes from 0 to 2.")
-    timeout = values.get("timeout")
-    if timeout is not None and not (_is_number(timeout) and timeout > 0):
-        raise OptionError(f"timeout={timeout!r} is no time; it takes seconds above 0.")
+    timeout = Timeout.of(values.get("timeout"))
+    if api == "harmony" and (timeout.connect or timeout.first_byte):
+        raise OptionError(
+            "timeout=Timeout(connect=, first_byte=) is for chat and Responses servers. On harmony a call takes a "
+            "total; RemoteEngine(timeout=) has its own limit for a silent server."
+        )
     stop = values.get("stop")
     if stop is not None and not _are_stops(stop):
         raise OptionError(f"stop={stop!r} stops nowhere; it takes a string or a list of strings that are not empty.")

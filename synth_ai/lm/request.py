@@ -9,6 +9,7 @@ from typing import Any
 from synth_ai.lm.items import Item
 from synth_ai.lm.structured import ResponseFormat
 from synth_ai.lm.tools import ToolSpec
+from synth_ai.sdk.timeouts import Timeout
 from synth_ai.store.base import Turn
 
 
@@ -31,7 +32,7 @@ class LMRequest:
         tool_choice: `none`, `auto`, `required`, or a function's name.
         options: further parameters of the API, by their own names.
         date: the date the conversation was begun under (Harmony writes it in the prompt).
-        timeout: seconds for the whole call; None for the backend's default.
+        timeout: how long the call may take.
         compactable: whether the call comes again with less history if its prompt leaves too little room for an answer.
     """
 
@@ -49,7 +50,7 @@ class LMRequest:
     tool_choice: str | Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     date: str | None = None
-    timeout: float | None = None
+    timeout: Timeout = field(default_factory=Timeout)
     compactable: bool = False
 
     def items(self) -> list[Item]:

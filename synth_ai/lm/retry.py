@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -79,16 +80,17 @@ class RetryPolicy:
         Raises:
             SynthAIError: the last error, as it was.
         """
+        began = time.monotonic()
         try:
             return await call()
         except errors.ServerError as error:
             if self.attempts == 1 or not self.worth_another_try(error):
                 raise
-            return await self._again(call, error)
+            return await self._again(call, error, began)
 
-    async def _again(self, call: Callable[[], Awaitable[T]], first: errors.ServerError) -> T:
+    async def _again(self, call: Callable[[], Awaitable[T]], first: errors.ServerError, began: float) -> T:
         """The tries after the first, by tenacity: it costs a call that succeeds at once nothing."""
-        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, stop_any
+        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
 
         pending: errors.ServerError | None = first
 
@@ -108,7 +110,7 @@ class RetryPolicy:
         retrying = AsyncRetrying(
             stop=stop_any(
                 stop_after_attempt(self.attempts),
-                stop_after_delay(self.deadline if self.deadline is not None else math.inf),
+                stop_before_delay(math.inf if self.deadline is None else began + self.deadline - time.monotonic()),
             ),
             wait=wait,
             retry=retry_if_exception(self.worth_another_try),

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from synth_ai import errors
 from synth_ai.sdk.pace import pace_of
+from synth_ai.sdk.timeouts import Timeout
 from synth_ai.sdk.translation import decoded, translated, unreached
 
 if TYPE_CHECKING:
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 TRANSPORTS = ("httpx", "aiohttp")
 
 
+_PATIENT = Timeout()
+
+
 class SendOptions(TypedDict, total=False):
-    """What may go along with a body: more headers, a query, more of the body, and seconds to wait for the server."""
+    """What may go along with a body: more headers, a query, more of the body, and how long to wait."""
 
     headers: Mapping[str, str]
     params: Mapping[str, Any]
     extra_json: Mapping[str, Any]
-    timeout: float
+    timeout: Timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,8 @@ class _Line:
             f"{self.sdk.base_url}{path.removeprefix('/')}",
             content=None if body is None else encoded({**body, **options.get("extra_json", {})}),
             headers=self._headers(options.get("headers")),
-            **{name: options[name] for name in ("params", "timeout") if name in options},
+            params=options.get("params"),
+            timeout=options.get("timeout", _PATIENT).phases,
         )
         try:
             response = await self.http.send(request, stream=stream)

@@ -51,7 +51,7 @@ async def test_options_of_the_lm_and_of_the_call() -> None:
     await lm.respond_async("Hi")
     first = vendor.requests[0]
     assert (first.temperature, first.max_tokens, first.reasoning_effort) == (0.5, 9, "low")
-    assert (first.stop, first.timeout, dict(first.options)) == (("END",), 50, {"seed": 1})
+    assert (first.stop, first.timeout.total, dict(first.options)) == (("END",), 50, {"seed": 1})
     await lm.respond_async("Hi", temperature=0, max_completion_tokens=5, stop=None, tool_choice="none", top_p=0.1)
     second = vendor.requests[1]
     assert (second.temperature, second.max_tokens, second.stop, second.tool_choice) == (0, 5, (), "none")

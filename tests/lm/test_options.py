@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from synth_ai import Timeout
 from synth_ai.errors import OptionError
 from synth_ai.lm import parameters
 from synth_ai.lm.options import ACCEPTED, Options
@@ -85,6 +86,7 @@ def test_harmony_promises_no_extra_body() -> None:
         ({"temperature": True}, "temperature=True"),
         ({"timeout": 0}, "timeout=0 is no time.*seconds above 0"),
         ({"timeout": "5"}, "timeout='5'"),
+        ({"timeout": float("nan")}, "timeout=nan is no time"),
     ],
 )
 @pytest.mark.parametrize("api", APIS)
@@ -92,6 +94,14 @@ def test_values_out_of_range_are_named(api: ApiType, given: dict[str, Any], mess
     """A value that no backend can use is told before a call is paid for."""
     with pytest.raises(OptionError, match=message):
         Options.of(api, given)
+
+
+@pytest.mark.parametrize("timeout", [Timeout(connect=1), Timeout(total=9, first_byte=1)])
+def test_an_engine_has_no_phases_to_wait_for(timeout: Timeout) -> None:
+    """They would be dropped silently otherwise."""
+    with pytest.raises(OptionError, match="On harmony a call takes a total"):
+        Options.of("harmony", {"timeout": timeout})
+    assert Options.of("chat", {"timeout": timeout}).values["timeout"] == timeout
 
 
 def test_efforts_differ_by_api() -> None:

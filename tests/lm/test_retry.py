@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -100,6 +101,19 @@ async def test_a_deadline_allows_no_further_try() -> None:
     service = Service(errors.OverloadedError("500"))
     with pytest.raises(errors.OverloadedError):
         await RetryPolicy(attempts=9, first_wait=0, deadline=0).run(service.call)
+    assert service.calls == 1
+
+
+async def test_the_deadline_counts_the_first_try() -> None:
+    """It runs from the beginning of the call, however long the first try took to fail."""
+    service = Service(errors.OverloadedError("500"))
+
+    async def slow() -> str:
+        await asyncio.sleep(0.02)
+        return await service.call()
+
+    with pytest.raises(errors.OverloadedError):
+        await RetryPolicy(attempts=9, first_wait=0, deadline=0.01).run(slow)
     assert service.calls == 1
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import threading
 import traceback
 from collections.abc import Callable
@@ -19,7 +21,7 @@ import pytest
 from servers import errors as failures
 from servers.answers import Answer, Raw, connection_reset, truncated_json
 from servers.openai_fake import OpenAIServer
-from synth_ai import LM, BaseLMResponse, RetryPolicy, errors
+from synth_ai import LM, BaseLMResponse, RetryPolicy, Timeout, errors
 from synth_ai.errors import ConnectionFailedError, ServerError, SynthAIError, TimedOutError
 from synth_ai.sdk.client import SDKClient
 from synth_ai.sdk.translation import translate
@@ -128,6 +130,42 @@ async def test_a_server_that_does_not_answer(openai_server: OpenAIServer, hosted
     with pytest.raises(errors.TimedOutError):
         await lm.respond_async("Hi", timeout=0.5)
     assert await asyncio.to_thread(openai_server.requests[1].abandoned.wait, 10)
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+async def test_a_server_that_begins_too_late(openai_server: OpenAIServer, hosted: Hosted, transport: str) -> None:
+    """The time to the first byte bounds one try; the next may be answered."""
+    openai_server.enqueue(Answer(text="late", hold=threading.Event()), Answer(text="in time"))
+    async with hosted(timeout=Timeout(first_byte=0.3), transport=transport) as lm:
+        response = await lm.respond_async("Hi")
+    assert (response.text, response.attempts) == ("in time", 2)
+
+
+async def test_a_stream_that_falls_silent(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Silence between the pieces is bounded too; what came is shown, and the call is not sent again."""
+    openai_server.enqueue(Answer(text="a b c d", hold=threading.Event(), hold_at=8))
+    shown = []
+
+    async def read() -> None:
+        async for event in hosted().stream_async("Hi", timeout=Timeout(first_byte=0.3)):
+            shown.append(event)
+
+    with pytest.raises(errors.TimedOutError):
+        await read()
+    assert shown
+    assert len(openai_server.requests) == 1
+
+
+async def test_a_server_that_takes_no_connection() -> None:
+    """A full queue of connections is like a host that drops packets: nothing comes back."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        lm = LM("x", base_url=f"http://127.0.0.1:{server.getsockname()[1]}/v1", retry=False)
+        with pytest.raises(errors.TimedOutError):
+            await asyncio.wait_for(lm.respond_async("Hi", timeout=Timeout(connect=0.2)), 4)
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, b"bytes"], ids=["nan", "a set", "bytes"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from synth_ai.lm.request import LMRequest
 from synth_ai.sdk.client import SendOptions
+from synth_ai.sdk.timeouts import Timeout
 
 
 def split_options(request: LMRequest) -> tuple[LMRequest, SendOptions]:
@@ -21,6 +22,6 @@ def split_options(request: LMRequest) -> tuple[LMRequest, SendOptions]:
     if options:
         body = {key: value for key, value in given.items() if not key.startswith("extra_")}
         request = replace(request, options=body)
-    if request.timeout is not None:
+    if request.timeout != Timeout():
         options["timeout"] = request.timeout
     return request, options
