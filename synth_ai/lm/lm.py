@@ -398,7 +398,7 @@ class LM:
 
     async def models_async(self) -> list[str]:
         """The names of the models that the server has."""
-        return await self._setup.vendor.models()
+        return await self._setup.retry.run(self._setup.vendor.models)
 
     def models(self) -> list[str]:
         """`models_async` for callers that do not await."""

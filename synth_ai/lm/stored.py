@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from synth_ai.errors import NotFoundError, UnknownResponseError
@@ -94,7 +95,7 @@ class StoredResponses:
         if turn is not None and not (turn.kept and turn.origin == self._setup.vendor.origin):
             return
         try:
-            await self._setup.vendor.delete(response_id)
+            await self._setup.retry.run(partial(self._setup.vendor.delete, response_id))
         except NotFoundError as error:
             if not known:
                 raise UnknownResponseError(self._setup.store.explain_missing(response_id)) from error

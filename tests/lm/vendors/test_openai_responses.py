@@ -340,6 +340,17 @@ async def test_models_are_listed(openai_server: OpenAIServer, hosted: Hosted) ->
     assert await hosted("chat").models_async() == openai_server.models
 
 
+async def test_deleting_and_listing_are_tried_again(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """They are as safe to repeat as a call, and fail as often."""
+    lm = hosted()
+    one = await lm.respond_async("one")
+    openai_server.enqueue(failures.server_error(), on="delete")
+    openai_server.enqueue(failures.server_error(), on="models")
+    await lm.responses.delete_async(str(one.response_id))
+    assert openai_server.stored() == []
+    assert await lm.models_async() == openai_server.models
+
+
 # --- how answers end ------------------------------------------------------------------------------------------------
 
 
