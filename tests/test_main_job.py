@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field
 
-from synth_ai import LM, TextDelta, VLLMEngine
+from synth_ai import LM, TextDelta, ToolCallDelta, VLLMEngine
 
 pytestmark = pytest.mark.vllm
 
@@ -71,6 +72,34 @@ async def test_tool_call_and_the_answer_from_its_result(lm: LM) -> None:
     assert json.loads(call["function"]["arguments"]) == {"location": "Tokyo"}
     told = await lm.respond_async(tool_outputs={call["id"]: get_weather("Tokyo")})
     assert told.text == "It is 21 degrees and sunny in Tokyo."
+
+
+async def test_a_tool_call_streams(lm: LM) -> None:
+    """The arguments come piece by piece, and the call's id with the first of them."""
+    stream = lm.stream_async("What is the weather in Oslo?", tools=[get_weather])
+    deltas = [event async for event in stream if isinstance(event, ToolCallDelta)]
+    (call,) = stream.response.tool_calls or ()
+    assert len(deltas) > 2
+    assert (deltas[0].name, deltas[0].call_id) == ("get_weather", call["id"])
+    assert "".join(delta.arguments for delta in deltas) == call["function"]["arguments"]
+
+
+class Weather(BaseModel):
+    city: str = Field(max_length=12)
+    degrees: int = Field(ge=-60, le=60)
+
+
+async def test_an_answer_of_a_given_shape(lm: LM) -> None:
+    """The answer fits, the reasoning stays free text, and calls without a shape beside it are left alone."""
+    plain = lm.fork()
+    shaped, answered = await asyncio.gather(
+        lm.respond_async("What is the weather in Oslo?", response_model=Weather, reasoning_budget=40, max_tokens=300),
+        plain.respond_async("My name is Ada."),
+    )
+    assert isinstance(shaped.structured_output, Weather)
+    assert Weather.model_validate_json(shaped.text) == shaped.structured_output
+    assert shaped.reasoning
+    assert answered.text == "Nice to meet you, Ada!"
 
 
 async def test_tools_are_run_until_the_answer(lm: LM) -> None:
