@@ -11,6 +11,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -18,8 +19,9 @@ from weakref import WeakKeyDictionary
 
 from synth_ai import errors
 from synth_ai.sdk.pace import pace_of
+from synth_ai.sdk.secrets import Secrets, mask_logs
 from synth_ai.sdk.timeouts import Timeout
-from synth_ai.sdk.translation import decoded, translated, unreached
+from synth_ai.sdk.translation import decoded, decoded_event, translated, unreached
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -29,6 +31,12 @@ TRANSPORTS = ("httpx", "aiohttp")
 
 
 _PATIENT = Timeout()
+
+#: The last event of a stream on Chat Completions.
+_DONE = "[DONE]"
+
+#: Seconds that a server gets to end its answer after that.
+_PARTING = 0.1
 
 
 class SendOptions(TypedDict, total=False):
@@ -42,15 +50,10 @@ class SendOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decoded body and the headers that came with it."""
+    """A decoded body and the server's id of the request."""
 
     data: dict[str, Any]
-    headers: Mapping[str, str]
-
-    @property
-    def request_id(self) -> str | None:
-        """The server's id of the request."""
-        return self.headers.get("x-request-id")
+    request_id: str | None
 
 
 class SDKClient:
@@ -90,6 +93,7 @@ class SDKClient:
         self.base_url = base_url
         self.pace = pace_of(base_url, api_key)
         self._api_key = api_key
+        self._secrets = Secrets([api_key])
         self._transport = transport
         self._openai_account = openai_account
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
@@ -106,45 +110,47 @@ class SDKClient:
             ServerError: see `translated`; also an error body that came with status 200.
         """
         reserved = await self.pace.turn(body)
-        with translated(self._api_key):
+        secrets = self._secrets_of(options)
+        with translated(secrets):
             response = await (await self._line()).send("POST", path, body, options)
             self.pace.learn(response.headers)
-            data = decoded(response.content)
-        self.pace.settle(reserved, (data.get("usage") or {}).get("total_tokens"))
-        return Answer(data, response.headers)
+            answer = _answer(response, secrets)
+        self.pace.settle(reserved, (answer.data.get("usage") or {}).get("total_tokens"))
+        return answer
 
     async def stream(
         self, path: str, body: Mapping[str, Any], options: SendOptions | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:
         """POST a JSON body and yield the decoded server-sent events of the answer; closing ends the connection.
 
+        An empty event is `[DONE]`, the mark at the end of a stream on some APIs.
+
         Raises:
             ServerError: see `translated`.
         """
         await self.pace.turn(body)
-        with translated(self._api_key):
+        secrets = self._secrets_of(options)
+        with translated(secrets):
             line = await self._line()
             response = await line.send("POST", path, body, options, stream=True)
             try:
                 self.pace.learn(response.headers)
                 if "json" in response.headers.get("content-type", ""):
-                    decoded(await response.aread())
+                    decoded(secrets.masked(await response.aread()))
                     raise errors.MalformedAnswerError("The server answered a streamed call in one piece.")
                 async for event in line.events(response):
-                    if isinstance(event, dict):
-                        yield event
+                    yield {} if event == _DONE else decoded_event(secrets.masked(event))
             finally:
                 await response.aclose()
 
     async def get(self, path: str) -> Answer:
         """GET a path and return the decoded answer."""
-        with translated(self._api_key):
-            response = await (await self._line()).send("GET", path)
-            return Answer(decoded(response.content), response.headers)
+        with translated(self._secrets):
+            return _answer(await (await self._line()).send("GET", path), self._secrets)
 
     async def delete(self, path: str) -> None:
         """DELETE a path."""
-        with translated(self._api_key):
+        with translated(self._secrets):
             await (await self._line()).send("DELETE", path)
 
     async def aclose(self) -> None:
@@ -174,9 +180,13 @@ class SDKClient:
                     self._making.pop(loop, None)
         return line
 
+    def _secrets_of(self, options: SendOptions | None) -> Secrets:
+        return self._secrets.and_of((options or {}).get("headers"))
+
     def _make_line(self) -> _Line:
         import openai
 
+        mask_logs()
         http = openai.DefaultAioHttpClient if self._transport == "aiohttp" else openai.DefaultAsyncHttpxClient
         sdk = openai.AsyncOpenAI(
             api_key=self._api_key,
@@ -252,11 +262,29 @@ class _Line:
         named = {name.lower() for name in more}
         return {name: value for name, value in self.headers.items() if name.lower() not in named} | dict(more)
 
-    def events(self, response: Any) -> AsyncIterator[Any]:
-        """The decoded server-sent events of a response that is being streamed."""
-        from openai import AsyncStream
+    async def events(self, response: Any) -> AsyncIterator[str]:
+        """The data of the server-sent events of a response that is being streamed; nothing comes after `_DONE`."""
+        events = self.sdk._make_sse_decoder().aiter_bytes(response.aiter_bytes())
+        async for event in events:
+            if event.data.startswith(_DONE):
+                yield _DONE
+                await _read_rest(events)
+                return
+            if event.data:
+                yield event.data
 
-        return AsyncStream[object](cast_to=object, response=response, client=self.sdk)
+
+async def _read_rest(events: AsyncIterator[Any]) -> None:
+    """Read what is left, as only a connection that was read to its end serves the next call."""
+    # All that was asked for is here, so nothing that goes wrong from now on is worth an error.
+    with suppress(Exception):
+        async with asyncio.timeout(_PARTING):
+            async for _ in events:
+                pass
+
+
+def _answer(response: Any, secrets: Secrets) -> Answer:
+    return Answer(decoded(secrets.masked(response.content)), secrets.masked(response.headers.get("x-request-id")))
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:

@@ -14,6 +14,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from synth_ai import errors
+from synth_ai.sdk.secrets import Secrets
+
+_NOTHING = Secrets(())
 
 _BY_STATUS: Mapping[int, type[errors.ServerError]] = {
     401: errors.AuthenticationFailedError,
@@ -54,6 +57,24 @@ def decoded(content: bytes) -> dict[str, Any]:
     return data
 
 
+def decoded_event(text: str) -> dict[str, Any]:
+    """The JSON object in an event of a stream; an empty one for other JSON, which no API here sends.
+
+    Raises:
+        MalformedAnswerError: it holds something else.
+        ServerError: it is an error.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise errors.MalformedAnswerError(f"An event of the stream is not JSON: {text[:200]!r}", body=text) from error
+    if not isinstance(data, dict):
+        return {}
+    if inner := data.get("error"):
+        raise from_body(inner if isinstance(inner, dict) else {"message": inner}, "The stream ended with an error")
+    return data
+
+
 def from_body(error: Mapping[str, Any], what: str) -> errors.ServerError:
     """Our error for an error body that came without a status of its own; `what` says where it was."""
     code = error.get("code")
@@ -73,8 +94,8 @@ def _class_of(status: int) -> type[errors.ServerError]:
 
 
 @contextmanager
-def translated(key: str = "") -> Iterator[None]:
-    """Turn the SDK's errors into ours, keeping the cause, and mask the key where a server repeats it.
+def translated(secrets: Secrets = _NOTHING) -> Iterator[None]:
+    """Turn the SDK's errors into ours, keeping the cause, and mask secrets where a server repeats them.
 
     Raises:
         ServerError: TimedOutError, ConnectionFailedError, or the class of the status that came back.
@@ -82,36 +103,15 @@ def translated(key: str = "") -> Iterator[None]:
     try:
         yield
     except errors.SynthAIError as error:
-        _mask(error, key)
+        secrets.mask_error(error)
         raise
     except Exception as error:
+        secrets.mask_error(error)
         ours = translate(error)
         if ours is None:
             raise
-        _mask(error, key)
-        _mask(ours, key)
+        secrets.mask_error(ours)
         raise ours from error
-
-
-def _mask(error: BaseException, key: str) -> None:
-    """Take the key out of an error's text and attributes, and of what caused it."""
-    # What is this short is no secret, and letters of it would be found in every sentence.
-    if len(key) < 8:
-        return
-    error.args = tuple(_without(key, value) for value in error.args)
-    for name, value in vars(error).items():
-        if isinstance(value, (str, Mapping, list)):
-            setattr(error, name, _without(key, value))
-    if error.__cause__ is not None:
-        _mask(error.__cause__, key)
-
-
-def _without(key: str, value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace(key, "***")
-    if isinstance(value, Mapping):
-        return {_without(key, name): _without(key, inner) for name, inner in value.items()}
-    return [_without(key, inner) for inner in value] if isinstance(value, list) else value
 
 
 def unreached(error: Exception, host: str) -> errors.ConnectionFailedError:
@@ -133,8 +133,8 @@ def translate(error: Exception) -> errors.ServerError | None:
     if isinstance(error, openai.APIError):
         body = error.body if isinstance(error.body, dict) else {"message": error.message}
         return from_body(body, "The stream ended with an error")
-    if isinstance(error, json.JSONDecodeError):
-        return errors.MalformedAnswerError(f"An event of the stream is not JSON: {error.doc[:200]!r}", body=error.doc)
+    if isinstance(error, UnicodeDecodeError):
+        return errors.MalformedAnswerError("The stream is not UTF-8, or it was cut off in the middle of a character.")
     return None
 
 

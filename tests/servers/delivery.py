@@ -87,7 +87,7 @@ async def deliver_raw(answer: Raw, request: Request) -> Response:
     """A `Raw` answer after its delay, or a reset connection."""
     await _pause(answer, request)
     if answer.reset:
-        _reset(request)
+        reset(request.state.transport)
     return as_raw(answer)
 
 
@@ -98,7 +98,7 @@ async def deliver(body: Body, answer: Answer, received: Received, request: Reque
     content = json.dumps(body)
     if answer.cut_after is not None:
         if answer.reset:
-            _reset(request)
+            reset(request.state.transport)
         return Response(content[: len(content) // 2], headers={**_headers(), **answer.headers})
     received.delivered.set()
     return Response(content, headers={**_headers(), **answer.headers})
@@ -112,7 +112,7 @@ def stream(frames: Iterable[str], answer: Answer, received: Received, request: R
             for number, frame in enumerate(frames):
                 if number == answer.cut_after:
                     if answer.reset:
-                        _reset(request)
+                        reset(request.state.transport)
                     return
                 if number == answer.hold_at and not await _pause(answer, request):
                     return
@@ -137,9 +137,8 @@ async def _pause(answer: Delivery, request: Request) -> bool:
     return True
 
 
-def _reset(request: Request) -> None:
-    """Break the connection with a reset instead of an orderly end."""
-    transport = request.state.transport
+def reset(transport: Any) -> None:
+    """Break a connection with a reset instead of an orderly end."""
     at_once = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
     transport.abort()

@@ -221,6 +221,7 @@ class ChunkReader:
     """Chunks of one stream, turned into events as they come and gathered into the body of a whole completion."""
 
     def __init__(self) -> None:
+        self._is_done = False
         self._facts: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {"content": [], "reasoning": [], "refusal": []}
         self._calls: dict[int, dict[str, Any]] = {}
@@ -228,7 +229,8 @@ class ChunkReader:
         self._finish_reason: str | None = None
 
     def read(self, chunk: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        """The events that one chunk stands for."""
+        """The events that one chunk stands for. An empty chunk is the mark at the end."""
+        self._is_done = self._is_done or not chunk
         self._facts |= {key: chunk[key] for key in ("id", "model", "usage") if chunk.get(key)}
         for choice in chunk.get("choices") or ():
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
@@ -257,8 +259,11 @@ class ChunkReader:
         return ToolCallDelta(at, call["name"] if first else None, arguments, call["id"] if first else None)
 
     def body(self) -> dict[str, Any] | None:
-        """The completion as an unstreamed call would have answered it; None when the stream was cut off."""
-        if self._finish_reason is None:
+        """The completion as an unstreamed call would have answered it; None when the stream was cut off.
+
+        The usage comes after the answer, where the server tells it, and the mark at the end after both.
+        """
+        if self._finish_reason is None or not (self._is_done or "usage" in self._facts):
             return None
         message: dict[str, Any] = {key: "".join(parts) or None for key, parts in self._texts.items()}
         message["tool_calls"] = [
