@@ -31,6 +31,12 @@ class Turn:
         status: `completed`, `incomplete` or `failed`.
         origin: the server that made the items, whose ids mean nothing to another; None where they have no ids.
         kept: whether that server can continue from this id by itself.
+        redacted: whether its text was replaced, see `ResponseStore.redact`; never undone.
+        incomplete_reason: why the status is `incomplete`, such as `max_output_tokens`.
+        error: what went wrong, where the status is `failed`.
+        request_id: the server's id of the request.
+        replay_reason: why the whole conversation was sent again, where the server could not continue from its id.
+        warnings: what was repaired, dropped or clipped on the way.
         usage: tokens, in the shape of `Usage`.
         output_token_ids: the ids the model sampled, where the backend has them.
         settings: the options that shaped the call, such as `reasoning_effort` and `tool_choice`; nothing secret.
@@ -49,6 +55,12 @@ class Turn:
     status: str = "completed"
     origin: str | None = None
     kept: bool = False
+    redacted: bool = False
+    incomplete_reason: str | None = None
+    error: str | None = None
+    request_id: str | None = None
+    replay_reason: str | None = None
+    warnings: tuple[str, ...] = ()
     usage: Mapping[str, Any] | None = None
     output_token_ids: Sequence[int] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -39,7 +39,10 @@ _VERSION_1 = (
 
 # One entry per schema version: a file of version N is brought up to date by the entries from N on. A new field of
 # `Turn` needs an entry too, an empty one, so that an older synth_ai says that it is too old for the file.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _VERSION_1,
+    (),  # turns say why they are incomplete, failed, replayed or redacted
+)
 
 _SYNCHRONOUS: dict[Durability, str] = {"power-loss": "FULL", "process-crash": "NORMAL"}
 

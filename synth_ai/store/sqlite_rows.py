@@ -94,6 +94,7 @@ def _turn_of(row: StoredRow, shared: Mapping[int, Any]) -> Turn:
         facts = read_json(content)
         facts["input"] = tuple(facts["input"])
         facts["output"] = tuple(facts["output"])
+        facts["warnings"] = tuple(facts.get("warnings", ()))
         return Turn(
             id=id,
             parent_id=parent_id,

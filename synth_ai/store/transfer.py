@@ -18,7 +18,7 @@ from synth_ai.store.base import ResponseStore, Turn
 from synth_ai.store.encoding import is_utf8, to_json
 
 FORMAT = "synth-ai turns"
-VERSION = 1
+VERSION = 2  # 1 lacks what turns say of why they are incomplete, failed, replayed or redacted
 
 _NAMES = tuple(field.name for field in fields(Turn))
 
@@ -165,7 +165,7 @@ def _read_turn(line: str, number: int) -> Turn:
     wrong = "not an object" if not isinstance(facts, dict) else _what_is_wrong(facts)
     if wrong:
         raise StoreImportError(f"Line {number + 1} is no turn: {wrong}. Nothing was imported.")
-    for name in ("input", "output", "tools"):
+    for name in ("input", "output", "tools", "warnings"):
         if facts.get(name) is not None:
             facts[name] = tuple(facts[name])
     return Turn(**facts)
@@ -195,6 +195,29 @@ def _is_token_ids(value: Any) -> bool:
     return isinstance(value, list) and all(type(id) is int and 0 <= id < 2**32 for id in value)
 
 
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(count) is int and count >= 0 for count in value.values())
+
+
+def _is_settings(value: Any) -> bool:
+    """Whether these are options by name; Harmony reads `tool_choice` again when it renders a turn by its ids."""
+    if not isinstance(value, dict):
+        return False
+    choice = value.get("tool_choice")
+    if not isinstance(choice, dict):
+        return choice is None or _is_text(choice)
+    function = choice.get("function", {"name": ""})
+    return isinstance(function, dict) and _is_text(function.get("name"))
+
+
 def _or_none(shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or shape(value)
 
@@ -211,8 +234,15 @@ _SHAPES: dict[str, Callable[[Any], bool]] = {
     "tools": _or_none(_is_objects),
     "status": _is_text,
     "origin": _or_none(_is_text),
-    "kept": lambda value: isinstance(value, bool),
-    "usage": _or_none(lambda value: isinstance(value, dict)),
+    "kept": _is_flag,
+    "redacted": _is_flag,
+    "incomplete_reason": _or_none(_is_text),
+    "error": _or_none(_is_text),
+    "request_id": _or_none(_is_text),
+    "replay_reason": _or_none(_is_text),
+    "warnings": _is_texts,
+    "usage": _or_none(_is_counts),
+    "settings": _is_settings,
     "output_token_ids": _or_none(_is_token_ids),
     "date": _or_none(_is_text),
     "created_at": lambda value: type(value) in (int, float),

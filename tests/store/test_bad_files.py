@@ -113,7 +113,7 @@ async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version=99")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreFormatError, match=r"newer synth_ai \(schema 99; this one reads up to 1\)"):
+    with pytest.raises(StoreFormatError, match=r"newer synth_ai \(schema 99; this one reads up to 2\)"):
         SQLiteStore(path)
     assert path.read_bytes() == before
 

@@ -302,6 +302,25 @@ async def test_an_older_schema_is_brought_up_to_date(path: Path, monkeypatch: py
     assert rows_of(path, "SELECT note FROM turns ORDER BY seq") == [("migrated",)] * 3 + [(None,)]
 
 
+async def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
+    """Its turns lack what later ones say of themselves, which then is as it is where nothing happened."""
+    turns = make_chain(2)
+    store = SQLiteStore(path)
+    for turn in turns:
+        await store.put(turn)
+    await store.aclose()
+    later = ("redacted", "incomplete_reason", "error", "request_id", "replay_reason", "warnings")
+    with sqlite3.connect(path) as connection:
+        removed = ", ".join(f"'$.{name}'" for name in later)
+        connection.execute(f"UPDATE bodies SET text = json_remove(text, {removed}) WHERE text LIKE '{{%'")
+        connection.execute("PRAGMA user_version=1")
+    connection.close()
+    store = SQLiteStore(path)
+    assert await store.list() == turns
+    await store.aclose()
+    assert rows_of(path, "PRAGMA user_version") == [(2,)]
+
+
 async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A half migrated file never exists."""
     store = SQLiteStore(path)

@@ -14,7 +14,18 @@ from synth_ai.errors import StoreConflictError, StoreError, StoreImportError, St
 from synth_ai.store.memory import MemoryStore
 from synth_ai.store.none import NoStore
 from synth_ai.store.sqlite import SQLiteStore
-from synth_ai.store.transfer import export_turns, from_lines, import_turns, to_lines
+from synth_ai.store.transfer import VERSION, export_turns, from_lines, import_turns, to_dict, to_lines
+
+
+WHY: dict[str, Any] = {
+    "status": "incomplete",
+    "incomplete_reason": "max_output_tokens",
+    "error": "boom",
+    "request_id": "req_1",
+    "replay_reason": "the server forgot",
+    "warnings": ("clipped",),
+    "redacted": True,
+}
 
 
 async def memory_of(turns: list) -> MemoryStore:
@@ -34,6 +45,8 @@ async def test_a_store_goes_out_and_comes_back(tmp_path: Path) -> None:
         instructions="\udc00",
         output_token_ids=[1, 200_002],
         usage=None,
+        settings={"tool_choice": {"type": "function", "function": {"name": "f"}}, "top_p": 0.5},
+        **WHY,
     )
     turns = [*make_chain(3), odd]
     file = tmp_path / "turns.jsonl"
@@ -95,7 +108,16 @@ def changed(**facts: Any) -> str:
     return json.dumps(json.loads(first) | facts)
 
 
-HEADER = '{"format": "synth-ai turns", "version": 1, "turns": 1}'
+HEADER = f'{{"format": "synth-ai turns", "version": {VERSION}, "turns": 1}}'
+LATER = HEADER.replace(f'"version": {VERSION}', f'"version": {VERSION + 1}')
+
+
+def test_files_of_the_first_version_are_read() -> None:
+    """They lack what later versions say of a turn, which then is as it is where nothing happened."""
+    turn = make_turn("a", created_at=1.0)
+    facts = {name: value for name, value in to_dict(turn).items() if name not in WHY or name == "status"}
+    header = HEADER.replace(f'"version": {VERSION}', '"version": 1')
+    assert from_lines([header, json.dumps(facts)]) == [turn]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +127,7 @@ HEADER = '{"format": "synth-ai turns", "version": 1, "turns": 1}'
         (["hello"], "first line"),
         (["[" * 5000], "first line"),
         ([HEADER.replace("synth-ai", "other")], "first line"),
-        ([HEADER.replace('"version": 1', '"version": 2')], "upgrade synth-ai"),
+        ([LATER], "upgrade synth-ai"),
         ([HEADER, "[]"], "not an object"),
         ([HEADER, '{"id": "a"}'], "it lacks parent_id"),
         ([HEADER, changed(id="")], "its id is"),
@@ -114,6 +136,16 @@ HEADER = '{"format": "synth-ai turns", "version": 1, "turns": 1}'
         ([HEADER, changed(output=["text"])], "its output"),
         ([HEADER, changed(output_token_ids=[-1])], "its output_token_ids"),
         ([HEADER, changed(created_at="now")], "its created_at"),
+        ([HEADER, changed(settings="oops")], "its settings is 'oops'"),
+        ([HEADER, changed(settings=None)], "its settings"),
+        ([HEADER, changed(settings={"tool_choice": ["f"]})], "its settings"),
+        ([HEADER, changed(settings={"tool_choice": {"function": "f"}})], "its settings"),
+        ([HEADER, changed(usage={"bogus": [1]})], "its usage"),
+        ([HEADER, changed(usage={"input_tokens": "many"})], "its usage"),
+        ([HEADER, changed(usage={"input_tokens": -1})], "its usage"),
+        ([HEADER, changed(redacted="no")], "its redacted"),
+        ([HEADER, changed(error=5)], "its error"),
+        ([HEADER, changed(warnings="clipped")], "its warnings"),
         ([HEADER, changed(mood="good")], "mood, which no turn has"),
         ([HEADER, changed(), changed()], "cut off"),
         ([HEADER.replace(": 1}", ": 2}"), changed(), changed(model="other")], "another turn under the id 'a'"),
