@@ -30,6 +30,7 @@ class RetryPolicy:
     Attributes:
         attempts: tries in all; 1 never tries again.
         first_wait: seconds before the second try; doubled for each further one, with up to as much again at random.
+            Where the server asks for a time, that, and up to `first_wait` or a tenth of it more at random.
         longest_wait: the most seconds between two tries; a server that asks for longer gets no further try.
         deadline: seconds after which no further try begins; None for no such limit.
         retry_timeouts: whether a call that timed out is sent again, though the server may have run it.
@@ -70,9 +71,10 @@ class RetryPolicy:
     def seconds_to_wait(self, error: BaseException, tries: int, jitter: float) -> float:
         """How long to wait after `tries` tries: what the server asks for, or a doubling time. `jitter`: 0 to 1."""
         asked = error.retry_after if isinstance(error, errors.ServerError) else None
-        if asked is not None:
-            return asked
-        return float(min(self.longest_wait, self.first_wait * 2 ** (tries - 1) * (1 + jitter)))
+        if asked is None:
+            return float(min(self.longest_wait, self.first_wait * 2 ** (tries - 1) * (1 + jitter)))
+        # Never less than asked. What is more keeps those who were told the same time from coming back at once.
+        return max(asked, min(self.longest_wait, asked + jitter * max(self.first_wait, asked / 10)))
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """The result of `call()`, which is called again while its errors may pass.

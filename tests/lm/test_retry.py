@@ -129,9 +129,20 @@ def test_waits_double_up_to_the_longest() -> None:
 def test_the_server_s_wish_is_honoured() -> None:
     """It is waited for as long as it asks, up to the cap; beyond that there is no further try."""
     tries = RetryPolicy(first_wait=0.5, longest_wait=10)
-    assert tries.seconds_to_wait(errors.RateLimitError("429", retry_after=7), 1, 1) == 7
+    assert tries.seconds_to_wait(errors.RateLimitError("429", retry_after=7), 1, 0) == 7
     assert tries.worth_another_try(errors.RateLimitError("429", retry_after=10))
     assert not tries.worth_another_try(errors.RateLimitError("429", retry_after=11))
+
+
+@pytest.mark.parametrize(("asked", "latest"), [(0, 0.5), (2, 2.5), (7, 7.7), (9.9, 10), (10, 10), (11, 11)])
+def test_those_who_are_told_the_same_time_do_not_come_back_at_once(asked: float, latest: float) -> None:
+    """The wait that a server asks for is spread too, never below what it asks and never beyond the cap."""
+    tries = RetryPolicy(first_wait=0.5, longest_wait=10)
+    error = errors.RateLimitError("429", retry_after=asked)
+    waits = [tries.seconds_to_wait(error, 1, jitter / 100) for jitter in range(101)]
+    assert (waits[0], waits[-1]) == (asked, pytest.approx(latest))
+    assert waits == sorted(waits)
+    assert asked >= 10 or len(set(waits)) > 10
 
 
 async def test_failed_tries_are_logged(caplog: pytest.LogCaptureFixture) -> None:
