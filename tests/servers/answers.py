@@ -22,7 +22,8 @@ class Delivery:
     Attributes:
         delay: seconds before the first byte.
         hold: wait for this before event number `hold_at` of a stream (0 is before the first byte).
-        cut_after: break off after so many events of a stream; a JSON body is broken off in the middle.
+        cut_after: break off after so many events of a stream, or bytes of a `Raw`; a JSON body is broken off in the
+            middle.
         reset: break off by resetting the connection; otherwise the answer just ends too early.
         headers: more headers of the answer.
     """

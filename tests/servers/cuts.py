@@ -95,12 +95,13 @@ class _Connection(asyncio.Protocol):
     def _answer(self) -> None:
         stream, size = self._server.stream, self._server.piece
         pieces = (stream[at : at + size] for at in range(0, len(stream), size))
-        self._transport.write(_HEAD + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces))
-        if self._server.end == "ended":
-            self._transport.write(b"0\r\n\r\n")
-        elif self._server.end == "closed":
+        end = b"0\r\n\r\n" if self._server.end == "ended" else b""
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        # In one go: a second write would wait for the first one to be acknowledged.
+        self._transport.write(_HEAD + chunks + end)
+        if self._server.end == "closed":
             self._transport.close()
-        else:
+        elif self._server.end == "reset":
             reset(self._transport)
 
 

@@ -84,11 +84,22 @@ def as_raw(answer: Raw) -> Response:
 
 
 async def deliver_raw(answer: Raw, request: Request) -> Response:
-    """A `Raw` answer after its delay, or a reset connection."""
+    """A `Raw` answer after its delay: whole, broken off, or a reset connection."""
     await _pause(answer, request)
+    if answer.cut_after is not None:
+        return _broken_off(answer, request)
     if answer.reset:
         reset(request.state.transport)
     return as_raw(answer)
+
+
+def _broken_off(answer: Raw, request: Request) -> Response:
+    async def content() -> AsyncIterator[bytes]:
+        yield answer.encoded()[: answer.cut_after]
+        if answer.reset:
+            reset(request.state.transport)
+
+    return StreamingResponse(content(), answer.status, headers={**_headers(), **answer.headers})
 
 
 async def deliver(body: Body, answer: Answer, received: Received, request: Request) -> Response:

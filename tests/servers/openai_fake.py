@@ -136,6 +136,11 @@ class OpenAIServer:
         """The bodies of the create calls, in order."""
         return [request.body for request in self.requests if request.method == "POST"]
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._server.server_state.connections)
+
     def context_of(self, response_id: str) -> list[Body]:
         """Every item that the model saw for a stored response; its instructions are in the request alone."""
         return self._memory.turn(response_id).context
