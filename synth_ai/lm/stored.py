@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from synth_ai.errors import NotFoundError, UnknownResponseError
 from synth_ai.lm import portal
 from synth_ai.lm.items import Item
+from synth_ai.lm.prices import Price, find_price
 from synth_ai.lm.response import BaseLMResponse, Usage
 from synth_ai.store.base import Turn
+from synth_ai.store.encoding import copied
 from synth_ai.store.transfer import export_turns, import_turns
 
 if TYPE_CHECKING:
@@ -26,15 +28,15 @@ class StoredResponses:
         self._setup = setup
 
     async def retrieve_async(self, response_id: str) -> BaseLMResponse:
-        """The response of this id.
+        """The response of this id; a copy, to do with as you like.
+
+        Its cost is that of today's prices. Not kept, and so not in it, are `structured_output`, `logprobs`,
+        `prompt_token_ids`, `attempts` and `raw`.
 
         Raises:
             UnknownResponseError: it is not in the store.
         """
-        turn = await self._setup.store.get(response_id)
-        if turn is None:
-            raise UnknownResponseError(self._setup.store.explain_missing(response_id))
-        return as_response(turn)
+        return as_response(await self._turn_of(response_id), self._setup.prices)
 
     async def input_items_async(self, response_id: str) -> list[Item]:
         """The items that were put in on the way to this response: those of its whole conversation, oldest first.
@@ -46,7 +48,7 @@ class StoredResponses:
         items: list[Item] = []
         for turn in chain[:-1]:
             items += [*turn.input, *turn.output]
-        return [*items, *chain[-1].input]
+        return [copied(item) for item in (*items, *chain[-1].input)]
 
     async def training_examples_async(self, response_id: str) -> list[TrainingExample]:
         """The branch up to this response as exact token ids with a loss mask; see `synth_ai.lm.training`.
@@ -102,7 +104,7 @@ class StoredResponses:
 
     async def list_async(self) -> list[BaseLMResponse]:
         """Every response in the store, oldest first."""
-        return [as_response(turn) for turn in await self._setup.store.list()]
+        return [as_response(turn, self._setup.prices) for turn in await self._setup.store.list()]
 
     def retrieve(self, response_id: str) -> BaseLMResponse:
         """`retrieve_async` for callers that do not await."""
@@ -132,6 +134,12 @@ class StoredResponses:
         """`list_async` for callers that do not await."""
         return portal.run(self.list_async())
 
+    async def _turn_of(self, response_id: str) -> Turn:
+        turn = await self._setup.store.get(response_id)
+        if turn is None:
+            raise UnknownResponseError(self._setup.store.explain_missing(response_id))
+        return turn
+
 
 async def _chain_of(setup: Setup, response_id: str) -> list[Turn]:
     chain = await setup.store.chain(response_id)
@@ -140,15 +148,24 @@ async def _chain_of(setup: Setup, response_id: str) -> list[Turn]:
     return chain
 
 
-def as_response(turn: Turn) -> BaseLMResponse:
-    """A stored turn as the response that it was."""
+def as_response(turn: Turn, prices: Mapping[str, Price]) -> BaseLMResponse:
+    """A stored turn as the response that it was, sharing nothing with it that could be changed."""
+    usage = Usage(**turn.usage) if turn.usage else None
+    price = find_price(turn.model, prices)
     facts: dict[str, Any] = {
         "response_id": turn.id,
         "previous_response_id": turn.parent_id,
         "api_type": turn.api_type,
         "model": turn.model,
         "status": turn.status,
-        "usage": Usage(**turn.usage) if turn.usage else None,
+        "incomplete_reason": turn.incomplete_reason,
+        "error": turn.error,
+        "usage": usage,
+        "cost": price.of(usage) if price is not None and usage is not None else None,
         "output_token_ids": list(turn.output_token_ids) if turn.output_token_ids is not None else None,
+        "request_id": turn.request_id,
+        "replayed": turn.replay_reason is not None,
+        "replay_reason": turn.replay_reason,
+        "warnings": list(turn.warnings),
     }
-    return BaseLMResponse.of_output(turn.output, **facts)
+    return BaseLMResponse.of_output([copied(item) for item in turn.output], **facts)

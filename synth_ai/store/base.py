@@ -69,7 +69,11 @@ class Turn:
 
 
 class ResponseStore(ABC):
-    """Where turns are kept. Safe to use from many tasks, event loops and threads at once."""
+    """Where turns are kept. Safe to use from many tasks, event loops and threads at once.
+
+    What is put here is kept as it was then, whatever its caller does with the items later. What is read here is the
+    store's own, not to be changed: it may be the very turn that others read.
+    """
 
     @abstractmethod
     async def put(self, turn: Turn) -> None:

@@ -35,6 +35,15 @@ def read_json(text: str) -> Any:
         return json.loads(text)
 
 
+def copied(value: Any) -> Any:
+    """Plain data whose lists and dicts are its own, however deep; everything else is shared with `value`."""
+    if isinstance(value, dict):
+        return {name: copied(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [copied(item) for item in value]
+    return value
+
+
 def is_utf8(text: str) -> bool:
     """Whether a text can be encoded."""
     try:

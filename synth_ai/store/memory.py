@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from synth_ai.errors import StoreError
 from synth_ai.store.base import ResponseStore, Turn
 from synth_ai.store.conflicts import goes_round, has_children, id_in_use, new_of
+from synth_ai.store.encoding import copied
 
 DEFAULT_MAX_TURNS = 10_000
 
@@ -100,7 +102,9 @@ class MemoryStore(ResponseStore):
             self._link(turn)
         elif known.parent_id != turn.parent_id:
             raise id_in_use(turn.id)
-        self._turns[turn.id] = turn
+        # The caller's response holds the same items, and is the caller's to edit.
+        own = replace(turn, input=tuple(map(copied, turn.input)), output=tuple(map(copied, turn.output)))
+        self._turns[turn.id] = own
 
     def _link(self, turn: Turn) -> None:
         if not self._children.get(turn.id):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from synth_ai import LM
+from synth_ai import LM, MemoryStore, Price
 from synth_ai.errors import NotFoundError, StoreError, UnknownResponseError
 from synth_ai.lm import items
+from synth_ai.store.base import Turn
 from synth_ai.testing import ScriptedVendor
 
 
@@ -34,6 +38,37 @@ async def test_a_response_is_read_back_as_it_was() -> None:
         assert getattr(again, name) == getattr(response, name), name
     assert again.previous_response_id == response.previous_response_id
     assert again.response_id == response.response_id
+
+
+async def test_why_an_answer_is_as_it_is_is_read_back() -> None:
+    """What was cut, what failed, what was replayed and what was repaired; the cost is that of the prices."""
+    store = MemoryStore()
+    said: dict[str, Any] = {"status": "failed", "error": "boom", "incomplete_reason": "max_output_tokens"}
+    how: dict[str, Any] = {"request_id": "req_1", "replay_reason": "the server forgot", "warnings": ("clipped",)}
+    await store.put(Turn("resp_1", None, "responses", "m", (), (), usage={"input_tokens": 2_000_000}, **said, **how))
+    lm = LM("m", vendor=ScriptedVendor(), response_store=store, prices={"m": Price(3, 4)})
+    again = await lm.responses.retrieve_async("resp_1")
+    assert {name: getattr(again, name) for name in said} == said
+    assert (again.request_id, again.replayed, again.replay_reason) == ("req_1", True, "the server forgot")
+    assert (again.warnings, again.cost) == (["clipped"], 6)
+    [listed] = await lm.responses.list_async()
+    assert listed == again
+
+
+@pytest.mark.parametrize("file", [None, "turns.db"])
+async def test_edits_of_a_response_stay_with_the_caller(file: str | None, tmp_path: Path) -> None:
+    """Neither the response of a call nor one that was read back is what the store keeps and models are sent."""
+    vendor = ScriptedVendor(["one", "two"], api_type="chat")
+    async with LM("x", vendor=vendor, response_store=file and tmp_path / file) as lm:
+        response = await lm.respond_async("a")
+        id = str(response.response_id)
+        [listed] = await lm.responses.list_async()
+        for each in (response, await lm.responses.retrieve_async(id), listed):
+            each.output[0]["content"][0]["text"] = "forged"
+        (await lm.responses.input_items_async(id))[0]["content"] = "forged"
+        assert (await lm.responses.retrieve_async(id)).raw_response == "one"
+        await lm.respond_async("b", previous_response_id=id)
+    assert [items.text_of(item) for item in vendor.requests[-1].items()] == ["a", "one", "b"]
 
 
 async def test_input_items_are_those_of_the_whole_conversation() -> None:

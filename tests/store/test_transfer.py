@@ -16,7 +16,6 @@ from synth_ai.store.none import NoStore
 from synth_ai.store.sqlite import SQLiteStore
 from synth_ai.store.transfer import VERSION, export_turns, from_lines, import_turns, to_dict, to_lines
 
-
 WHY: dict[str, Any] = {
     "status": "incomplete",
     "incomplete_reason": "max_output_tokens",
