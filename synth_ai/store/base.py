@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synth_ai.store.conflicts import new_of
@@ -94,6 +94,13 @@ class ResponseStore(ABC):
     async def chain(self, id: str) -> list[Turn] | None:
         """The turns from the first one to this id, oldest first; None when any of them is not here."""
 
+    async def descendants(self, id: str) -> list[Turn]:
+        """The turns that continue from this one, and those that continue from them: each after the one it continues.
+
+        This version looks at every turn; a store that can follow the links should.
+        """
+        return descendants_of(await self.list(), id)
+
     @abstractmethod
     async def delete(self, id: str, *, descendants: bool = False) -> bool:
         """Forget a turn; False when it was not here.
@@ -129,8 +136,18 @@ class ResponseStore(ABC):
     async def redact(self, id: str) -> bool:
         """Replace the text of a turn for good, so that the turns that continue from it stay valid.
 
-        Its reasoning and token ids go, roles and the names of calls stay; instructions and tools do too, as they
-        belong to the whole branch. False when the turn was not here.
+        Every text, argument and picture of its items becomes `[redacted]`; its reasoning, token ids and warnings go,
+        and of its settings all but numbers. Its place in the tree, its usage, roles, call ids and the names of
+        functions stay; so do instructions and tools, as they belong to the whole branch. Other turns that quote the
+        text are not searched.
+
+        No server is asked to continue from this turn, or from one that continues from it, by its id any more, as it
+        would still have the text: such branches are sent again in full, with `[redacted]` in its place. This holds
+        for whoever shares the store, from their next call on; a call that is under way has read the text already.
+        No server is told to delete anything: `lm.responses.redact` does that.
+
+        Returns:
+            False when the turn was not here.
 
         Raises:
             StoreError: it could not be written.
@@ -138,6 +155,9 @@ class ResponseStore(ABC):
         turn = await self.get(id)
         if turn is None:
             return False
+        for after in await self.descendants(id):
+            if after.kept:
+                await self.put(replace(after, kept=False))
         await self.put(redacted(turn))
         return True
 
@@ -147,3 +167,15 @@ class ResponseStore(ABC):
 
     async def aclose(self) -> None:
         """Free what the store holds. Safe to call twice."""
+
+
+def descendants_of(turns: Iterable[Turn], id: str) -> list[Turn]:
+    """Those of the turns that continue from this one, directly or not: each after the one that it continues."""
+    children: dict[str, list[Turn]] = {}
+    for turn in turns:
+        if turn.parent_id is not None and turn.id != id:
+            children.setdefault(turn.parent_id, []).append(turn)
+    found = children.pop(id, [])
+    for each in found:
+        found += children.pop(each.id, ())
+    return found

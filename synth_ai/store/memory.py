@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from synth_ai.errors import StoreError
-from synth_ai.store.base import ResponseStore, Turn
+from synth_ai.store.base import ResponseStore, Turn, descendants_of
 from synth_ai.store.conflicts import goes_round, has_children, id_in_use, new_of
 from synth_ai.store.encoding import copied
 
@@ -77,11 +77,12 @@ class MemoryStore(ResponseStore):
         with self._lock:
             if id not in self._turns:
                 return False
-            below = [id] if not self._children.get(id) else _with_descendants(self._turns.values(), id)
-            if len(below) > 1 and not descendants:
+            below = descendants_of(self._turns.values(), id) if self._children.get(id) else []
+            if below and not descendants:
                 raise has_children(id, self._children[id])
-            for each in reversed(below):
-                self._unlink(each)
+            for turn in reversed(below):
+                self._unlink(turn.id)
+            self._unlink(id)
             return True
 
     async def list(self) -> list[Turn]:
@@ -124,15 +125,3 @@ class MemoryStore(ResponseStore):
             if parent in self._turns:
                 self._leaves[parent] = None
                 self._leaves.move_to_end(parent, last=False)
-
-
-def _with_descendants(turns: Iterable[Turn], id: str) -> list[str]:
-    """This id and those of the turns that continue from it, each after the one that it continues."""
-    children: dict[str, list[str]] = {}
-    for turn in turns:
-        if turn.parent_id is not None:
-            children.setdefault(turn.parent_id, []).append(turn.id)
-    found = [id]
-    for each in found:
-        found += children.pop(each, ())
-    return found

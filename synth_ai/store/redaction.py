@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,7 @@ REDACTED = "[redacted]"
 
 
 def redacted(turn: Turn) -> Turn:
-    """The turn with every text, argument and picture of its items replaced, and its reasoning and token ids gone.
-
-    Roles, call ids and function names stay, so that the items can be sent again; instructions and tools stay, as they
-    belong to the branch. No server is asked to continue from the turn by its id any more: it would still have the text.
-    """
+    """The turn as `ResponseStore.redact` leaves it."""
     return replace(
         turn,
         input=_redact_items(turn.input),
@@ -25,7 +21,19 @@ def redacted(turn: Turn) -> Turn:
         output_token_ids=None,
         origin=None,
         kept=False,
+        redacted=True,
+        error=turn.error and REDACTED,
+        warnings=(),
+        settings={name: value for name, value in turn.settings.items() if isinstance(value, (int, float))},
     )
+
+
+def redactions(turns: Iterable[Turn]) -> int:
+    """How many of the turns are redacted.
+
+    As that is never undone, what was made of a branch is up to date as long as this count of its turns is the same.
+    """
+    return sum(turn.redacted for turn in turns)
 
 
 def _redact_items(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:

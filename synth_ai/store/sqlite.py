@@ -74,6 +74,9 @@ class SQLiteStore(ResponseStore):
     async def chain(self, id: str) -> list[Turn] | None:
         return await self._opened().readers.run(lambda connection: queries.chain(connection, id))
 
+    async def descendants(self, id: str) -> list[Turn]:
+        return await self._opened().readers.run(lambda connection: queries.descendants(connection, id))
+
     async def list(self) -> list[Turn]:
         return await self._opened().readers.run(queries.every)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -23,6 +24,14 @@ _CHAIN = f"""WITH RECURSIVE up (seq, parent_id) AS (
         SELECT turns.seq, turns.parent_id FROM up CROSS JOIN turns ON turns.id = up.parent_id
     )
     SELECT {_COLUMNS} FROM up CROSS JOIN turns ON turns.seq = up.seq CROSS JOIN bodies ON bodies.seq = turns.content"""
+
+_DESCENDANTS = f"""WITH RECURSIVE down (seq, id) AS (
+        SELECT seq, id FROM turns WHERE id = ?
+        UNION
+        SELECT turns.seq, turns.id FROM down CROSS JOIN turns ON turns.parent_id = down.id
+    )
+    SELECT {_COLUMNS} FROM down CROSS JOIN turns ON turns.seq = down.seq
+    CROSS JOIN bodies ON bodies.seq = turns.content"""
 
 _WITH_DESCENDANTS = """WITH RECURSIVE down (seq, id, content) AS (
         SELECT seq, id, content FROM turns WHERE id = ?
@@ -81,11 +90,15 @@ def add(connection: sqlite3.Connection, turns: Sequence[Turn]) -> int:
 
 
 def redact(connection: sqlite3.Connection, id: str) -> bool:
-    """Replace the text of a turn."""
+    """Replace the text of a turn, and have no server continue from it or from what comes after it."""
     turn = get(connection, id)
-    if turn is not None:
-        put(connection, row_of(redacted(turn)))
-    return turn is not None
+    if turn is None:
+        return False
+    for after in descendants(connection, id):
+        if after.kept:
+            put(connection, row_of(replace(after, kept=False)))
+    put(connection, row_of(redacted(turn)))
+    return True
 
 
 def every(connection: sqlite3.Connection) -> list[Turn]:
@@ -108,6 +121,11 @@ def chain(connection: sqlite3.Connection, id: str) -> list[Turn] | None:
         next_id = turn.parent_id
     turns.reverse()
     return turns
+
+
+def descendants(connection: sqlite3.Connection, id: str) -> list[Turn]:
+    """The turns that continue from this one, directly or not, each after the one that it continues."""
+    return [turn for turn in _read(connection, _DESCENDANTS, (id,)) if turn.id != id]
 
 
 def delete(connection: sqlite3.Connection, id: str, *, descendants: bool) -> bool:

@@ -157,6 +157,42 @@ async def test_redact_keeps_the_branch(store: ResponseStore) -> None:
     assert not await store.redact("unknown")
 
 
+async def test_redact_leaves_no_text_in_small_facts(store: ResponseStore) -> None:
+    """Errors and warnings may quote the text, and options may be texts."""
+    facts = {"error": "secret", "warnings": ("secret",), "settings": {"top_p": 0.5, "prediction": {"text": "secret"}}}
+    await store.put(make_turn("turn", usage={"input_tokens": 3}, **facts))
+    await store.redact("turn")
+    turn = await store.get("turn")
+    assert turn is not None
+    assert (turn.redacted, turn.error, turn.warnings, turn.settings) == (True, "[redacted]", (), {"top_p": 0.5})
+    assert turn.usage == {"input_tokens": 3}
+
+
+async def test_after_a_redaction_no_server_continues_by_id(store: ResponseStore) -> None:
+    """What comes after the turn would bring its text back; what comes before, or beside it, would not."""
+    origin = {"origin": "https://example.test", "kept": True}
+    turns = [make_turn("root", **origin), make_turn("a", "root", **origin), make_turn("b", "root", **origin)]
+    await put_all(store, [*turns, make_turn("a1", "a", **origin), make_turn("a2", "a1", **origin)])
+    await store.redact("a")
+    left = {turn.id: turn for turn in await store.list()}
+    assert {id for id, turn in left.items() if turn.kept} == {"root", "b"}
+    assert {id for id, turn in left.items() if turn.redacted} == {"a"}
+    assert left["a2"].origin == "https://example.test"
+    assert [turn.id for turn in await store.chain("a2") or ()] == ["root", "a", "a1", "a2"]
+
+
+async def test_descendants(store: ResponseStore) -> None:
+    """All that continues from a turn, in an order in which each can be read after the one before; a circle ends."""
+    await put_all(store, [*make_chain(4), make_turn("fork", "turn_1"), make_turn("leaf", "fork"), make_turn("other")])
+    found = [turn.id for turn in await store.descendants("turn_1")]
+    assert sorted(found) == ["fork", "leaf", "turn_2", "turn_3"]
+    assert found.index("fork") < found.index("leaf")
+    assert found.index("turn_2") < found.index("turn_3")
+    assert await store.descendants("other") == await store.descendants("unknown") == []
+    await put_all(store, [make_turn("x", "y"), make_turn("y", "x")])
+    assert [turn.id for turn in await store.descendants("x")] == ["y"]
+
+
 async def test_add_is_all_or_nothing(store: ResponseStore) -> None:
     """One turn that clashes keeps the whole set out."""
     await store.put(make_turn("turn_2"))

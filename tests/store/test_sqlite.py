@@ -363,6 +363,7 @@ from store.turns import make_chain
 from synth_ai.store.sqlite import SQLiteStore
 store = SQLiteStore({str(path)!r})
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is not what is tested here
     for turn in make_chain(20):
         await store.put(turn)
     await store.get("turn_3")
