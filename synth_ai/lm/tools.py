@@ -1,14 +1,19 @@
 """Tools as people write them, turned into one spec: the flat shape of the Responses API.
 
-A tool may be a typed Python function, a `BaseTool`, a pydantic model whose fields are the arguments, or a schema
-as either API has it. A name or a dict of another type is a built-in tool of the API and is left as it is.
+A tool may be a Python function (or anything else that is called with named arguments), a `BaseTool`, a pydantic model
+whose fields are the arguments, or a schema as either API has it. A name or a dict of another type is a built-in tool
+of the API and is left as it is. Functions and a `BaseTool` with a `run` can be run here; the others only say what the
+model may ask for.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from functools import partial
 from typing import Any, ClassVar, TypeAlias, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -20,11 +25,15 @@ ToolSpec: TypeAlias = dict[str, Any]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
+#: Types of a default that say what an argument without a type hint has to be.
+_PLAIN_TYPES = (bool, int, float, str, list, tuple, dict)
+
 
 class BaseTool(BaseModel):
     """A tool as a class: its fields are the arguments, its docstring the description, `run` the work.
 
-    Set `name` as a class variable to call it something other than the class's own name.
+    Set `name` as a class variable to call it something other than the class's own name. Without a `run` of its own it
+    is a schema: its calls are left to the caller.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -34,6 +43,44 @@ class BaseTool(BaseModel):
     def run(self) -> Any:
         """Do the work with the arguments in the fields; the result goes back to the model."""
         raise ToolError(f"{type(self).__name__} has no run(); give it one to have the call answered here.")
+
+
+class RunnableSpec(dict[str, Any]):
+    """The spec of a tool that can be run here, with the way to run it beside it.
+
+    So the function goes wherever the spec goes in this process, down a branch too. Pickled or written as JSON, it is
+    a plain spec.
+
+    Args:
+        spec: the spec.
+        arguments: the model that checks a call's arguments.
+        function: what is called with them; None for a `BaseTool`, which is called itself.
+    """
+
+    __slots__ = ("_arguments", "_function")
+
+    def __init__(self, spec: ToolSpec, arguments: type[BaseModel], function: Callable[..., Any] | None = None) -> None:
+        super().__init__(spec)
+        self._arguments = arguments
+        self._function = function
+
+    def bound(self, arguments: Any) -> Callable[[], Any]:
+        """The tool with checked arguments, ready to be called.
+
+        Raises:
+            ValidationError: the arguments do not fit.
+        """
+        checked = self._arguments.model_validate(arguments)
+        if self._function is None:
+            assert isinstance(checked, BaseTool)
+            return checked.run
+        return partial(self._function, **{name: getattr(checked, name) for name in checked.model_fields_set})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RunnableSpec:
+        return RunnableSpec(copy.deepcopy(dict(self), memo), self._arguments, self._function)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
 
 Tool: TypeAlias = Callable[..., Any] | type[BaseModel] | Mapping[str, Any] | str
@@ -67,37 +114,74 @@ def tool_spec(tool: Tool) -> ToolSpec:
     if isinstance(tool, str):
         return {"type": tool}
     if isinstance(tool, Mapping):
-        return _from_schema(tool)
+        return tool if isinstance(tool, RunnableSpec) else _from_schema(tool)
     if isinstance(tool, type) and issubclass(tool, BaseModel):
-        name = getattr(tool, "name", None) if issubclass(tool, BaseTool) else None
-        return _function(name or tool.__name__, inspect.getdoc(tool), _schema(tool))
+        return _from_class(tool)
     if callable(tool):
-        return _function(tool.__name__, inspect.getdoc(tool), _schema(arguments_model(tool)))
+        arguments = arguments_model(tool)
+        return RunnableSpec(_function(arguments.__name__, _description(tool), _schema(arguments)), arguments, tool)
     raise ToolError(f"A tool is a function, a BaseTool, a pydantic model or a schema, not {tool!r}.")
 
 
 def arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
-    """A pydantic model of a function's parameters, which checks a call's arguments.
+    """A pydantic model of a function's parameters, which checks a call's arguments; it has the function's name.
+
+    A parameter without a type hint takes what its default is, and anything where that says nothing. What a
+    `functools.partial` has bound is not a parameter any more.
 
     Raises:
         ToolError: a parameter is variadic, or its type has no schema.
     """
+    name = _name(function)
+    bound = function.keywords if isinstance(function, partial) else {}
     try:
-        hints = get_type_hints(function, include_extras=True)
+        hints = _hints(function)
+        parameters = [each for each in inspect.signature(function).parameters.values() if each.name not in bound]
     except NameError as error:
-        raise ToolError(f"The tool {function.__name__!r} has a type that cannot be resolved: {error}.") from error
+        raise ToolError(f"The tool {name!r} has a type that cannot be resolved: {error}.") from error
+    except (TypeError, ValueError) as error:
+        raise ToolError(f"The parameters of the tool {name!r} cannot be read: {error}.") from error
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise ToolError(
-                f"The tool {function.__name__!r} has the parameter {parameter}; a model fills named parameters alone."
-            )
+            raise ToolError(f"The tool {name!r} has the parameter {parameter}; a model fills named parameters alone.")
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints.get(parameter.name, str), default)
+        fields[parameter.name] = (hints.get(parameter.name, _type_of(default)), default)
     try:
-        return create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+        return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
     except PydanticUserError as error:
-        raise _without_schema(function.__name__, error) from error
+        raise _without_schema(name, error) from error
+
+
+def _name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if isinstance(name, str):
+        return name
+    return _name(function.func) if isinstance(function, partial) else type(function).__name__
+
+
+def _description(function: Callable[..., Any]) -> str | None:
+    if isinstance(function, partial):
+        # The docstring of `partial` itself describes no tool; one that was set on the object does.
+        return vars(function).get("__doc__") or _description(function.func)
+    text = inspect.getdoc(function)
+    if text is None and not inspect.isroutine(function):
+        text = inspect.cleandoc(type(function).__call__.__doc__ or "")
+    return text
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    if isinstance(function, partial):
+        return _hints(function.func)
+    function = inspect.unwrap(function)
+    if isinstance(function, type):
+        own = get_type_hints(function, include_extras=True)
+        return own | get_type_hints(function.__init__, include_extras=True)  # type: ignore[misc]
+    return get_type_hints(function if inspect.isroutine(function) else type(function).__call__, include_extras=True)
+
+
+def _type_of(default: Any) -> Any:
+    return type(default) if type(default) in _PLAIN_TYPES or isinstance(default, Enum) else Any
 
 
 def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
@@ -109,6 +193,13 @@ def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
 
 def _without_schema(name: str, error: PydanticUserError) -> ToolError:
     return ToolError(f"The tool {name!r} has a parameter without a JSON schema: {error}")
+
+
+def _from_class(tool: type[BaseModel]) -> ToolSpec:
+    name = getattr(tool, "name", None) if issubclass(tool, BaseTool) else None
+    spec = _function(name or tool.__name__, inspect.getdoc(tool), _schema(tool))
+    works = issubclass(tool, BaseTool) and tool.run is not BaseTool.run
+    return RunnableSpec(spec, tool) if works else spec
 
 
 def _from_schema(tool: Mapping[str, Any]) -> ToolSpec:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from enum import Enum
+from functools import lru_cache, partial
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from synth_ai import BaseTool
 from synth_ai.errors import ToolError
-from synth_ai.lm.tools import arguments_model, tool_spec, tool_specs
+from synth_ai.lm.tools import RunnableSpec, arguments_model, tool_spec, tool_specs
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -75,6 +78,99 @@ def test_a_base_tool_and_a_pydantic_model() -> None:
     assert set(tool_spec(Point)["parameters"]["properties"]) == {"name", "x"}
 
 
+class Mode(Enum):
+    FAST = "fast"
+
+
+def test_parameters_without_a_type_hint() -> None:
+    """A default says the type where it can; without one, or with None, anything goes."""
+
+    def look(n, flag=True, count=3, rate=0.5, word="a", rest=None, mode=Mode.FAST, names=()):  # type: ignore[no-untyped-def]
+        return n
+
+    properties = tool_spec(look)["parameters"]["properties"]
+    types = {name: properties[name].get("type") for name in properties if name != "mode"}
+    assert types == {
+        "n": None,
+        "flag": "boolean",
+        "count": "integer",
+        "rate": "number",
+        "word": "string",
+        "rest": None,
+        "names": "array",
+    }
+    arguments = arguments_model(look)
+    assert dict(arguments.model_validate({"n": 3, "rest": [1], "mode": "fast"}))["mode"] is Mode.FAST
+    for refused in ({"n": 3, "flag": "perhaps"}, {"n": 3, "count": "many"}):
+        with pytest.raises(ValidationError):
+            arguments.model_validate(refused)
+
+
+class Multiply:
+    """Multiplies."""
+
+    def __init__(self, by: int) -> None:
+        self.by = by
+
+    def __call__(self, number: int) -> int:
+        """Does it."""
+        return number * self.by
+
+
+class Undescribed:
+    async def __call__(self, number: int) -> int:
+        """Counts."""
+        return number
+
+
+def add(number: int, other: int, secret: str = "") -> int:
+    """Adds."""
+    return number + other
+
+
+bound_by_name = partial(add, other=2, secret="x")
+renamed = partial(add, 2)
+renamed.__name__ = "add_two"  # type: ignore[attr-defined]
+renamed.__doc__ = "Adds two."
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "description", "parameters", "result"),
+    [
+        (bound_by_name, "add", "Adds.", {"number"}, 9),
+        (renamed, "add_two", "Adds two.", {"other", "secret"}, 9),
+        (partial(Multiply(3)), "Multiply", "Multiplies.", {"number"}, 21),
+        (Multiply(3), "Multiply", "Multiplies.", {"number"}, 21),
+        (Multiply(3).__call__, "__call__", "Does it.", {"number"}, 21),
+        (lru_cache(add), "add", "Adds.", {"number", "other", "secret"}, 14),
+    ],
+)
+def test_what_else_can_be_called(tool: Any, name: str, description: str, parameters: set[str], result: int) -> None:
+    """Partials and instances are tools; what a partial has bound, the model neither sees nor changes."""
+    spec = tool_spec(tool)
+    assert (spec["name"], spec["description"]) == (name, description)
+    assert set(spec["parameters"]["properties"]) == parameters
+    assert isinstance(spec, RunnableSpec)
+    assert spec.bound(dict.fromkeys(parameters - {"secret"}, 7))() == result
+    if "secret" not in parameters:
+        with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+            spec.bound({"number": 7, "secret": "y"})
+
+
+def test_an_instance_of_a_class_without_a_docstring() -> None:
+    """Its call describes it."""
+    assert tool_spec(Undescribed())["description"] == "Counts."
+
+
+def test_a_spec_with_its_function_travels_as_a_plain_one() -> None:
+    """It equals the plain spec. A deep copy can still be run; pickled, it is the plain spec without the function."""
+    spec = tool_spec(Multiply(3))
+    assert spec == dict(spec)
+    assert copy.deepcopy(spec).bound({"number": 7})() == 21  # type: ignore[attr-defined]
+    assert type(pickle.loads(pickle.dumps(spec))) is dict
+    assert tool_spec(spec) is spec
+
+
 def test_both_schemas_are_one_spec() -> None:
     """The nested shape of Chat and the flat one of Responses mean the same."""
     flat = {"type": "function", "name": "get_weather", "description": "d", "parameters": PARAMETERS, "strict": True}
@@ -124,6 +220,8 @@ def unresolved(city: NoSuchType) -> None: ...  # type: ignore[name-defined]  # n
         (positional, "'positional' has the parameter city"),
         (opaque, "'opaque' has a parameter without a JSON schema"),
         (unresolved, "'unresolved' has a type that cannot be resolved: .*NoSuchType"),
+        (partial(lambda city: city), "tool name '<lambda>' cannot be used"),
+        (max, "parameters of the tool 'max' cannot be read"),
         (lambda city: city, "tool name '<lambda>' cannot be used"),
         (5, "A tool is a function, a BaseTool, a pydantic model or a schema, not 5"),
         ({"type": "function", "parameters": PARAMETERS}, "function tool has no name"),
