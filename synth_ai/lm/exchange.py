@@ -289,7 +289,7 @@ async def record(setup: Setup, call: Call, head: Head, exchange: Exchange, respo
         date=request.date,
     )
     await setup.store.put(turn)
-    price = find_price(turn.model, setup.prices)
+    price = find_price(turn.model, setup.prices) or find_price(request.model, setup.prices)
     if price is not None and response.usage is not None:
         response.cost = price.of(response.usage)
     setup.tally.add(response)

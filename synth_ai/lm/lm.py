@@ -19,7 +19,7 @@ from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.exchange import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven, Setup
 from synth_ai.lm.items import Image, ToolOutputs
 from synth_ai.lm.options import Options
-from synth_ai.lm.prices import Price
+from synth_ai.lm.prices import Price, read_prices
 from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.retry import RetryPolicy, policy
 from synth_ai.lm.routing import ApiType
@@ -78,8 +78,10 @@ class LM:
         compact: is called when a conversation no longer fits into the context, with the items of the oldest turns,
             and returns what stands in their place: a summary, or items. (`truncation="auto"` just leaves them out;
             without either, such a call is an error.)
-        prices: what models cost, by name, in place of OpenAI's list prices of `synth_ai.lm.prices`.
-        **options: any parameter of the API by its own name; `extra_body=` for what the SDK does not know yet.
+        prices: what models cost, by the name that the server reports or the one given here, in place of OpenAI's
+            list prices of `synth_ai.lm.prices`.
+        **options: any parameter of the API by its own name; `extra_body=` for what the SDK does not know yet. A
+            call's option replaces the LM's; `extra_*`, `metadata` and some others are merged by key.
 
     Raises:
         ConfigurationError: an option is unknown or contradicts another, or something needed is missing.
@@ -107,10 +109,13 @@ class LM:
         max_concurrency: int | None = None,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
-        prices: Mapping[str, Price] | None = None,
+        prices: Mapping[str, Price | Mapping[str, float]] | None = None,
         transport: str | None = None,
         compact: Compact | None = None,
         **options: Any,
+        if compact is not None and not callable(compact):
+            raise OptionError(f"compact={compact!r} cannot be called; truncation='auto' leaves old turns out.")
+        own_prices = None if prices is None else read_prices(prices)
     ) -> None:
         settings = Settings.from_environment()
         gate = Concurrency(max_concurrency)
@@ -151,12 +156,17 @@ class LM:
             shape,
             tries,
             gate,
-            backend.list_prices if prices is None else prices,
+            backend.list_prices if own_prices is None else own_prices,
             None if compact is None else Compactor(compact),
         )
         self.responses = StoredResponses(self._setup)
         self._head = Head()
         self._chains = backend.api_type == "responses" or (
+        if auto_store_responses and backend.api_type == "chat":
+            raise OptionError(
+                "auto_store_responses=True is not for the chat API, whose calls continue only when told: "
+                "use previous_response_id= or lm.fork()."
+            )
             backend.api_type == "harmony" and not isinstance(store, NoStore)
         )
         if auto_store_responses and backend.api_type == "harmony" and not self._chains:
@@ -388,8 +398,8 @@ class LM:
 
     @property
     def auto_store_responses(self) -> bool:
-        """Whether a call's turn becomes the head."""
-        return self._auto_store
+        """Whether a call's turn becomes the head, where the call does not say otherwise."""
+        return self._chains and self._auto_store
 
     @property
     def totals(self) -> Totals:

@@ -1,6 +1,8 @@
 """Which option each API takes, and what is wrong with the ones it does not.
 
-Options are checked by name when they are given, so that a misspelt one is an error and never silently dropped.
+Options are checked by name when they are given, so that a misspelt one is an error and never silently dropped; their
+values are checked then, and again as they come out for a call. A call's option replaces the LM's; those of `MERGED`,
+which are dictionaries of independent settings, are merged key by key instead.
 """
 
 from __future__ import annotations
@@ -23,6 +25,15 @@ _OWN = frozenset({"include_reasoning", "timeout", "truncation"})
 
 #: What the SDK adds to any call.
 _EXTRAS = frozenset({"extra_body", "extra_headers", "extra_query"})
+
+#: Options whose keys stand each for itself: a call's keys come on top of the LM's.
+MERGED = frozenset({*_EXTRAS, "metadata", "stream_options", "reasoning", "text"})
+
+#: What Responses has inside an option of its own, and other APIs by a name: (option, key) to that name.
+_INSIDE: Mapping[tuple[str, str], str] = {
+    ("reasoning", "effort"): "reasoning_effort",
+    ("text", "verbosity"): "verbosity",
+}
 
 #: Names that LM uses itself, and what to write in their place.
 _RESERVED: Mapping[str, str] = {
@@ -58,7 +69,11 @@ _HARMONY = frozenset(
 
 ACCEPTED: Mapping[ApiType, frozenset[str]] = {
     "chat": (parameters.CHAT - _RESERVED.keys()) | COMMON | _OWN | _EXTRAS,
-    "responses": (parameters.RESPONSES - _RESERVED.keys()) | (COMMON - {"stop"}) | _OWN | _EXTRAS,
+    "responses": (parameters.RESPONSES - _RESERVED.keys())
+    | (COMMON - {"stop"})
+    | {"verbosity", "logprobs"}
+    | _OWN
+    | _EXTRAS,
     "harmony": _HARMONY | COMMON | _OWN,
 }
 
@@ -100,13 +115,55 @@ class Options:
             if own in values and value is not None:
                 raise OptionError(f"{name} and {own} are the same option here; give one of them.")
             values[own] = value
+        _check_dictionaries(values)
+        if api == "responses":
+            _take_out(values)
         _check_values(api, values)
         return cls(api, values)
 
     def over(self, defaults: Options) -> dict[str, Any]:
-        """These options on top of `defaults`; None takes an option back to the backend's own default."""
+        """These options on top of `defaults`; None takes an option back to the backend's own default.
+
+        Raises:
+            OptionError: the two contradict each other.
+        """
         merged = {**defaults.values, **self.values}
-        return {name: value for name, value in merged.items() if value is not None}
+        for name in MERGED & self.values.keys() & defaults.values.keys():
+            if self.values[name] is not None and defaults.values[name] is not None:
+                merged[name] = _merged(name, defaults.values[name], self.values[name])
+        merged = {name: value for name, value in merged.items() if value is not None}
+        _check_values(self.api, merged)
+        return merged
+
+
+def _merged(name: str, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    if name == "extra_headers":
+        # HTTP does not mind the case of a header's name.
+        said = {key.lower() for key in above}
+        below = {key: value for key, value in below.items() if key.lower() not in said}
+    return {**below, **above}
+
+
+def _check_dictionaries(values: Mapping[str, Any]) -> None:
+    for name in MERGED & values.keys():
+        value = values[name]
+        if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+            raise OptionError(f"{name}={value!r} is no dictionary of names to values.")
+    for name, value in (values.get("extra_headers") or {}).items():
+        if not isinstance(value, str):
+            raise OptionError(f"extra_headers={{{name!r}: {value!r}}}: the value of a header is a string.")
+
+
+def _take_out(values: dict[str, Any]) -> None:
+    """What is inside `reasoning=` and `text=` under the name that it has of its own, so that each is said once."""
+    for (name, key), own in _INSIDE.items():
+        inside = values.get(name) or {}
+        if key not in inside:
+            continue
+        if values.get(own) not in (None, inside[key]):
+            raise OptionError(f"{own}={values[own]!r} and {name}={{{key!r}: {inside[key]!r}}} contradict each other.")
+        values[own] = inside[key]
+        values[name] = {other: value for other, value in inside.items() if other != key}
 
 
 def check_name(api: ApiType, name: str) -> None:
@@ -156,8 +213,11 @@ def _check_values(api: ApiType, values: Mapping[str, Any]) -> None:
     truncation = values.get("truncation")
     if truncation not in (None, "auto", "disabled"):
         raise OptionError(f"truncation={truncation!r} is unknown; it takes auto or disabled.")
-    if values.get("reasoning") is not None and effort is not None:
-        raise OptionError("reasoning_effort= and reasoning= both set the effort; give one of them.")
+    if values.get("logprobs") is False and values.get("top_logprobs"):
+        raise OptionError(
+            f"logprobs=False and top_logprobs={values['top_logprobs']!r} contradict each other; "
+            "top_logprobs=None takes the LM's own back."
+        )
 
 
 def _is_number(value: Any) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
+from synth_ai.errors import OptionError
 from synth_ai.lm.response import Usage
 
 #: The month in which `PRICES` was true.
@@ -69,3 +71,27 @@ _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 def find_price(model: str, prices: Mapping[str, Price]) -> Price | None:
     """The price of a model; a dated snapshot (`gpt-4o-2024-08-06`) costs what its name without the date does."""
     return prices.get(model) or prices.get(_DATE.sub("", model))
+
+
+def read_prices(prices: Mapping[str, Price | Mapping[str, float]]) -> dict[str, Price]:
+    """A table of prices as a caller may write it: each a `Price`, or a dict of its fields.
+
+    Raises:
+        OptionError: an entry is neither, or a price is no number.
+    """
+    if not isinstance(prices, Mapping):
+        raise OptionError(f"prices={prices!r} is no table; it takes {{model: Price(input, output)}}.")
+    return {model: _read_price(model, price) for model, price in prices.items()}
+
+
+def _read_price(model: str, price: Any) -> Price:
+    try:
+        read = price if isinstance(price, Price) else Price(**price)
+    except TypeError as error:
+        raise OptionError(f"prices={{{model!r}: {price!r}}}: it takes Price(input, output, cached).") from error
+    for field in fields(Price):
+        value = getattr(read, field.name)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number and not (value is None and field.name == "cached"):
+            raise OptionError(f"prices={{{model!r}: ...}}: {field.name}={value!r} is no price in dollars.")
+    return read

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from synth_ai import Timeout
+from synth_ai import LM, Timeout
 from synth_ai.errors import OptionError
 from synth_ai.lm import parameters
 from synth_ai.lm.options import ACCEPTED, Options
+from synth_ai.lm.prices import Price
 from synth_ai.lm.routing import ApiType
+from synth_ai.testing import ScriptedVendor
 
 APIS: tuple[ApiType, ...] = ("chat", "responses", "harmony")
 
@@ -129,11 +131,16 @@ def test_an_api_s_own_name_for_the_same_thing(api: ApiType, alias: str) -> None:
             Options.of(api, pair)
 
 
-def test_two_ways_to_set_the_effort_contradict_each_other() -> None:
-    """`reasoning=` is the API's own way; it stays usable for summaries alone."""
-    with pytest.raises(OptionError, match="both set the effort; give one of them"):
+def test_two_ways_to_set_the_effort_are_one_option() -> None:
+    """`reasoning=` is the API's own way and has more in it; two efforts in one place contradict each other."""
+    with pytest.raises(OptionError, match=r"reasoning_effort='high' and reasoning=\{'effort': 'low'\} contradict"):
         Options.of("responses", {"reasoning": {"effort": "low"}, "reasoning_effort": "high"})
-    Options.of("responses", {"reasoning": {"summary": "auto"}})
+    with pytest.raises(OptionError, match=r"verbosity='low' and text=\{'verbosity': 'high'\} contradict"):
+        Options.of("responses", {"text": {"verbosity": "high"}, "verbosity": "low"})
+    both = Options.of("responses", {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"})
+    assert both.values == {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"}
+    with pytest.raises(OptionError, match="reasoning_effort='hgih' is not known"):
+        Options.of("responses", {"reasoning": {"effort": "hgih"}})
 
 
 def test_a_call_s_options_lie_over_the_lm_s() -> None:
@@ -142,3 +149,97 @@ def test_a_call_s_options_lie_over_the_lm_s() -> None:
     call = Options.of("responses", {"temperature": None, "max_output_tokens": 5})
     assert call.over(defaults) == {"max_tokens": 5, "top_p": 0.9}
     assert defaults.values["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("of_lm", "of_call", "merged"),
+    [
+        (
+            {"reasoning_effort": "high"},
+            {"reasoning": {"summary": "auto"}},
+            {"reasoning_effort": "high", "reasoning": {"summary": "auto"}},
+        ),
+        (
+            {"reasoning": {"summary": "auto", "effort": "high"}},
+            {"reasoning_effort": "low"},
+            {"reasoning_effort": "low", "reasoning": {"summary": "auto"}},
+        ),
+        (
+            {"reasoning_effort": "high"},
+            {"reasoning": {"effort": "low"}},
+            {"reasoning_effort": "low", "reasoning": {}},
+        ),
+        ({"extra_body": {"a": 1, "b": 1}}, {"extra_body": {"b": 2}}, {"extra_body": {"a": 1, "b": 2}}),
+        ({"extra_query": {"a": "1"}}, {"extra_query": {"b": "2"}}, {"extra_query": {"a": "1", "b": "2"}}),
+        (
+            {"extra_headers": {"X-Team": "a", "X-Trace": "b"}},
+            {"extra_headers": {"x-trace": "c"}},
+            {"extra_headers": {"X-Team": "a", "x-trace": "c"}},
+        ),
+        ({"metadata": {"team": "a"}}, {"metadata": {"run": "b"}}, {"metadata": {"team": "a", "run": "b"}}),
+        ({"text": {"format": {"type": "json_object"}}}, {"verbosity": "low"}, None),
+        ({"extra_body": {"a": 1}}, {"extra_body": None}, {}),
+    ],
+)
+def test_options_with_keys_of_their_own_are_merged(
+    of_lm: dict[str, Any], of_call: dict[str, Any], merged: dict[str, Any] | None
+) -> None:
+    """What the LM says of one key is not lost when a call says something of another; the call's word is the last."""
+    defaults = Options.of("responses", of_lm)
+    before = repr(defaults)
+    assert Options.of("responses", of_call).over(defaults) == (of_lm | of_call if merged is None else merged)
+    assert repr(defaults) == before
+
+
+def test_what_contradicts_only_together_is_told_too() -> None:
+    """Each half may be fine by itself."""
+    defaults = Options.of("chat", {"logprobs": True, "top_logprobs": 3})
+    with pytest.raises(OptionError, match="logprobs=False and top_logprobs=3 contradict"):
+        Options.of("chat", {"logprobs": False}).over(defaults)
+    assert Options.of("chat", {"logprobs": False, "top_logprobs": None}).over(defaults) == {"logprobs": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"extra_headers": ["a"]}, r"extra_headers=\['a'\] is no dictionary"),
+        ({"extra_body": "a"}, "extra_body='a' is no dictionary"),
+        ({"extra_query": 1}, "extra_query=1 is no dictionary"),
+        ({"metadata": {1: "a"}}, "metadata=.*no dictionary of names"),
+        ({"extra_headers": {"X-A": None}}, "'X-A': None.*value of a header is a string"),
+        ({"extra_headers": {"X-N": 3}}, "'X-N': 3.*value of a header is a string"),
+        ({"stream_options": True}, "stream_options=True is no dictionary"),
+    ],
+)
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_dictionaries_that_are_none(api: ApiType, given: dict[str, Any], message: str) -> None:
+    """Told before a call, in our words, instead of an error from somewhere inside it."""
+    with pytest.raises(OptionError, match=message):
+        Options.of(api, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"compact": "auto"}, "compact='auto' cannot be called; truncation='auto'"),
+        ({"prices": {"x": {"input": 1}}}, "prices=.*'x'.*takes Price"),
+        ({"prices": {"x": 5}}, "prices=.*'x': 5.*takes Price"),
+        ({"prices": {"x": {"input": "1", "output": 2}}}, "input='1' is no price"),
+        ({"prices": {"x": Price(1, None)}}, "output=None is no price"),  # type: ignore[arg-type]
+        ({"prices": [1]}, r"prices=\[1\] is no table"),
+    ],
+)
+def test_an_lm_s_own_arguments_are_checked_when_it_is_made(given: dict[str, Any], message: str) -> None:
+    """A call that has been paid for is too late."""
+    with pytest.raises(OptionError, match=message):
+        LM("x", vendor=ScriptedVendor(), **given)
+
+
+def test_chat_calls_never_chain_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To ask for it is an error that says the way; a wish of the environment is for the LMs that can."""
+    with pytest.raises(OptionError, match=r"previous_response_id= or lm\.fork\(\)"):
+        LM("x", vendor=ScriptedVendor(api_type="chat"), auto_store_responses=True)
+    monkeypatch.setenv("SYNTH_AI_AUTO_STORE_RESPONSES", "true")
+    lm = LM("x", vendor=ScriptedVendor(api_type="chat"))
+    assert lm.auto_store_responses is False
+    assert lm.fork().auto_store_responses is True

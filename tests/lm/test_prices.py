@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from servers.openai_fake import OpenAIServer
-from synth_ai import LM, Usage
+from synth_ai import LM, BaseLMResponse, Usage
+from synth_ai.lm import items
 from synth_ai.lm.prices import PRICES, Price, find_price
 from synth_ai.testing import ScriptedVendor
 
@@ -47,3 +48,13 @@ async def test_totals_add_up_over_forks() -> None:
     totals = lm.totals
     assert (totals.calls, totals.unpriced) == (2, 0)
     assert totals.cost == totals.usage.input_tokens
+
+
+async def test_a_price_by_the_name_that_the_lm_was_given() -> None:
+    """Servers report names of their own; the reported one comes first, and a price may be a dict of its fields."""
+    prices = {"mine": {"input": 1e6, "output": 0.0}, "served": Price(2e6, 0.0)}
+    usage = Usage(input_tokens=3)
+    output = [items.assistant_message("Hi")]
+    named = [BaseLMResponse.of_output(output, model=name, usage=usage) for name in ("unheard-of", "served")]
+    lm = LM("mine", vendor=ScriptedVendor(named), prices=prices)
+    assert [(await lm.respond_async("Hi")).cost for _ in named] == [3, 6]
