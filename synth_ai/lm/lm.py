@@ -113,11 +113,11 @@ class LM:
         transport: str | None = None,
         compact: Compact | None = None,
         **options: Any,
+    ) -> None:
+        settings = Settings.from_environment()
         if compact is not None and not callable(compact):
             raise OptionError(f"compact={compact!r} cannot be called; truncation='auto' leaves old turns out.")
         own_prices = None if prices is None else read_prices(prices)
-    ) -> None:
-        settings = Settings.from_environment()
         gate = Concurrency(max_concurrency)
         tries = policy(retry)
         specs = None if tools is None else tool_specs(tools)
@@ -162,13 +162,13 @@ class LM:
         self.responses = StoredResponses(self._setup)
         self._head = Head()
         self._chains = backend.api_type == "responses" or (
+            backend.api_type == "harmony" and not isinstance(store, NoStore)
+        )
         if auto_store_responses and backend.api_type == "chat":
             raise OptionError(
                 "auto_store_responses=True is not for the chat API, whose calls continue only when told: "
                 "use previous_response_id= or lm.fork()."
             )
-            backend.api_type == "harmony" and not isinstance(store, NoStore)
-        )
         if auto_store_responses and backend.api_type == "harmony" and not self._chains:
             raise OptionError(
                 "auto_store_responses=True and response_store=False contradict each other on harmony: "
