@@ -238,11 +238,13 @@ class ToolRunError(SynthAIError):
 
     Attributes:
         response: the response whose calls were being answered.
+        steps: the rounds so far, the failed one included, oldest first.
     """
 
-    def __init__(self, message: str, *, response: Any = None) -> None:
+    def __init__(self, message: str, *, response: Any = None, steps: Iterable[Any] = ()) -> None:
         super().__init__(message)
         self.response = response
+        self.steps = tuple(steps)
 
 
 class StoreError(SynthAIError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from synth_ai.engines.base import Engine
-from synth_ai.errors import OptionError, ToolRunError
-from synth_ai.lm import exchange, portal
+from synth_ai.errors import OptionError
+from synth_ai.lm import exchange, portal, tool_runs
 from synth_ai.lm.backends import Where, make_vendor
 from synth_ai.lm.batch import BatchPrompt, as_calls, gather
 from synth_ai.lm.compaction import Compact, Compactor
@@ -27,7 +27,7 @@ from synth_ai.lm.signatures import takes_the_same_as
 from synth_ai.lm.stored import StoredResponses
 from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.structured import ResponseFormat
-from synth_ai.lm.tool_runs import OnError, Toolbox, ToolRun, ToolStep, check_run_options
+from synth_ai.lm.tool_runs import OnError, OnStep, Toolbox, ToolRun
 from synth_ai.lm.tools import Tool, tool_specs
 from synth_ai.lm.totals import Totals
 from synth_ai.lm.vendors.base import VendorBase
@@ -38,9 +38,6 @@ from synth_ai.store.base import ResponseStore
 from synth_ai.store.none import NoStore
 from synth_ai.store.opening import open_store
 from synth_ai.store.tree import Tree
-
-#: What belongs to the first call of a run of tools, and must not be said again with the tools' outputs.
-_FIRST_TURN_ONLY = frozenset({"system_message", "user_message", "messages", "images", "tool_outputs", "tools"})
 
 
 class LM:
@@ -303,51 +300,55 @@ class LM:
         *prompt: str,
         max_rounds: int = 10,
         on_error: OnError = "report",
-        on_step: Callable[[ToolStep], None] | None = None,
+        on_step: OnStep | None = None,
         **arguments: Any,
     ) -> ToolRun:
         """Answer a prompt, running the tools that the model calls until it gives its final answer.
 
-        Tools are functions or `BaseTool` classes, of this call or of the LM. The calls of one turn run at once, sync
-        tools on threads; arguments are checked against the tool's types first.
+        Tools are functions or `BaseTool` classes: those of this call, else of the branch, else of the LM. (A branch
+        read back from a file has schemas alone; the functions are then the LM's own of the same names.) The calls of
+        one turn run at once, sync tools on threads that see the caller's context variables. Arguments are checked
+        against the tool's types first. A `tool_choice` that forces a call holds for the first turn; from then on the
+        model chooses. Cancelling the run cancels its async tools; a thread cannot be stopped, its result is dropped.
 
         Args:
             max_rounds: how many times the model may call tools.
-            on_error: `report` tells the model what went wrong, `raise` ends the run.
-            on_step: is called with each round as it ends.
+            on_error: `report` tells the model what went wrong, be it an exception, arguments that do not fit or a
+                tool that there is not; `raise` ends the run once the other calls of the turn have ended.
+            on_step: is called with each round as it ends, and awaited where it gives something to await.
             **arguments: as for `respond_async`.
 
         Returns:
-            The last response and every round before it. A tool that is only a schema ends the run: its call is in
-            `run.response.tool_calls`, to be answered with `tool_outputs=`.
+            The last response and every round. Calls to a tool that is only a schema (a plain pydantic model is one)
+            end the run: they are in `run.pending`, to be answered with `tool_outputs={**run.outputs, call_id: ...}`.
 
         Raises:
             ToolRunError: a tool failed and `on_error` is `raise`, or the rounds are used up.
             SynthAIError: as for `respond_async`.
         """
-        check_run_options(max_rounds, on_error)
-        given = arguments.get("tools")
-        toolbox = self._setup.toolbox if given is None else Toolbox(given)
-        steps: list[ToolStep] = []
+        tool_runs.check_run_options(max_rounds, on_error, on_step)
+        given = arguments.get("tools", NOT_GIVEN)
+        if not isinstance(given, NotGiven):
+            given = arguments["tools"] = tool_specs(given or ())
         response = await self.respond_async(*prompt, **arguments)
-        follow_up = {name: value for name, value in arguments.items() if name not in _FIRST_TURN_ONLY}
-        while toolbox.can_run(response):
-            if len(steps) == max_rounds:
-                raise ToolRunError(
-                    f"The model still calls tools after {max_rounds} rounds; max_rounds= allows more.",
-                    response=response,
-                )
-            steps.append(ToolStep(response, await toolbox.run(response, on_error)))
-            if on_step is not None:
-                on_step(steps[-1])
-            outputs = {result.call_id: result.output for result in steps[-1].results}
-            follow_up |= {"tool_outputs": outputs, "previous_response_id": response.response_id}
-            response = await self.respond_async(**follow_up)
-        return ToolRun(response, tuple(steps))
+        if isinstance(given, NotGiven):
+            tools = await tool_runs.tools_in_force(response, self._head.current, self._setup.store)
+            toolbox = Toolbox(tools, self._setup.toolbox)
+        else:
+            toolbox = Toolbox(given)
+        follow_up = tool_runs.follow_up(arguments, toolbox, self._setup.defaults)
+
+        def go_on(before: BaseLMResponse, outputs: dict[str, Any]) -> Coroutine[Any, Any, BaseLMResponse]:
+            return self.respond_async(**follow_up, tool_outputs=outputs, previous_response_id=before.response_id)
+
+        return await tool_runs.run_until_answered(response, toolbox, go_on, max_rounds, on_error, on_step)
 
     def run_tools(self, *prompt: str, **arguments: Any) -> ToolRun:
         """`run_tools_async` for callers that do not await."""
-        return portal.run(self.run_tools_async(*prompt, **arguments))
+        run = portal.run(tool_runs.holding_exits(self.run_tools_async(*prompt, **arguments)))
+        if isinstance(run, BaseException):
+            raise run
+        return run
 
     # --- branches ---------------------------------------------------------------------------------------------------
 
