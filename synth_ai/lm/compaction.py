@@ -10,13 +10,15 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from synth_ai.errors import ContextLengthError, ServerError
 from synth_ai.lm.items import Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.store.base import Turn
+from synth_ai.store.encoding import copied
+from synth_ai.store.redaction import redactions
 
 #: Is given the items of the turns that have to go, and returns what stands in their place: a text or items.
 Compact: TypeAlias = Callable[[list[Item]], str | Sequence[Item] | Awaitable[str | Sequence[Item]]]
@@ -48,15 +50,20 @@ class Compactor:
 
     def __init__(self, compact: Compact) -> None:
         self._compact = compact
-        self._made: OrderedDict[str, tuple[Item, ...]] = OrderedDict()
+        # By the id of the last turn that went, and by how many of all that went are redacted: when one is redacted
+        # after the hook has read it, the hook is asked anew.
+        self._made: OrderedDict[tuple[str, int], tuple[Item, ...]] = OrderedDict()
         self._lock = threading.Lock()
 
     def known(self, request: LMRequest) -> LMRequest:
         """The request with the newest of its turns that were compacted before compacted again, at no cost."""
-        for at in range(len(request.history) - 1, -1, -1):
-            made = self._made.get(request.history[at].id)
+        turns = request.history
+        redacted = redactions(turns)
+        for at in range(len(turns), 0, -1):
+            made = self._made.get((turns[at - 1].id, redacted))
             if made is not None:
-                return _with_beginning(request, made, request.history[at + 1 :])
+                return _with_beginning(request, made, turns[:at], turns[at:])
+            redacted -= turns[at - 1].redacted
         return request
 
     async def shorter(self, request: LMRequest) -> tuple[LMRequest, int] | None:
@@ -73,17 +80,18 @@ class Compactor:
         if not cuts:
             return None
         cut = next((at for at in cuts if at >= len(turns) / 2), cuts[-1])
-        gone = [item for turn in turns[:cut] for item in (*turn.input, *turn.output)]
-        result = self._compact(gone)
+        gone = turns[:cut]
+        # The hook may edit what it is given; the store may not have that.
+        result = self._compact([copied(item) for turn in gone for item in (*turn.input, *turn.output)])
         made = _as_items(await result if inspect.isawaitable(result) else result)
-        self._keep(turns[cut - 1].id, made)
-        return _with_beginning(request, made, turns[cut:]), cut
+        self._keep(gone, made)
+        return _with_beginning(request, made, gone, turns[cut:]), cut
 
-    def _keep(self, id: str, made: tuple[Item, ...]) -> None:
-        if not id:
+    def _keep(self, gone: Sequence[Turn], made: tuple[Item, ...]) -> None:
+        if not gone[-1].id:
             return
         with self._lock:
-            self._made[id] = made
+            self._made[_key(gone)] = made
             if len(self._made) > _KEPT_SUMMARIES:
                 self._made.popitem(last=False)
 
@@ -93,10 +101,30 @@ def is_whole(history: Sequence[Turn]) -> bool:
     return not history or (bool(history[0].id) and history[0].parent_id is None)
 
 
-def _with_beginning(request: LMRequest, made: tuple[Item, ...], turns: Sequence[Turn]) -> LMRequest:
-    """The request with `made` in place of all turns before `turns`. It is a turn without an id: nobody asked it."""
-    first = Turn(id="", parent_id=None, api_type="", model="", input=made, output=())
+@dataclass(frozen=True, slots=True)
+class _Beginning(Turn):
+    """What stands in the place of turns. It has no id: nobody asked it.
+
+    Attributes:
+        of: those turns; another beginning may be the first of them.
+    """
+
+    of: tuple[Turn, ...] = ()
+
+
+def _with_beginning(
+    request: LMRequest, made: tuple[Item, ...], gone: Sequence[Turn], turns: Sequence[Turn]
+) -> LMRequest:
+    """The request with `made` in place of the turns that go, before those that stay."""
+    first = _Beginning(id="", parent_id=None, api_type="", model="", input=made, output=(), of=tuple(gone))
     return replace(request, history=(first, *turns) if made else tuple(turns), previous_response_id=None)
+
+
+def _key(gone: Sequence[Turn]) -> tuple[str, int]:
+    """The last of these turns, and how many of them are redacted, those before a beginning included."""
+    first = gone[0]
+    before = _key(first.of)[1] if isinstance(first, _Beginning) else 0
+    return gone[-1].id, before + redactions(gone)
 
 
 def _begins_anew(items: Sequence[Item]) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from synth_ai.errors import RequestError, UnknownResponseError
 from synth_ai.lm.tools import ToolSpec
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.store.base import ResponseStore, Turn
+from synth_ai.store.redaction import redactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,19 @@ async def continue_from(parent: Parent, store: ResponseStore, vendor: VendorBase
         UnknownResponseError: the history is needed and not all of it is in the store.
     """
     turn = parent.turn
-    if vendor.api_type == "responses" and (turn is None or (turn.kept and turn.origin == vendor.origin)):
+    if vendor.api_type != "responses":
+        return await replay(parent, store, None)
+    if turn is not None and turn.kept:
+        # The head's turn is as it was then; what came before it may have been redacted since, by anyone.
+        turn = await store.get(parent.id) or turn
+    if turn is None or (turn.kept and turn.origin == vendor.origin):
         return Continuation(previous_response_id=parent.id)
-    reason = None
-    if vendor.api_type == "responses" and turn is not None:
-        reason = (
-            "the server does not keep this conversation" if turn.origin == vendor.origin else "another backend made it"
-        )
-    return await replay(parent, store, reason)
+    if turn.origin != vendor.origin and not turn.redacted:
+        return await replay(parent, store, "another backend made it")
+    continuation = await replay(parent, store, "the server does not keep this conversation")
+    if redactions(continuation.history):
+        return replace(continuation, replay_reason="a part of it was redacted")
+    return continuation
 
 
 async def replay(parent: Parent, store: ResponseStore, reason: str | None) -> Continuation:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,10 @@ from synth_ai.store.transfer import export_turns, import_turns
 if TYPE_CHECKING:
     from synth_ai.lm.exchange import Setup
     from synth_ai.lm.training import TrainingExample
+
+
+#: How many responses a server is told to delete at a time.
+_AT_ONCE = 16
 
 
 class StoredResponses:
@@ -86,21 +92,55 @@ class StoredResponses:
 
         Args:
             response_id: the response.
-            descendants: forget the responses here that continue from it too.
+            descendants: forget the responses here that continue from it too, and on that server as well.
 
         Raises:
             UnknownResponseError: neither has it.
             StoreError: other responses continue from it and `descendants` is not set.
+            ServerError: the server could not be told. Here they are forgotten; the notes of the error name those that
+                the server may still have, which can be deleted again by their ids.
         """
-        turn = await self._setup.store.get(response_id)
-        known = await self._setup.store.delete(response_id, descendants=descendants)
-        if turn is not None and not (turn.kept and turn.origin == self._setup.vendor.origin):
+        store = self._setup.store
+        turn = await store.get(response_id)
+        after = await store.descendants(response_id) if descendants else []
+        known = await store.delete(response_id, descendants=descendants)
+        if turn is not None:
+            await self._delete_on_server([turn, *after])
             return
+        vendor = self._setup.vendor
         try:
-            await self._setup.retry.run(partial(self._setup.vendor.delete, response_id))
+            if vendor.api_type != "responses":
+                raise NotFoundError(f"No server of the {vendor.api_type} API keeps responses.")
+            await self._setup.retry.run(partial(vendor.delete, response_id))
         except NotFoundError as error:
             if not known:
-                raise UnknownResponseError(self._setup.store.explain_missing(response_id)) from error
+                raise UnknownResponseError(store.explain_missing(response_id)) from error
+
+    async def redact_async(self, response_id: str) -> None:
+        """Take the text of a response out of its conversation for good; the responses that continue from it stay.
+
+        Every text, argument and picture of what was asked and answered becomes `[redacted]`; its reasoning, token ids
+        and warnings go, and of its settings all but numbers. Its place in the tree, its usage, roles, call ids and
+        the names of functions stay, and so do the system message and the tools, which the whole branch has. In the
+        file of a store the old bytes are overwritten.
+
+        A server that keeps the response is told to delete it, and those that continue from it, as they would bring
+        the text back. Conversations go on from any of them: they are sent again in full, with `[redacted]` in place
+        of the text. Not reached are other turns that quote it, files that were exported, a call that is under way,
+        and servers other than this LM's; for the store alone, without a server, there is `ResponseStore.redact`.
+
+        Raises:
+            UnknownResponseError: it is not in the store.
+            ServerError: the server could not be told, so nothing was redacted: call again. The notes of the error
+                name what the server may still have.
+            StoreError: it could not be written.
+        """
+        store = self._setup.store
+        turn = await self._turn_of(response_id)
+        # The server first: the redacted turn no longer says that it is there.
+        await self._delete_on_server([turn, *await store.descendants(response_id)])
+        if not await store.redact(response_id):
+            raise UnknownResponseError(store.explain_missing(response_id))
 
     async def list_async(self) -> list[BaseLMResponse]:
         """Every response in the store, oldest first."""
@@ -130,6 +170,10 @@ class StoredResponses:
         """`delete_async` for callers that do not await."""
         portal.run(self.delete_async(response_id, descendants=descendants))
 
+    def redact(self, response_id: str) -> None:
+        """`redact_async` for callers that do not await."""
+        portal.run(self.redact_async(response_id))
+
     def list(self) -> list[BaseLMResponse]:
         """`list_async` for callers that do not await."""
         return portal.run(self.list_async())
@@ -139,6 +183,27 @@ class StoredResponses:
         if turn is None:
             raise UnknownResponseError(self._setup.store.explain_missing(response_id))
         return turn
+
+    async def _delete_on_server(self, turns: Sequence[Turn]) -> None:
+        """Delete those of the turns that this LM's server keeps.
+
+        Raises:
+            ServerError: some could not be deleted; all were tried.
+        """
+        vendor, retry = self._setup.vendor, self._setup.retry
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def delete(id: str) -> None:
+            async with places:
+                with suppress(NotFoundError):
+                    await retry.run(partial(vendor.delete, id))
+
+        ids = [turn.id for turn in turns if turn.kept and turn.origin == vendor.origin]
+        results = await asyncio.gather(*map(delete, ids), return_exceptions=True)
+        errors = {id: result for id, result in zip(ids, results, strict=True) if result is not None}
+        for error in errors.values():
+            error.add_note(f"The server may still have {', '.join(errors)}.")
+            raise error
 
 
 async def _chain_of(setup: Setup, response_id: str) -> list[Turn]:

@@ -68,6 +68,41 @@ async def test_a_hook_puts_a_summary_in_place_and_is_asked_once_for_the_same_tur
     assert "items about words" in harmony.decode(engine.prompts[-1])
 
 
+async def test_a_redaction_reaches_what_was_summed_up() -> None:
+    """A summary that was made of the text is not used any more: the hook is asked again, and remembered again."""
+    seen: list[str] = []
+
+    def summary(items: list[dict[str, Any]]) -> str:
+        seen.append(" ".join(text_of(item) for item in items))
+        return " ".join(text_of(item)[:10] for item in items)
+
+    lm, engine = make(14, compact=summary)
+    first, *_, last = await talk(lm, 5)
+    assert "question 0" in harmony.decode(engine.prompts[-1])
+    await lm.responses.redact_async(first.response_id)
+    seen.clear()
+    await lm.respond_async(f"left {LONG}", previous_response_id=last.response_id)
+    assert "question 0" not in harmony.decode(engine.prompts[-1])
+    assert seen
+    assert all("question 0" not in text for text in seen)
+    seen.clear()
+    await lm.respond_async(f"right {LONG}", previous_response_id=last.response_id)
+    assert seen == []
+
+
+async def test_what_a_hook_does_with_its_items_stays_with_the_hook() -> None:
+    """The turns in the store are as they were."""
+
+    def summary(items: list[dict[str, Any]]) -> str:
+        for item in items:
+            item["content"] = "forged"
+        return "forged"
+
+    lm, _ = make(5, compact=summary)
+    *_, last = await talk(lm, 4)
+    assert "question 0" in text_of((await lm.responses.input_items_async(last.response_id))[0])
+
+
 async def test_a_tool_output_never_loses_its_call() -> None:
     """The cut is before a turn that a user began."""
     tool = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}

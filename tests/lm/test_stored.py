@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from synth_ai import LM, MemoryStore, Price
-from synth_ai.errors import NotFoundError, StoreError, UnknownResponseError
+from synth_ai import LM, LMRequest, MemoryStore, Price, RetryPolicy, SQLiteStore, harmony
+from synth_ai.errors import NotFoundError, OverloadedError, StoreError, UnknownResponseError
 from synth_ai.lm import items
 from synth_ai.store.base import Turn
-from synth_ai.testing import ScriptedVendor
+from synth_ai.testing import ScriptedEngine, ScriptedVendor, final_text
 
 
 class Keeping(ScriptedVendor):
     """A server that notes what it is told to delete."""
 
     deleted: list[str]
+    busy: tuple[str, ...] = ()
 
     async def delete(self, response_id: str) -> None:
         self.deleted = [*getattr(self, "deleted", []), response_id]
+        if response_id in self.busy:
+            self.busy = tuple(id for id in self.busy if id != response_id)
+            raise OverloadedError("busy", status_code=503)
         if response_id in self._forgotten:
             raise NotFoundError("gone", status_code=404)
 
@@ -148,6 +153,12 @@ async def test_a_turn_that_others_continue_from_is_kept() -> None:
     assert len(await lm.responses.list_async()) == 2
 
 
+async def test_an_unknown_id_where_no_server_keeps_responses() -> None:
+    """Nobody can delete it, so it is an error and no silence."""
+    with pytest.raises(UnknownResponseError, match="resp_9"):
+        await LM("x", vendor=ScriptedVendor(api_type="chat")).responses.delete_async("resp_9")
+
+
 async def test_a_deleted_head_is_told() -> None:
     """The next call says that the turn is gone instead of beginning anew without a word."""
     lm = LM("x", vendor=ScriptedVendor(["one", "two"], api_type="harmony"))
@@ -155,3 +166,135 @@ async def test_a_deleted_head_is_told() -> None:
     await lm.responses.delete_async(str(one.response_id))
     with pytest.raises(UnknownResponseError, match=str(one.response_id)):
         await lm.respond_async("b")
+
+
+async def test_delete_with_descendants_deletes_them_on_the_server_too() -> None:
+    """Those that it keeps: not what another server made, and each tried again as the first one is."""
+    vendor = Keeping(["one", "two", "three", "four"])
+    lm = LM("x", vendor=vendor, retry=RetryPolicy(attempts=2, first_wait=0))
+    first, second, third = [str((await lm.respond_async(text)).response_id) for text in ("a", "b", "c")]
+    apart = await lm.respond_async("d", previous_response_id=first)
+    other = LM("y", vendor=Keeping(["elsewhere"]), response_store=lm._setup.store)
+    await other.respond_async("e", previous_response_id=third)
+    vendor.forget(third)
+    vendor.busy = (second,)
+    await lm.responses.delete_async(first, descendants=True)
+    assert sorted(vendor.deleted) == sorted([first, second, second, third, str(apart.response_id)])
+    assert await lm.responses.list_async() == []
+
+
+async def test_what_a_server_could_not_delete_is_named() -> None:
+    """The others are deleted all the same, and the id that is left can be deleted again."""
+    vendor = Keeping(["one", "two", "three"])
+    lm = LM("x", vendor=vendor, retry=False)
+    first, second, third = [str((await lm.respond_async(text)).response_id) for text in ("a", "b", "c")]
+    vendor.busy = (second,)
+    with pytest.raises(OverloadedError) as caught:
+        await lm.responses.delete_async(first, descendants=True)
+    assert caught.value.__notes__ == [f"The server may still have {second}."]
+    assert sorted(vendor.deleted) == sorted([first, second, third])
+    await lm.responses.delete_async(second)
+
+
+# --- redaction ------------------------------------------------------------------------------------------------------
+
+SECRET = "HUNTER2"
+
+
+def sent(request: LMRequest) -> str:
+    """All that a model or a server was given of the conversation."""
+    return json.dumps([request.previous_response_id, *request.items()])
+
+
+async def test_redact_takes_the_text_and_leaves_the_turn(tmp_path: Path) -> None:
+    """The tree is as before, and neither the file nor what is read from it has the text."""
+    path = tmp_path / "turns.db"
+    async with LM("x", vendor=Keeping([f"So it is {SECRET}.", "two"]), response_store=path) as lm:
+        first = await lm.respond_async(f"It is {SECRET}.")
+        second = await lm.respond_async("And?")
+        assert SECRET in path.with_name("turns.db-wal").read_bytes().decode("latin-1")
+        await lm.responses.redact_async(str(first.response_id))
+        again = await lm.responses.retrieve_async(str(first.response_id))
+        assert (again.raw_response, again.usage) == ("[redacted]", first.usage)
+        assert (await lm.responses.retrieve_async(str(second.response_id))).previous_response_id == first.response_id
+        assert all(SECRET.encode() not in file.read_bytes() for file in tmp_path.iterdir())
+        assert [turn.redacted for turn in lm.tree().walk()] == [True, False]
+
+
+def test_the_sync_twin_of_redact() -> None:
+    """As every method has one; an unknown response is an error."""
+    lm = LM("x", vendor=Keeping(["one"], api_type="chat"))
+    id = str(lm.respond("a").response_id)
+    lm.responses.redact(id)
+    assert lm.responses.retrieve(id).raw_response == "[redacted]"
+    with pytest.raises(UnknownResponseError, match="'resp_9' is not in this store"):
+        lm.responses.redact("resp_9")
+
+
+async def test_redact_deletes_on_the_server_what_would_bring_the_text_back() -> None:
+    """The response and those that continue from it; not the one before."""
+    vendor = Keeping(["one", "two", "three"])
+    lm = LM("x", vendor=vendor, retry=False)
+    _, second, third = [str((await lm.respond_async(text)).response_id) for text in ("a", "b", "c")]
+    await lm.responses.redact_async(second)
+    assert sorted(vendor.deleted) == sorted([second, third])
+
+
+async def test_a_redaction_that_the_server_did_not_hear_of_can_be_repeated() -> None:
+    """Nothing is redacted until the server was told, as the turn would not say any more where it is kept."""
+    vendor = Keeping(["one"])
+    lm = LM("x", vendor=vendor, retry=False)
+    id = str((await lm.respond_async("a")).response_id)
+    vendor.busy = (id,)
+    with pytest.raises(OverloadedError):
+        await lm.responses.redact_async(id)
+    assert (await lm.responses.retrieve_async(id)).raw_response == "one"
+    await lm.responses.redact_async(id)
+    assert (await lm.responses.retrieve_async(id)).raw_response == "[redacted]"
+    assert vendor.deleted == [id, id]
+
+
+@pytest.mark.parametrize("how", ["responses", "store", "elsewhere"])
+@pytest.mark.parametrize("file", [None, "turns.db"])
+async def test_a_redacted_conversation_goes_on_without_the_text(how: str, file: str | None, tmp_path: Path) -> None:
+    """From the head, from the turn itself and from one after it, whoever redacted it: by no id that a server has."""
+    store = MemoryStore() if file is None else SQLiteStore(tmp_path / file)
+    vendor = ScriptedVendor(["ok", "fine", "head", "itself", "after", "next"])
+    lm = LM("x", vendor=vendor, response_store=store)
+    first = str((await lm.respond_async(SECRET)).response_id)
+    second = str((await lm.respond_async("go on")).response_id)
+    if how == "responses":
+        await lm.responses.redact_async(first)
+    elif how == "elsewhere" and file is not None:
+        other = SQLiteStore(tmp_path / file)
+        await other.redact(first)
+        await other.aclose()
+    else:
+        await store.redact(first)
+    head = await lm.respond_async("from the head")
+    for id in (first, second):
+        response = await lm.respond_async("from its id", previous_response_id=id, auto_store=False)
+        assert response.replay_reason == "a part of it was redacted"
+    assert [SECRET in sent(request) for request in vendor.requests] == [True, False, False, False, False]
+    assert ["[redacted]" in sent(request) for request in vendor.requests[2:]] == [True] * 3
+    assert [request.previous_response_id for request in vendor.requests[2:]] == [None] * 3
+    await lm.respond_async("the new turn is the server's again")
+    assert vendor.requests[-1].previous_response_id == head.response_id
+    await store.aclose()
+
+
+async def test_a_rendered_conversation_is_rendered_again_after_a_redaction() -> None:
+    """gpt-oss is not shown the ids of before, from the turn, from one after it or from the head."""
+    engine = ScriptedEngine([final_text(text) for text in (f"{SECRET}!", "fine", "a", "b", "c", "d")])
+    lm = LM("gpt-oss-20b", engine=engine)
+    before = str((await lm.respond_async("Hi")).response_id)
+    first = str((await lm.respond_async(f"It is {SECRET}.")).response_id)
+    await lm.respond_async("go on")
+    await lm.responses.redact_async(before)
+    await lm.responses.redact_async(first)
+    await lm.respond_async("from the head")
+    for id in (first, before):
+        await lm.respond_async("from its id", previous_response_id=id)
+    prompts = [harmony.decode(prompt) for prompt in engine.prompts]
+    assert [SECRET in prompt for prompt in prompts] == [False, True, True, False, False, False]
+    assert [prompt.count("[redacted]") for prompt in prompts[3:]] == [4, 4, 2]

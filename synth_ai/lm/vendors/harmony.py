@@ -22,6 +22,7 @@ from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats.harmony import Reading
 from synth_ai.lm.vendors.formats.harmony_prompt import Shown, with_completion, with_turn
 from synth_ai.store.base import Turn
+from synth_ai.store.redaction import redactions
 
 #: How many branches keep their rendered ids at hand; others are rendered again when they go on.
 _KEPT_TRANSCRIPTS = 512
@@ -96,7 +97,7 @@ class HarmonyVendor(VendorBase):
             response.warnings.append(clipped)
         if response._exact and is_whole(request.history):
             kept = with_completion(transcript, shown, reading.sampled, response.output, response.status)
-            self._transcripts.keep(response.response_id, kept)
+            self._transcripts.keep(response.response_id, redactions(request.history), kept)
         yield Completed(response)
 
 
@@ -150,34 +151,45 @@ def _rendered(history: Sequence[Turn]) -> harmony.Transcript:
 
 
 class _TranscriptCache:
-    """Rendered conversations by response id, the least used going first. A fork finds its parent's ids here."""
+    """Rendered conversations by response id, the least used going first. A fork finds its parent's ids here.
+
+    A conversation of which a turn was redacted since is another one: how many of its turns are redacted is in the key.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[str, harmony.Transcript] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], harmony.Transcript] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, request: LMRequest) -> harmony.Transcript:
         """The conversation up to and with the new input, from the nearest turn that is still here."""
         if not is_whole(request.history):
             return _rendered(request.history).extended(request.input)
-        transcript, rest = self._nearest(request.history)
-        for turn in rest:
+        transcript, known = self._nearest(request.history)
+        redacted = redactions(request.history[:known])
+        for turn in request.history[known:]:
             transcript = with_turn(transcript, turn)
-            self.keep(turn.id, transcript)
+            redacted += turn.redacted
+            self.keep(turn.id, redacted, transcript)
         return transcript.extended(request.input)
 
-    def keep(self, id: str, transcript: harmony.Transcript) -> None:
+    def keep(self, id: str, redacted: int, transcript: harmony.Transcript) -> None:
+        """Keep the conversation up to this id, of which `redacted` turns are."""
+        key = (id, redacted)
         with self._lock:
-            self._kept[id] = transcript
-            self._kept.move_to_end(id)
+            self._kept[key] = transcript
+            self._kept.move_to_end(key)
             if len(self._kept) > self._size:
                 self._kept.popitem(last=False)
 
-    def _nearest(self, history: Sequence[Turn]) -> tuple[harmony.Transcript, Sequence[Turn]]:
+    def _nearest(self, history: Sequence[Turn]) -> tuple[harmony.Transcript, int]:
+        """The longest beginning of the history that is here, and how many turns it has."""
+        redacted = redactions(history)
         with self._lock:
             for at in range(len(history) - 1, -1, -1):
-                if (found := self._kept.get(history[at].id)) is not None:
-                    self._kept.move_to_end(history[at].id)
-                    return found, history[at + 1 :]
-        return harmony.Transcript(), history
+                key = (history[at].id, redacted)
+                if (found := self._kept.get(key)) is not None:
+                    self._kept.move_to_end(key)
+                    return found, at + 1
+                redacted -= history[at].redacted
+        return harmony.Transcript(), 0
