@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More of the answer."""
+    """More of the answer: together, the `text` of the finished response.
+
+    A refusal is no answer and has no deltas; the finished response has it in `refusal`.
+    """
 
     text: str
 
@@ -35,8 +38,8 @@ class ToolCallDelta:
 
     Attributes:
         index: which call of the turn, from 0.
-        name: the function's name, with the first delta of a call; None after that.
-        arguments: more of the arguments' JSON text.
+        name: the name of the function or custom tool, with the first delta of a call; None after that.
+        arguments: more of the arguments' JSON text, or of a custom tool's input.
         call_id: the call's id, with the first delta where the backend knows it then.
     """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from synth_ai.lm.items import name_and_text
+
 if TYPE_CHECKING:
     from synth_ai.lm.response import BaseLMResponse
 
@@ -19,8 +21,8 @@ def response_markdown(response: BaseLMResponse) -> str:
     if response.raw_response:
         blocks.append(_safe(response.raw_response))
     for call in response.tool_calls or ():
-        function = call["function"]
-        blocks.append(f"Calls <code>{_safe(function['name'])}({_safe(function['arguments'])})</code>")
+        name, text = name_and_text(call)
+        blocks.append(f"Calls <code>{_safe(name)}({_safe(text)})</code>")
     blocks.append(f"<small>{escape(_footer(response))}</small>")
     return "\n\n".join(blocks)
 

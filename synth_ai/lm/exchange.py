@@ -23,13 +23,15 @@ from synth_ai.lm import conversation, items, structured
 from synth_ai.lm.compaction import Compactor, is_too_long, leave_out
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.events import Completed, StreamEvent
-from synth_ai.lm.items import Image, Prompt, ToolOutputs
+from synth_ai.lm.images import Image
+from synth_ai.lm.items import Prompt, ToolOutputs
 from synth_ai.lm.options import Options
 from synth_ai.lm.prices import Price, find_price
 from synth_ai.lm.request import LMRequest, stop_strings
 from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.retry import RetryPolicy
 from synth_ai.lm.structured import ResponseFormat
+from synth_ai.lm.tool_outputs import check_tool_outputs, typed_tool_outputs
 from synth_ai.lm.tool_runs import Toolbox
 from synth_ai.lm.tools import Tool, ToolSpec, tool_specs
 from synth_ai.lm.totals import Tally
@@ -229,9 +231,10 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
     )
     parent = await _parent_of(setup, call, prompt)
     before = parent.turn if parent is not None else None
+    asked = before.output if before is not None else ()
     if parent is None or before is not None:
         # Of a turn that only a server knows, the calls are not known here.
-        items.check_tool_outputs(before.output if before is not None else (), prompt.items)
+        check_tool_outputs(asked, prompt.items)
     continuation = conversation.Continuation()
     if parent is not None:
         continuation = await conversation.continue_from(parent, setup.store, vendor)
@@ -240,7 +243,7 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
     compactor = _compactor(setup, options)
     request = LMRequest(
         model=setup.model,
-        input=prompt.items,
+        input=typed_tool_outputs(asked, prompt.items),
         history=continuation.history,
         previous_response_id=continuation.previous_response_id,
         instructions=conversation.inherited_instructions(prompt.instructions, before),

@@ -1,29 +1,34 @@
 """Conversation content in the item shape of the Responses API, and what people write turned into it.
 
-An item is a plain dict: a message, a `reasoning` item, a `function_call` or a `function_call_output`. It is the one
-shape that LM, the store and every backend share; each backend converts at its edge. Items are values: nothing here
-changes an item it was given.
+An item is a plain dict: a message, a `reasoning` item, a `function_call` or a `function_call_output` (or their twins
+for custom tools, whose input is plain text). It is the one shape that LM, the store and every backend share; each
+backend converts at its edge. Items are values: nothing here changes an item it was given.
+
+One key is not of the Responses API: a message that was spoken has the transcript as its text, and in `audio` the `id`
+by which the server that spoke it knows the sound, and `expires_at`, until when.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from synth_ai.errors import MissingToolOutputError, RequestError, did_you_mean
+from synth_ai.errors import RequestError, did_you_mean
+from synth_ai.lm.images import Image, image_part
 
 Item: TypeAlias = dict[str, Any]
-Image: TypeAlias = bytes | str | os.PathLike[str]
 ToolOutputs: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 ROLES = ("user", "assistant", "system", "developer", "tool")
 _SYSTEM_ROLES = ("system", "developer")
+
+#: The types of calls that the caller answers, and of the answers.
+CALLS = frozenset({"function_call", "custom_tool_call"})
+CALL_OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,11 @@ def _read_assistant(message: Mapping[str, Any]) -> list[Item]:
         else:
             item = {"type": "message", "role": "assistant", "content": [_output_part(part) for part in parts]}
             item |= {key: message[key] for key in ("id", "status", "phase") if message.get(key) is not None}
+        if message.get("audio"):
+            item["audio"] = spoken_message(message["audio"])["audio"]
         items.append(item)
+    elif message.get("audio"):
+        items.append(spoken_message(message["audio"]))
     items += [_read_tool_call(call) for call in message.get("tool_calls") or ()]
     if not items:
         raise RequestError("An assistant message has neither content nor tool calls.")
@@ -171,8 +180,10 @@ def _read_assistant(message: Mapping[str, Any]) -> list[Item]:
 
 def _read_tool_call(call: Any) -> Item:
     try:
+        if call.get("type") == "custom":
+            return custom_tool_call(call["id"], call["custom"]["name"], call["custom"]["input"])
         return function_call(call["id"], call["function"]["name"], call["function"]["arguments"])
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise RequestError(
             "A tool call of an assistant message is {'id': ..., 'function': {'name': ..., 'arguments': ...}}, "
             f"not {call!r}."
@@ -241,6 +252,12 @@ def assistant_message(text: str, *, id: str | None = None, phase: str | None = N
     return item
 
 
+def spoken_message(audio: Mapping[str, Any]) -> Item:
+    """An assistant's message that was spoken, from the `audio` of a message of Chat Completions; without the sound."""
+    item = assistant_message(audio.get("transcript") or "")
+    return item | {"audio": {key: audio[key] for key in ("id", "expires_at") if audio.get(key) is not None}}
+
+
 def output_text(text: str) -> dict[str, Any]:
     """A text part of an assistant's message."""
     return {"type": "output_text", "text": text, "annotations": []}
@@ -262,6 +279,11 @@ def function_call(call_id: str, name: str, arguments: str, *, id: str | None = N
         "status": "completed",
     }
     return item if id is None else {"id": id, **item}
+
+
+def custom_tool_call(call_id: str, name: str, input: str) -> Item:
+    """A call of a custom tool; `input` is plain text."""
+    return {"type": "custom_tool_call", "call_id": call_id, "name": name, "input": input, "status": "completed"}
 
 
 def function_call_output(call_id: Any, output: Any) -> Item:
@@ -293,44 +315,9 @@ def read_tool_outputs(outputs: ToolOutputs) -> list[Item]:
     for entry in outputs:
         if not isinstance(entry, Mapping) or "call_id" not in entry or "output" not in entry:
             raise RequestError(f"An entry of tool_outputs= is {{'call_id': ..., 'output': ...}}, not {entry!r}.")
-        items.append(function_call_output(entry["call_id"], entry["output"]))
+        item = function_call_output(entry["call_id"], entry["output"])
+        items.append(item | {"type": entry["type"]} if entry.get("type") in CALL_OUTPUTS else item)
     return items
-
-
-def image_part(image: Image) -> dict[str, Any]:
-    """A picture as a content part; bytes and files travel inside the request.
-
-    Raises:
-        RequestError: there is no such file, or its content is no picture we know.
-    """
-    if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
-        return {"type": "input_image", "image_url": image, "detail": "auto"}
-    if isinstance(image, bytes):
-        data, name = image, "the bytes given"
-    else:
-        path = Path(image).expanduser()
-        try:
-            data, name = path.read_bytes(), str(path)
-        except OSError as error:
-            raise RequestError(f"The image {str(image)!r} cannot be read: {error.strerror or error}.") from error
-    url = f"data:{_media_type(data, name)};base64,{base64.b64encode(data).decode()}"
-    return {"type": "input_image", "image_url": url, "detail": "auto"}
-
-
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-)
-
-
-def _media_type(data: bytes, name: str) -> str:
-    for signature, media_type in _SIGNATURES:
-        if data.startswith(signature):
-            return media_type
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    raise RequestError(f"{name} is no PNG, JPEG, GIF or WebP picture.")
 
 
 def _with_images(items: list[Item], images: Sequence[Image]) -> list[Item]:
@@ -357,7 +344,7 @@ def is_model_item(item: Mapping[str, Any]) -> bool:
 
 def text_of(item: Mapping[str, Any]) -> str:
     """The text of a message or of a tool's output, its parts joined."""
-    content = item.get("output") if item.get("type") == "function_call_output" else item.get("content")
+    content = item.get("output") if item.get("type") in CALL_OUTPUTS else item.get("content")
     if isinstance(content, str):
         return content
     return "".join(part if isinstance(part, str) else part.get("text", "") for part in content or ())
@@ -388,17 +375,28 @@ def answer_of(output: Iterable[Mapping[str, Any]]) -> tuple[str, str | None, str
 
 
 def tool_calls_of(output: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
-    """The function calls of a turn in the shape of Chat Completions, or None; `id` is the call id."""
-    calls = [
-        {
-            "id": item["call_id"],
-            "type": "function",
-            "function": {"name": item["name"], "arguments": item["arguments"]},
-        }
-        for item in output
-        if item.get("type") == "function_call"
-    ]
-    return calls or None
+    """The calls of functions and custom tools of a turn in the shape of Chat Completions, or None.
+
+    `id` is the call id. A function's call has its name and arguments under `function`, a custom tool's its name and
+    input under `custom`; `name_and_text` reads both.
+    """
+    return [chat_call(item) for item in output if item.get("type") in CALLS] or None
+
+
+def chat_call(item: Mapping[str, Any]) -> dict[str, Any]:
+    """One call in the shape of Chat Completions."""
+    if item["type"] == "custom_tool_call":
+        custom = {"name": item["name"], "input": item["input"]}
+        return {"id": item["call_id"], "type": "custom", "custom": custom}
+    function = {"name": item["name"], "arguments": item["arguments"]}
+    return {"id": item["call_id"], "type": "function", "function": function}
+
+
+def name_and_text(call: Mapping[str, Any]) -> tuple[str, str]:
+    """What a call in the shape of Chat Completions calls, and with what: JSON, or a custom tool's text."""
+    if "custom" in call:
+        return call["custom"]["name"], call["custom"]["input"]
+    return call["function"]["name"], call["function"]["arguments"]
 
 
 def refusal_of(output: Iterable[Mapping[str, Any]]) -> str | None:
@@ -409,37 +407,3 @@ def refusal_of(output: Iterable[Mapping[str, Any]]) -> str | None:
                 if part.get("type") == "refusal":
                     return str(part.get("refusal", ""))
     return None
-
-
-def check_tool_outputs(asked: Iterable[Mapping[str, Any]], given: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse to go on while a tool call waits for its output: every backend would answer with an error.
-
-    Args:
-        asked: the output items of the turn to continue from.
-        given: the new items, which may hold calls of their own where they are a whole history.
-
-    Raises:
-        MissingToolOutputError: some call has no output in `given`; the message names each.
-        RequestError: an output answers a call that is not there.
-    """
-    given = tuple(given)
-    found = (item for item in (*asked, *given) if item.get("type") == "function_call")
-    calls = {str(item.get("call_id")): item.get("name", "") for item in found}
-    answered = {item.get("call_id") for item in given if str(item.get("type", "")).endswith("_output")}
-    stray = [
-        item["call_id"] for item in given if item.get("type") == "function_call_output" and item["call_id"] not in calls
-    ]
-    if stray:
-        waiting = ", ".join(calls) or "none"
-        raise RequestError(
-            f"There is an output for {', '.join(map(repr, stray))}, but the turn to continue from made no such call "
-            f"(its calls: {waiting}). Continue from the response that made it, with previous_response_id=."
-        )
-    missing = {call_id: name for call_id, name in calls.items() if call_id not in answered}
-    if missing:
-        names = ", ".join(f"{name} ({call_id})" for call_id, name in missing.items())
-        raise MissingToolOutputError(
-            f"The model asked for tool calls that have no output yet: {names}. "
-            "Give each with tool_outputs={call_id: output} before the conversation goes on.",
-            call_ids=missing,
-        )

@@ -17,7 +17,8 @@ from synth_ai.lm.compaction import Compact, Compactor
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.exchange import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven, Setup
-from synth_ai.lm.items import Image, ToolOutputs
+from synth_ai.lm.images import Image
+from synth_ai.lm.items import ToolOutputs
 from synth_ai.lm.options import Options
 from synth_ai.lm.prices import Price, read_prices
 from synth_ai.lm.response import BaseLMResponse

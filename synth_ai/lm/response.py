@@ -40,7 +40,8 @@ class BaseLMResponse(BaseModel):
     Attributes:
         raw_response: the text of the answer; empty when the model only called tools.
         structured_output: the answer as an object, when `response_model` was given.
-        tool_calls: calls of functions, in the shape of Chat Completions; `id` is the call id to answer to.
+        tool_calls: calls of functions and custom tools, in the shape of Chat Completions; `id` is the call id to
+            answer to.
         response_id: the id to continue from.
         reasoning: the model's reasoning, or its summary, where it is given away.
         api_type: the API that answered.
@@ -130,7 +131,7 @@ class BaseLMResponse(BaseModel):
     def _summary(self) -> str:
         facts = [self.api_type or "", self.response_id or "", self._state()]
         if self.tool_calls:
-            facts.append("calls " + ", ".join(call["function"]["name"] for call in self.tool_calls))
+            facts.append("calls " + ", ".join(items.name_and_text(call)[0] for call in self.tool_calls))
         if self.usage:
             facts.append(f"{self.usage.input_tokens}+{self.usage.output_tokens} tokens")
         if self.raw_response:

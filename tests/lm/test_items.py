@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from synth_ai.errors import MissingToolOutputError, RequestError
+from synth_ai import BaseLMResponse, ToolCallDelta
+from synth_ai.errors import RequestError
 from synth_ai.lm import items
 from synth_ai.lm.items import build_prompt
+from synth_ai.lm.vendors.base import whole_response_events
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 CALLS = [items.function_call("call_1", "get_weather", "{}"), items.function_call("call_2", "get_time", "{}")]
@@ -179,6 +181,24 @@ def test_given_messages_are_not_changed() -> None:
     assert repr(messages) == before
 
 
+def test_a_spoken_answer_keeps_its_transcript_and_its_id() -> None:
+    """As Chat answers it, as its next turn wants it, and as an item of ours; the sound itself is not kept."""
+    audio = {"id": "audio_1", "data": "AAAA", "transcript": "Hello", "expires_at": 9}
+    spoken = items.spoken_message(audio)
+    assert items.text_of(spoken) == "Hello"
+    assert spoken["audio"] == {"id": "audio_1", "expires_at": 9}
+    whole, by_id, again = build_prompt(
+        (),
+        messages=[
+            {"role": "assistant", "content": None, "audio": audio},
+            {"role": "assistant", "audio": {"id": "audio_1"}},
+            spoken,
+        ],
+    ).items
+    assert whole == again == spoken
+    assert by_id["audio"] == {"id": "audio_1"}
+
+
 # --- images ---------------------------------------------------------------------------------------------------------
 
 
@@ -245,31 +265,14 @@ def test_tool_outputs_of_both_shapes() -> None:
         assert prompt.items == tuple(items.function_call_output(*pair) for pair in expected)
     (picture,) = build_prompt((), tool_outputs={"call_1": [{"type": "text", "text": "a"}]}).items
     assert picture["output"] == [{"type": "input_text", "text": "a"}]
+    custom = {"type": "custom_tool_call_output", "call_id": "call_1", "output": "a"}
+    assert build_prompt((), tool_outputs=[custom]).items == (custom,)
 
 
 def test_a_user_s_message_may_come_with_tool_outputs() -> None:
     """The outputs stand first, as the APIs want them right behind their calls."""
     prompt = build_prompt(("And?",), tool_outputs={"call_1": "5"})
     assert [item["type"] for item in prompt.items] == ["function_call_output", "message"]
-
-
-def test_every_call_needs_an_output() -> None:
-    """The missing ones are named, by function and by id; complete sets pass."""
-    outputs = [items.function_call_output(call["call_id"], "ok") for call in CALLS]
-    items.check_tool_outputs(CALLS, outputs)
-    items.check_tool_outputs([items.assistant_message("Hi")], [user("Hi")])
-    with pytest.raises(MissingToolOutputError, match=r"no output yet: get_time \(call_2\).*tool_outputs=") as raised:
-        items.check_tool_outputs(CALLS, outputs[:1])
-    assert raised.value.call_ids == ("call_2",)
-    with pytest.raises(MissingToolOutputError, match=r"get_weather \(call_1\), get_time \(call_2\)"):
-        items.check_tool_outputs(CALLS, [user("Never mind")])
-
-
-def test_calls_inside_a_history_need_their_outputs_too() -> None:
-    """A history given by hand is checked like a stored one."""
-    history = [user("Hi"), *CALLS, items.function_call_output("call_1", "ok"), user("And?")]
-    with pytest.raises(MissingToolOutputError, match=r"get_time \(call_2\)"):
-        items.check_tool_outputs((), history)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -296,6 +299,19 @@ def test_tool_calls_have_the_shape_of_chat() -> None:
         {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     ]
     assert items.tool_calls_of([items.assistant_message("Hi")]) is None
+
+
+def test_a_custom_tool_s_call_is_one_of_the_calls() -> None:
+    """It has text where a function has JSON, in the shape of either API, and shows and streams like any call."""
+    item = items.custom_tool_call("call_1", "sql", "select 1")
+    chat = {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
+    response = BaseLMResponse.of_output([item])
+    assert response.tool_calls == [chat]
+    assert "calls sql" in repr(response)
+    assert "sql(select 1)" in response._repr_markdown_()
+    assert whole_response_events(response)[0] == ToolCallDelta(0, "sql", "select 1", "call_1")
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}, {"role": "assistant", "tool_calls": [chat]}]
+    assert build_prompt((), messages=messages).items[1] == item
 
 
 def test_a_refusal_is_found() -> None:

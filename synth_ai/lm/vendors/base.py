@@ -12,6 +12,7 @@ from typing import Any
 
 from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.lm.events import Completed, StreamEvent
+from synth_ai.lm.items import name_and_text
 from synth_ai.lm.prices import Price
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage
@@ -80,6 +81,5 @@ def whole_response_events(response: BaseLMResponse) -> list[StreamEvent]:
     if response.raw_response:
         events.append(TextDelta(response.raw_response))
     for index, call in enumerate(response.tool_calls or ()):
-        function = call["function"]
-        events.append(ToolCallDelta(index, function["name"], function["arguments"], call["id"]))
+        events.append(ToolCallDelta(index, *name_and_text(call), call["id"]))
     return [*events, Completed(response)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import chat
+from synth_ai.lm.vendors.formats.chat_stream import ChunkReader
 from synth_ai.lm.vendors.send_options import split_options
 from synth_ai.sdk.client import SDKClient, SendOptions
 
@@ -37,21 +39,23 @@ class ChatVendor(VendorBase):
     def __init__(self, client: SDKClient, *, dialect: chat.Dialect = chat.COMPATIBLE) -> None:
         self._client = client
         self._dialect = dialect
+        self.origin = client.base_url
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
-        body, options = self._body(request)
+        body, options, notes = self._body(request)
         with self._explained(request):
             answer = await self._client.post(PATH, body, options)
         response = chat.read_response(answer.data)
         response.request_id = answer.request_id
+        response.warnings += notes
         response._raw = lambda: _typed(answer.data)
         return response
 
     async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
-        body, options = self._body(request)
+        body, options, notes = self._body(request)
         body["stream"] = True
-        body.setdefault("stream_options", {"include_usage": True})
-        reader = chat.ChunkReader()
+        body["stream_options"] = {"include_usage": True} | (body.get("stream_options") or {})
+        reader = ChunkReader()
         with self._explained(request):
             async with aclosing(self._client.stream(PATH, body, options)) as chunks:
                 async for chunk in chunks:
@@ -60,7 +64,9 @@ class ChatVendor(VendorBase):
         whole = reader.body()
         if whole is None:
             raise ConnectionFailedError("The stream broke off before the answer was finished.")
-        yield Completed(chat.read_response(whole))
+        response = chat.read_response(whole)
+        response.warnings += notes
+        yield Completed(response)
 
     async def models(self) -> list[str]:
         return [model["id"] for model in (await self._client.get("/models")).data["data"]]
@@ -78,9 +84,10 @@ class ChatVendor(VendorBase):
                 error.args = (f"{error} {_TOOLS_NOTE}", *error.args[1:])
             raise
 
-    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions]:
+    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions, list[str]]:
         request, options = split_options(request)
-        return chat.request_body(request, self._dialect), options
+        request, notes = chat.prepared(request, self._dialect, origin=self.origin, now=time.time())
+        return chat.request_body(request, self._dialect), options, notes
 
 
 def _typed(data: dict[str, Any]) -> Any:

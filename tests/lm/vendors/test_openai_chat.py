@@ -9,10 +9,12 @@ import pytest
 from pydantic import BaseModel
 
 from servers import errors
-from servers.answers import Answer, call, calls
+from servers.answers import Answer, Raw, call, calls
 from servers.openai_fake import OpenAIServer
-from synth_ai import LM, Completed, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai import LM, Completed, MemoryStore, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import RejectedError
+from synth_ai.lm import items
+from synth_ai.testing import ScriptedVendor
 
 Hosted = Callable[..., LM]
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
@@ -196,3 +198,75 @@ async def test_a_model_that_refuses_tools_on_chat_is_explained(
     async with LM("gpt-5.5", api="chat") as lm:
         with pytest.raises(RejectedError, match="reasoning_effort='none'"):
             await lm.respond_async("Hi", tools=[tool])
+
+
+# --- what Chat has besides text -------------------------------------------------------------------------------------
+
+
+def completion(message: dict[str, Any]) -> Raw:
+    """A chat completion with this message."""
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": None, **message}}
+    return Raw({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-5", "choices": [choice]})
+
+
+async def test_a_spoken_conversation(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """The answer is its transcript, the sound is in `raw`, and the next turn names it by its id."""
+    audio = {"id": "audio_1", "data": "AAAA", "transcript": "Hello Ada", "expires_at": 10_000_000_000}
+    openai_server.enqueue(completion({"audio": audio}))
+    lm = hosted("chat", modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"})
+    spoken = await lm.respond_async("My name is Ada.")
+    assert spoken.text == "Hello Ada"
+    assert spoken.raw.choices[0].message.audio.data == "AAAA"
+    more = await lm.respond_async("Again", previous_response_id=spoken.response_id)
+    assert openai_server.bodies[-1]["messages"] == [
+        {"role": "user", "content": "My name is Ada."},
+        {"role": "assistant", "content": None, "audio": {"id": "audio_1"}},
+        {"role": "user", "content": "Again"},
+    ]
+    assert more.warnings == []
+
+
+async def test_a_custom_tool_is_called_and_answered(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Like a function, by `tool_outputs=`."""
+    asked_for = {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
+    openai_server.enqueue(completion({"tool_calls": [asked_for]}))
+    lm = hosted("chat", tools=[{"type": "custom", "name": "sql"}])
+    asked = await lm.respond_async("Hi")
+    assert asked.tool_calls == [asked_for]
+    done = await lm.respond_async(tool_outputs={"call_1": "1"}, previous_response_id=asked.response_id)
+    assert openai_server.bodies[0]["tools"] == [{"type": "custom", "custom": {"name": "sql"}}]
+    assert openai_server.bodies[1]["messages"][1:] == [
+        {"role": "assistant", "content": None, "tool_calls": [asked_for]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+    ]
+    assert done.text == "You said: 1"
+
+
+async def test_a_stream_tells_its_usage_whatever_else_is_asked_of_it(
+    openai_server: OpenAIServer, hosted: Hosted
+) -> None:
+    """A `stream_options` of the caller's own about something else used to lose it."""
+    stream = hosted("chat").stream_async("Hi", stream_options={"include_obfuscation": False})
+    _ = [event async for event in stream]
+    assert openai_server.bodies[0]["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+    assert stream.response.usage is not None
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_branch_that_comes_from_elsewhere_says_what_it_lost(
+    openai_server: OpenAIServer, hosted: Hosted, streamed: bool
+) -> None:
+    """In the response's warnings, streamed or not."""
+    store = MemoryStore()
+    here = LM(
+        "x", vendor=ScriptedVendor([[items.reasoning_item("Hm"), items.assistant_message("Hi")]]), response_store=store
+    )
+    begun = await here.respond_async("Hello")
+    lm = hosted("chat", response_store=store)
+    if streamed:
+        stream = lm.stream_async("more", previous_response_id=begun.response_id)
+        _ = [event async for event in stream]
+        response = stream.response
+    else:
+        response = await lm.respond_async("more", previous_response_id=begun.response_id)
+    assert [warning[:19] for warning in response.warnings] == ["1 reasoning item(s)"]

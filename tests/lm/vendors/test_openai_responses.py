@@ -562,3 +562,32 @@ async def test_no_retry_after_a_stream_has_begun(openai_server: OpenAIServer, ho
     assert shown
     assert isinstance(error, ConnectionFailedError)
     assert len(openai_server.requests) == 1
+
+
+# --- options that other APIs have too -------------------------------------------------------------------------------
+
+
+async def test_logprobs_come_as_on_chat(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """The same option asks for them, and they have the same shape."""
+    found = []
+    for api in ("chat", "responses"):
+        openai_server.enqueue(Answer(text="two words"))
+        found.append((await hosted(api).respond_async("Hi", logprobs=True, verbosity="low")).logprobs)
+    assert found[0] == found[1]
+    assert found[0] is not None
+    assert [entry["token"] for entry in found[0]] == ["two", " words"]
+    assert openai_server.bodies[1]["text"] == {"verbosity": "low"}
+
+
+async def test_a_custom_tool_s_output_is_typed(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """`tool_outputs=` names the call, and the output goes out as that of a custom tool."""
+    asked_for = {"type": "custom_tool_call", "id": "ctc_1", "call_id": "call_1", "name": "sql", "input": "select 1"}
+    body = {"id": "resp_1", "object": "response", "model": "gpt-5", "status": "completed", "output": [asked_for]}
+    openai_server.enqueue(Raw(body), Raw(body | {"id": "resp_2", "output": []}))
+    lm = hosted(tools=[{"type": "custom", "name": "sql"}])
+    asked = await lm.respond_async("Hi")
+    assert asked.tool_calls == [{"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}]
+    await lm.respond_async(tool_outputs={"call_1": "1"})
+    assert openai_server.bodies[-1]["input"] == [
+        {"type": "custom_tool_call_output", "call_id": "call_1", "output": "1"}
+    ]

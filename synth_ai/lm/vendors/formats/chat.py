@@ -1,24 +1,27 @@
-"""Chat Completions' bodies: requests to JSON, JSON to responses, chunks to events. Pure.
+"""Chat Completions' bodies: requests to JSON, JSON to responses. Pure; `chat_stream` reads what is streamed.
 
 Chat has messages where the Responses API has items, so consecutive items of the assistant (reasoning, text, calls)
-become one message, and one message becomes several items:
+become one message, and one message becomes several items. A tool message takes text alone, so pictures in a tool's
+output follow in a message of the user's, which names the call:
 https://platform.openai.com/docs/api-reference/chat
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
-from synth_ai.deltas import ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import MalformedAnswerError, OptionError, RequestError
 from synth_ai.lm import items as item_shapes
-from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.items import Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage
 from synth_ai.lm.structured import ResponseFormat
+from synth_ai.lm.vendors.formats import custom_tools
+from synth_ai.lm.vendors.formats.moving import Takes, fitted, reasoning_note
+from synth_ai.store.base import Turn
 
 Message = dict[str, Any]
 
@@ -40,7 +43,65 @@ class Dialect:
 OPENAI = Dialect("max_completion_tokens", takes_reasoning=False)
 COMPATIBLE = Dialect()
 
+_TAKES = Takes(
+    "chat",
+    items=frozenset({"message", "reasoning"}) | item_shapes.CALLS | item_shapes.CALL_OUTPUTS,
+    parts=frozenset({"input_text", "output_text", "text", "refusal", "input_image"}),
+    tools=frozenset({"function", "custom"}),
+)
+
 _STATUS = {"length": ("incomplete", "max_output_tokens"), "content_filter": ("incomplete", "content_filter")}
+
+
+def prepared(
+    request: LMRequest, dialect: Dialect = COMPATIBLE, *, origin: str | None = None, now: float = 0.0
+) -> tuple[LMRequest, list[str]]:
+    """The request with a history that Chat Completions can say, and warnings of what had to be left out of it.
+
+    Args:
+        origin: the server it goes to; what another one spoke is known here by its transcript alone.
+        now: the time, in seconds since the epoch: spoken answers expire.
+    """
+    request, notes = fitted(request, _TAKES)
+    notes = _lost_reasoning(request, dialect) + notes
+    history = tuple(_without_lost_sound(turn, origin, now) for turn in request.history)
+    silent = sum(map(_spoken, request.history)) - sum(map(_spoken, history))
+    if silent:
+        notes.append(f"{silent} spoken answer(s) that the server no longer has went as their transcripts.")
+    return replace(request, history=history) if silent else request, notes
+
+
+def _lost_reasoning(request: LMRequest, dialect: Dialect) -> list[str]:
+    """Warnings of the reasoning of other backends that `messages` leaves out."""
+    unreadable = finished = 0
+    for turn in request.history:
+        if turn.api_type == "chat":
+            continue
+        for _, group in groupby((*turn.input, *turn.output), item_shapes.is_model_item):
+            run = list(group)
+            calls = any(item.get("type") in item_shapes.CALLS for item in run)
+            reasoning = [item for item in run if item.get("type") == "reasoning"]
+            readable = sum(bool(item_shapes.reasoning_of(item)) for item in reasoning)
+            unreadable += len(reasoning) - readable
+            finished += 0 if calls and dialect.takes_reasoning else readable
+    why = "servers take it only with tool calls" if dialect.takes_reasoning else "OpenAI's chat API has no field for it"
+    return reasoning_note(unreadable, "only the server that made it can read it") + reasoning_note(finished, why)
+
+
+def _without_lost_sound(turn: Turn, origin: str | None, now: float) -> Turn:
+    if not _spoken(turn):
+        return turn
+
+    def kept(item: Item) -> Item:
+        if "audio" not in item or (turn.origin == origin and item["audio"].get("expires_at", now + 1) > now):
+            return item
+        return {key: value for key, value in item.items() if key != "audio"}
+
+    return replace(turn, input=tuple(map(kept, turn.input)), output=tuple(map(kept, turn.output)))
+
+
+def _spoken(turn: Turn) -> int:
+    return sum("audio" in item for item in (*turn.input, *turn.output))
 
 
 def request_body(request: LMRequest, dialect: Dialect = COMPATIBLE) -> dict[str, Any]:
@@ -65,7 +126,7 @@ def request_body(request: LMRequest, dialect: Dialect = COMPATIBLE) -> dict[str,
     if request.stop:
         body["stop"] = list(request.stop)
     if request.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(request.tool_choice)
+        body["tool_choice"] = _tool_choice(request.tool_choice, request.tools)
     body |= request.options
     if request.response_format is not None:
         if "response_format" in request.options:
@@ -84,17 +145,31 @@ def messages(items: Iterable[Item], instructions: str | None = None, *, reasonin
         RequestError: an item has no counterpart in Chat Completions.
     """
     result: list[Message] = [{"role": "system", "content": instructions}] if instructions is not None else []
-    turn: Message | None = None
+    for kind, group in groupby(items, _speaker):
+        if kind == "model":
+            result += _turn(group, reasoning)
+        elif kind == "tool":
+            result += _tool_messages(group)
+        else:
+            result += [_input_message(item) for item in group]
+    return result
+
+
+def _speaker(item: Item) -> str:
+    if item_shapes.is_model_item(item):
+        return "model"
+    return "tool" if item.get("type") in item_shapes.CALL_OUTPUTS else "other"
+
+
+def _turn(items: Iterable[Item], reasoning: bool) -> list[Message]:
+    """The one message of consecutive items of the model; none where it only thought."""
+    turn: Message = {"role": "assistant", "content": None}
     for item in items:
-        if item_shapes.is_model_item(item):
-            turn = turn if turn is not None else {"role": "assistant", "content": None}
-            _add_to(turn, item)
-            continue
-        if turn is not None:
-            result += _closed(turn, reasoning)
-            turn = None
-        result.append(_input_message(item))
-    return result + (_closed(turn, reasoning) if turn is not None else [])
+        _add_to(turn, item)
+    text = turn.pop("reasoning", None)
+    if reasoning and text and turn.get("tool_calls"):
+        turn["reasoning"] = turn["reasoning_content"] = text
+    return [turn] if turn["content"] is not None or turn.keys() & {"tool_calls", "audio"} else []
 
 
 def _add_to(turn: Message, item: Item) -> None:
@@ -102,27 +177,43 @@ def _add_to(turn: Message, item: Item) -> None:
     if kind == "reasoning":
         text = item_shapes.reasoning_of(item)
         turn["reasoning"] = f"{turn['reasoning']}\n\n{text}" if turn.get("reasoning") else text
+    elif kind == "message" and "audio" in item and "audio" not in turn:
+        turn["audio"] = {"id": item["audio"]["id"]}
     elif kind == "message":
         text = item_shapes.text_of(item) or item_shapes.refusal_of([item]) or ""
         turn["content"] = (turn["content"] or "") + text
-    elif kind == "function_call":
-        function = {"name": item["name"], "arguments": item["arguments"]}
-        turn.setdefault("tool_calls", []).append({"id": item["call_id"], "type": "function", "function": function})
+    elif kind in item_shapes.CALLS:
+        turn.setdefault("tool_calls", []).append(item_shapes.chat_call(item))
     else:
         raise RequestError(f"An item of type {kind!r} has no counterpart in Chat Completions; use the responses API.")
 
 
-def _closed(turn: Message, reasoning: bool) -> list[Message]:
-    text = turn.pop("reasoning", None)
-    if reasoning and text and turn.get("tool_calls"):
-        turn["reasoning"] = turn["reasoning_content"] = text
-    return [turn] if turn["content"] is not None or turn.get("tool_calls") else []
+def _tool_messages(outputs: Iterable[Item]) -> list[Message]:
+    """The outputs of consecutive calls, and behind all of them a message with the pictures in them."""
+    said: list[Message] = []
+    shown: list[dict[str, Any]] = []
+    for item in outputs:
+        pictures = [_content_part(part) for part in _tool_parts(item) if part.get("type") == "input_image"]
+        if pictures:
+            shown += [{"type": "text", "text": f"Output of the tool call {item['call_id']}:"}, *pictures]
+        text = item_shapes.text_of(item) or ("The next message shows the output." if pictures else "")
+        said.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
+    return [*said, {"role": "user", "content": shown}] if shown else said
+
+
+def _tool_parts(item: Item) -> Iterable[Mapping[str, Any]]:
+    parts = [] if isinstance(item["output"], str) else [part for part in item["output"] if not isinstance(part, str)]
+    for part in parts:
+        if part.get("type") not in ("input_text", "output_text", "text", "input_image"):
+            raise RequestError(
+                f"A part of type {part.get('type')!r} in a tool's output has no counterpart in Chat Completions, "
+                "which takes texts and pictures; use the responses API."
+            )
+    return parts
 
 
 def _input_message(item: Item) -> Message:
     kind = item.get("type", "message")
-    if kind == "function_call_output":
-        return {"role": "tool", "tool_call_id": item["call_id"], "content": item_shapes.text_of(item)}
     if kind != "message":
         raise RequestError(f"An item of type {kind!r} has no counterpart in Chat Completions; use the responses API.")
     content = item["content"]
@@ -136,22 +227,29 @@ def _content_part(part: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "input_text":
         return {"type": "text", "text": part["text"]}
     if kind == "input_image":
-        if "image_url" not in part:
+        if not part.get("image_url"):
             raise RequestError("A picture by file id exists on the Responses API alone; give bytes, a path or a URL.")
         return {"type": "image_url", "image_url": {"url": part["image_url"], "detail": part.get("detail", "auto")}}
     return dict(part)
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    if tool.get("type") == "custom":
+        return custom_tools.nested(tool)
     if tool.get("type") != "function":
         return dict(tool)
     return {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}
 
 
-def _tool_choice(choice: str | Mapping[str, Any]) -> Any:
-    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
-        return {"type": "function", "function": {"name": choice}}
-    if isinstance(choice, Mapping) and choice.get("type") == "function" and "name" in choice:
+def _tool_choice(choice: str | Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) -> Any:
+    if isinstance(choice, str):
+        if choice in ("none", "auto", "required"):
+            return choice
+        kind = custom_tools.kind_of(choice, tools)
+        return {"type": kind, kind: {"name": choice}}
+    if choice.get("type") == "custom":
+        return custom_tools.nested(choice)
+    if choice.get("type") == "function" and "name" in choice:
         return {"type": "function", "function": {"name": choice["name"]}}
     return choice
 
@@ -195,14 +293,23 @@ def output_items(message: Mapping[str, Any]) -> list[Item]:
         found.append(item_shapes.reasoning_item(reasoning))
     if content := message.get("content"):
         found.append(item_shapes.assistant_message(content))
+    if audio := message.get("audio"):
+        found.append(item_shapes.spoken_message(audio))
     if refusal := message.get("refusal"):
         part = {"type": "refusal", "refusal": refusal}
         found.append({"type": "message", "role": "assistant", "status": "completed", "content": [part]})
-    for call in message.get("tool_calls") or ():
-        if function := call.get("function"):
-            call_id = call.get("id") or item_shapes.new_call_id()
-            found.append(item_shapes.function_call(call_id, function["name"], function.get("arguments") or ""))
+    found += [
+        _call_item(call) for call in message.get("tool_calls") or () if call.get("function") or call.get("custom")
+    ]
     return found
+
+
+def _call_item(call: Mapping[str, Any]) -> Item:
+    call_id = call.get("id") or item_shapes.new_call_id()
+    if custom := call.get("custom"):
+        return item_shapes.custom_tool_call(call_id, custom["name"], custom.get("input") or "")
+    function = call["function"]
+    return item_shapes.function_call(call_id, function["name"], function.get("arguments") or "")
 
 
 def read_usage(usage: Mapping[str, Any] | None) -> Usage | None:
@@ -215,64 +322,3 @@ def read_usage(usage: Mapping[str, Any] | None) -> Usage | None:
         cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
         reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
     )
-
-
-class ChunkReader:
-    """Chunks of one stream, turned into events as they come and gathered into the body of a whole completion."""
-
-    def __init__(self) -> None:
-        self._is_done = False
-        self._facts: dict[str, Any] = {}
-        self._texts: dict[str, list[str]] = {"content": [], "reasoning": [], "refusal": []}
-        self._calls: dict[int, dict[str, Any]] = {}
-        self._logprobs: list[Any] = []
-        self._finish_reason: str | None = None
-
-    def read(self, chunk: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        """The events that one chunk stands for. An empty chunk is the mark at the end."""
-        self._is_done = self._is_done or not chunk
-        self._facts |= {key: chunk[key] for key in ("id", "model", "usage") if chunk.get(key)}
-        for choice in chunk.get("choices") or ():
-            self._finish_reason = choice.get("finish_reason") or self._finish_reason
-            self._logprobs += (choice.get("logprobs") or {}).get("content") or ()
-            delta = choice.get("delta") or {}
-            if reasoning := delta.get("reasoning") or delta.get("reasoning_content"):
-                self._texts["reasoning"].append(reasoning)
-                yield ReasoningDelta(reasoning)
-            if content := delta.get("content"):
-                self._texts["content"].append(content)
-                yield TextDelta(content)
-            if refusal := delta.get("refusal"):
-                self._texts["refusal"].append(refusal)
-            for call in delta.get("tool_calls") or ():
-                yield self._call_delta(call)
-
-    def _call_delta(self, delta: Mapping[str, Any]) -> StreamEvent:
-        at = delta.get("index", 0)
-        function = delta.get("function") or {}
-        call = self._calls.get(at)
-        first = call is None
-        if call is None:
-            call = self._calls[at] = {"id": delta.get("id"), "name": function.get("name"), "arguments": []}
-        arguments = function.get("arguments") or ""
-        call["arguments"].append(arguments)
-        return ToolCallDelta(at, call["name"] if first else None, arguments, call["id"] if first else None)
-
-    def body(self) -> dict[str, Any] | None:
-        """The completion as an unstreamed call would have answered it; None when the stream was cut off.
-
-        The usage comes after the answer, where the server tells it, and the mark at the end after both.
-        """
-        if self._finish_reason is None or not (self._is_done or "usage" in self._facts):
-            return None
-        message: dict[str, Any] = {key: "".join(parts) or None for key, parts in self._texts.items()}
-        message["tool_calls"] = [
-            {"id": call["id"], "function": {"name": call["name"], "arguments": "".join(call["arguments"])}}
-            for _, call in sorted(self._calls.items())
-        ]
-        choice = {
-            "message": message,
-            "finish_reason": self._finish_reason,
-            "logprobs": {"content": self._logprobs or None},
-        }
-        return {**self._facts, "choices": [choice]}

@@ -12,10 +12,10 @@ from typing import Any
 from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import MalformedAnswerError, OptionError
 from synth_ai.lm.events import StreamEvent
-from synth_ai.lm.items import Item
+from synth_ai.lm.items import CALLS, Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage
-from synth_ai.lm.structured import ResponseFormat
+from synth_ai.lm.vendors.formats import custom_tools
 from synth_ai.store.base import Turn
 
 
@@ -42,17 +42,32 @@ def request_body(request: LMRequest, origin: str | None = None) -> dict[str, Any
         body["temperature"] = request.temperature
     if request.max_tokens is not None:
         body["max_output_tokens"] = request.max_tokens
-    if request.reasoning_effort is not None:
-        body["reasoning"] = {"effort": request.reasoning_effort}
     if request.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(request.tool_choice)
-    body |= request.options
-    if request.options.get("store") is False and "include" not in body:
-        # Nothing is kept there, so the next turn has to bring the reasoning back.
-        body["include"] = ["reasoning.encrypted_content"]
-    if request.response_format is not None:
-        body["text"] = _text_config(request.options.get("text"), request.response_format)
-    return body
+        body["tool_choice"] = _tool_choice(request.tool_choice, request.tools)
+    body |= {name: value for name, value in request.options.items() if name not in _TRANSLATED}
+    composed = {"reasoning": _reasoning(request), "text": _text_config(request), "include": _include(request.options)}
+    return body | {name: value for name, value in composed.items() if value}
+
+
+#: Options that this API has under other names, or that are put together from several.
+_TRANSLATED = frozenset({"reasoning", "text", "verbosity", "include", "logprobs"})
+
+
+def _reasoning(request: LMRequest) -> dict[str, Any]:
+    effort = {} if request.reasoning_effort is None else {"effort": request.reasoning_effort}
+    return effort | (request.options.get("reasoning") or {})
+
+
+def _include(options: Mapping[str, Any]) -> list[str]:
+    """What the answer is to bring along: the caller's wishes, and what other options need."""
+    given = options.get("include")
+    include = list(given or ())
+    # Where nothing is kept, the next turn has to bring the reasoning back; an empty list of one's own says no to that.
+    if options.get("store") is False and given != []:
+        include.append("reasoning.encrypted_content")
+    if options.get("logprobs") or options.get("top_logprobs"):
+        include.append("message.output_text.logprobs")
+    return list(dict.fromkeys(include))
 
 
 def _shortest(items: list[Item]) -> str | list[Item]:
@@ -77,7 +92,8 @@ def _lost_reasoning(turn: Turn, origin: str | None) -> int:
     the rest is a name for what it kept, and a history is sent because it did not keep it.
     """
     reasoning = [item for item in turn.output if item.get("type") == "reasoning"]
-    if turn.origin == origin and all(item.get("encrypted_content") or item.get("content") for item in reasoning):
+    readable = ("id" in item and (item.get("encrypted_content") or item.get("content")) for item in reasoning)
+    if turn.origin == origin and all(readable):
         return 0
     return len(reasoning)
 
@@ -109,8 +125,8 @@ def _input_item(item: Item) -> Item:
         return short | {"phase": item["phase"]} if "phase" in item else short
     if kind == "message" and item.get("role") != "assistant":
         return {"role": item["role"], "content": item["content"]}
-    if kind == "function_call" and "id" not in item:
-        return {key: item[key] for key in ("type", "call_id", "name", "arguments")}
+    if kind in CALLS and "id" not in item:
+        return {key: value for key, value in item.items() if key != "status"}
     return item
 
 
@@ -120,25 +136,30 @@ def _parts(item: Item) -> Iterable[Mapping[str, Any]]:
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A function tool with the one key that the API demands and people leave out."""
-    return {"strict": False, **tool} if tool.get("type") == "function" else dict(tool)
+    """A tool in this API's shape; a function with the one key that the API demands and people leave out."""
+    return {"strict": False, **tool} if tool.get("type") == "function" else custom_tools.flat(tool)
 
 
-def _tool_choice(choice: str | Mapping[str, Any]) -> Any:
-    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
-        return {"type": "function", "name": choice}
-    if isinstance(choice, Mapping) and isinstance(choice.get("function"), Mapping):
+def _tool_choice(choice: str | Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) -> Any:
+    if isinstance(choice, str):
+        if choice in ("none", "auto", "required"):
+            return choice
+        return {"type": custom_tools.kind_of(choice, tools), "name": choice}
+    if isinstance(choice.get("function"), Mapping):
         return {"type": "function", "name": choice["function"]["name"]}
-    return choice
+    return custom_tools.flat(choice) if "custom" in choice else choice
 
 
-def _text_config(text: Any, shape: ResponseFormat) -> dict[str, Any]:
-    if text and text.get("format"):
+def _text_config(request: LMRequest) -> dict[str, Any]:
+    text, shape = dict(request.options.get("text") or {}), request.response_format
+    if (verbosity := request.options.get("verbosity")) is not None:
+        text["verbosity"] = verbosity
+    if shape is None:
+        return text
+    if text.get("format"):
         raise OptionError("response_model= and text={'format': ...} both shape the answer; give one of them.")
-    return {
-        **(text or {}),
-        "format": {"type": "json_schema", "name": shape.name, "schema": dict(shape.schema), "strict": shape.strict},
-    }
+    schema = {"name": shape.name, "schema": dict(shape.schema), "strict": shape.strict}
+    return text | {"format": {"type": "json_schema", **schema}}
 
 
 def read_response(data: Mapping[str, Any]) -> BaseLMResponse:
@@ -215,7 +236,7 @@ class EventReader:
             yield (PreambleDelta if at in self._commentary else TextDelta)(event["delta"])
         elif kind in ("response.reasoning_text.delta", "response.reasoning_summary_text.delta"):
             yield ReasoningDelta(event["delta"])
-        elif kind == "response.function_call_arguments.delta":
+        elif kind in ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta"):
             yield ToolCallDelta(self._calls.get(at, 0), None, event["delta"])
         elif kind == "response.output_item.added":
             yield from self._added(at, event["item"])
@@ -223,8 +244,9 @@ class EventReader:
             self.body = event["response"]
 
     def _added(self, at: int, item: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        if item.get("type") == "function_call":
+        if item.get("type") in CALLS:
             self._calls[at] = len(self._calls)
-            yield ToolCallDelta(self._calls[at], item.get("name"), item.get("arguments") or "", item.get("call_id"))
+            text = item.get("arguments") or item.get("input") or ""
+            yield ToolCallDelta(self._calls[at], item.get("name"), text, item.get("call_id"))
         elif item.get("phase") == "commentary":
             self._commentary.add(at)

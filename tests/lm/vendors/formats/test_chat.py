@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from servers.checks import request_problems
-from synth_ai import ReasoningDelta, TextDelta, ToolCallDelta, Turn
+from synth_ai import Turn
 from synth_ai.errors import MalformedAnswerError, OptionError, RequestError
 from synth_ai.lm import items
 from synth_ai.lm.request import LMRequest
@@ -242,43 +242,138 @@ def test_a_body_that_is_no_completion(body: dict[str, Any]) -> None:
     assert raised.value.body == body
 
 
-def test_chunks_add_up() -> None:
-    """Events as the chunks come, and in the end the body that an unstreamed call would have had."""
-    deltas: list[dict[str, Any]] = [
-        {"role": "assistant", "content": ""},
-        {"reasoning": "Hm"},
-        {"reasoning_content": "."},
-        {"content": "Hel"},
-        {"content": "lo"},
-        {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "add", "arguments": ""}}]},
-        {"tool_calls": [{"index": 1, "id": "call_2", "function": {"name": "sub", "arguments": '{"b"'}}]},
-        {"tool_calls": [{"index": 0, "function": {"arguments": '{"a": 1}'}}]},
-        {"tool_calls": [{"index": 1, "function": {"arguments": ": 2}"}}]},
+# --- custom tools ---------------------------------------------------------------------------------------------------
+
+GRAMMAR = {"definition": "start: WORD", "syntax": "lark"}
+FLAT = {"type": "custom", "name": "sql", "description": "Ask.", "format": {"type": "grammar", **GRAMMAR}}
+NESTED = {
+    "type": "custom",
+    "custom": {"name": "sql", "description": "Ask.", "format": {"type": "grammar", "grammar": GRAMMAR}},
+}
+
+
+@pytest.mark.parametrize("tool", [FLAT, NESTED])
+@pytest.mark.parametrize(
+    "choice", ["sql", {"type": "custom", "name": "sql"}, {"type": "custom", "custom": {"name": "sql"}}]
+)
+def test_a_custom_tool_in_either_api_s_shape(tool: dict[str, Any], choice: Any) -> None:
+    """Its grammar too, and the choice of it, by name or in full."""
+    body = chat.request_body(request(tools=(TOOL, tool), tool_choice=choice))
+    assert body["tools"][1] == NESTED
+    assert body["tool_choice"] == {"type": "custom", "custom": {"name": "sql"}}
+    assert request_problems("/v1/chat/completions", body) == []
+
+
+def test_a_custom_tool_s_call_and_its_output() -> None:
+    """Read as the item of Responses, and said again in the words of Chat."""
+    call = {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
+    response = chat.read_response(completion({"content": None, "tool_calls": [call]}, "tool_calls"))
+    assert response.output == [items.custom_tool_call("call_1", "sql", "select 1")]
+    assert response.tool_calls == [call]
+    output = {"type": "custom_tool_call_output", "call_id": "call_1", "output": "1"}
+    body = chat.request_body(request(USER, *response.output, output))
+    assert body["messages"][1:] == [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
     ]
-    chunks: list[dict[str, Any]] = [
-        {"id": "chatcmpl-1", "model": "gpt-5-x", "choices": [{"delta": delta, "finish_reason": None}]}
-        for delta in deltas
+    assert request_problems("/v1/chat/completions", body) == []
+
+
+# --- pictures from tools --------------------------------------------------------------------------------------------
+
+
+def test_pictures_in_tool_outputs_follow_in_a_user_s_message() -> None:
+    """A tool message takes text alone, and all outputs must stand together; each picture says whose it is."""
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
+    outputs = [
+        items.function_call_output("call_1", [{"type": "input_text", "text": "see:"}, image]),
+        items.function_call_output("call_2", [image]),
+        items.function_call_output("call_3", "3"),
     ]
-    chunks.append({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
-    chunks.append({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})
-    reader = chat.ChunkReader()
-    events = [event for chunk in chunks[:-2] for event in reader.read(chunk)]
-    assert reader.body() is None, "the answer is not finished before its finish_reason"
-    events += [event for chunk in chunks[-2:] for event in reader.read(chunk)]
-    assert events == [
-        ReasoningDelta("Hm"),
-        ReasoningDelta("."),
-        TextDelta("Hel"),
-        TextDelta("lo"),
-        ToolCallDelta(0, "add", "", "call_1"),
-        ToolCallDelta(1, "sub", '{"b"', "call_2"),
-        ToolCallDelta(0, None, '{"a": 1}'),
-        ToolCallDelta(1, None, ": 2}"),
+    calls = [items.function_call(f"call_{n}", "look", "{}") for n in (1, 2, 3)]
+    body = chat.request_body(request(USER, *calls, *outputs, USER))
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
+    assert body["messages"][2:] == [
+        {"role": "tool", "tool_call_id": "call_1", "content": "see:"},
+        {"role": "tool", "tool_call_id": "call_2", "content": "The next message shows the output."},
+        {"role": "tool", "tool_call_id": "call_3", "content": "3"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Output of the tool call call_1:"},
+                picture,
+                {"type": "text", "text": "Output of the tool call call_2:"},
+                picture,
+            ],
+        },
+        {"role": "user", "content": "Hi"},
     ]
-    whole = reader.body()
-    assert whole is not None
-    response = chat.read_response(whole)
-    assert (response.reasoning, response.raw_response, response.model) == ("Hm.", "Hello", "gpt-5-x")
-    assert [call["function"]["arguments"] for call in response.tool_calls or ()] == ['{"a": 1}', '{"b": 2}']
-    assert response.usage is not None
-    assert response.usage.total_tokens == 3
+    assert request_problems("/v1/chat/completions", body) == []
+
+
+def test_a_file_in_a_tool_s_output_is_an_error() -> None:
+    """It was left out without a word."""
+    output = items.function_call_output("call_1", [{"type": "input_file", "file_id": "file_1"}])
+    with pytest.raises(RequestError, match="'input_file' in a tool's output has no counterpart"):
+        chat.messages([items.function_call("call_1", "look", "{}"), output])
+
+
+# --- spoken answers -------------------------------------------------------------------------------------------------
+
+AUDIO = {"id": "audio_1", "data": "AAAA", "transcript": "Hello Ada", "expires_at": 100}
+
+
+def spoken_turn(origin: str) -> Turn:
+    """A turn that was answered aloud by the server at `origin`."""
+    output = chat.read_response(completion({"content": None, "audio": AUDIO})).output
+    return Turn("resp_1", None, "chat", "gpt-audio", (USER,), tuple(output), origin=origin)
+
+
+def test_a_spoken_answer_has_its_transcript_for_text() -> None:
+    """The answer would seem empty otherwise."""
+    response = chat.read_response(completion({"content": None, "audio": AUDIO}))
+    assert response.raw_response == "Hello Ada"
+    assert response.output[0]["audio"] == {"id": "audio_1", "expires_at": 100}
+
+
+@pytest.mark.parametrize(
+    ("origin", "now", "said"),
+    [
+        ("here", 99, {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}),
+        ("here", 101, {"role": "assistant", "content": "Hello Ada"}),
+        ("there", 99, {"role": "assistant", "content": "Hello Ada"}),
+    ],
+)
+def test_a_spoken_answer_goes_back_by_its_id_where_it_is_known(origin: str, now: float, said: dict[str, Any]) -> None:
+    """Elsewhere, or once it has expired, its transcript goes instead, and the response says so."""
+    asked, notes = chat.prepared(request(history=(spoken_turn(origin),)), origin="here", now=now)
+    body = chat.request_body(asked)
+    assert body["messages"][1] == said
+    assert bool(notes) is ("audio" not in said)
+    assert all("1 spoken answer(s)" in note for note in notes)
+    assert request_problems("/v1/chat/completions", body) == []
+
+
+# --- conversations from elsewhere -----------------------------------------------------------------------------------
+
+
+def moved(*output: dict[str, Any], dialect: chat.Dialect = chat.COMPATIBLE, api: str = "responses") -> list[str]:
+    """The warnings of a call that goes on from a turn with this output, made on another API."""
+    turn = Turn("resp_1", None, api, "gpt-5", (USER,), output)
+    return chat.prepared(request(history=(turn,)), dialect)[1]
+
+
+def test_reasoning_that_a_chat_server_does_not_get_is_listed() -> None:
+    """Ciphertext, what led to a finished answer, and on OpenAI's service all of it; a turn of its own is no move."""
+    secret = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    plain = items.reasoning_item("Hm")
+    call, answer = items.function_call("call_1", "add", "{}"), items.assistant_message("Hi")
+    assert moved(plain, call) == []
+    (unreadable,) = moved(secret, call)
+    assert unreadable.startswith("1 reasoning item(s) of another backend were left out")
+    assert "only the server that made it can read it" in unreadable
+    (finished,) = moved(plain, plain, answer, api="harmony")
+    assert finished.startswith("2 reasoning item(s)")
+    (hosted,) = moved(plain, call, dialect=chat.OPENAI)
+    assert "OpenAI's chat API has no field for it" in hosted
+    assert moved(plain, answer, api="chat") == []

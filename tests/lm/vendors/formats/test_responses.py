@@ -260,3 +260,80 @@ def test_the_last_event_brings_the_body(status: str) -> None:
     reader = responses.EventReader()
     assert list(reader.read({"type": f"response.{status}", "response": response(status=status)})) == []
     assert reader.body == response(status=status)
+
+
+def test_reasoning_that_a_chat_call_left_here_is_counted() -> None:
+    """One address may serve both APIs; reasoning without an id of the server's is not taken back by it."""
+    reasoning = items.reasoning_item("Hm")
+    asked = request(history=(turn(HERE, (reasoning, items.assistant_message("Hello"))),))
+    assert responses.lost_reasoning(asked, HERE) == 1
+    assert len(responses.request_body(asked, HERE)["input"]) == 3
+
+
+ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
+
+
+@pytest.mark.parametrize(
+    ("options", "include"),
+    [
+        ({"store": False}, [ENCRYPTED]),
+        ({"store": False, "include": [LOGPROBS]}, [LOGPROBS, ENCRYPTED]),
+        ({"store": False, "include": [ENCRYPTED]}, [ENCRYPTED]),
+        ({"store": False, "include": []}, None),
+        ({"include": [ENCRYPTED], "logprobs": True}, [ENCRYPTED, LOGPROBS]),
+        ({"logprobs": True, "top_logprobs": 2}, [LOGPROBS]),
+        ({"logprobs": False}, None),
+    ],
+)
+def test_what_the_answer_brings_along(options: dict[str, Any], include: list[str] | None) -> None:
+    """A wish of the caller's own does not push out what other options need; an empty list says no to reasoning."""
+    body = responses.request_body(request(options=options))
+    assert body.get("include") == include
+    assert "logprobs" not in body
+    assert request_problems("/v1/responses", body) == []
+
+
+def test_effort_and_verbosity_join_what_else_is_said_there() -> None:
+    """They have names of their own here, and share an object there with the summary and the shape."""
+    asked = request(
+        reasoning_effort="high",
+        response_format=ResponseFormat.of(City),
+        options={"reasoning": {"summary": "auto"}, "verbosity": "low"},
+    )
+    body = responses.request_body(asked)
+    assert body["reasoning"] == {"effort": "high", "summary": "auto"}
+    assert (body["text"]["verbosity"], body["text"]["format"]["name"]) == ("low", "City")
+    assert "verbosity" not in body
+    assert request_problems("/v1/responses", body) == []
+
+
+def test_custom_tools_in_either_api_s_shape() -> None:
+    """The tool, the choice of it, its call and the output."""
+    grammar = {"definition": "start: WORD", "syntax": "lark"}
+    nested = {"type": "custom", "custom": {"name": "sql", "format": {"type": "grammar", "grammar": grammar}}}
+    flat = {"type": "custom", "name": "sql", "format": {"type": "grammar", **grammar}}
+    output = {"type": "custom_tool_call_output", "call_id": "call_1", "output": "1"}
+    said = (USER, items.custom_tool_call("call_1", "sql", "select 1"), output)
+    for tool in (nested, flat):
+        for choice in ("sql", {"type": "custom", "name": "sql"}, {"type": "custom", "custom": {"name": "sql"}}):
+            body = responses.request_body(request(*said, tools=(tool,), tool_choice=choice))
+            assert body["tools"] == [flat]
+            assert body["tool_choice"] == {"type": "custom", "name": "sql"}
+            assert body["input"][1] == {
+                "type": "custom_tool_call",
+                "call_id": "call_1",
+                "name": "sql",
+                "input": "select 1",
+            }
+            assert request_problems("/v1/responses", body) == []
+
+
+def test_a_custom_tool_s_call_is_streamed() -> None:
+    """Its input comes like a function's arguments."""
+    call = {"type": "custom_tool_call", "id": "ctc_1", "call_id": "call_1", "name": "sql", "input": ""}
+    reader = responses.EventReader()
+    events = [
+        *reader.read({"type": "response.output_item.added", "output_index": 1, "item": call}),
+        *reader.read({"type": "response.custom_tool_call_input.delta", "output_index": 1, "delta": "select 1"}),
+    ]
+    assert events == [ToolCallDelta(0, "sql", "", "call_1"), ToolCallDelta(0, None, "select 1")]
