@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from servers.answers import Answer, ToolCall
+from servers.answers import Answer, Raw, ToolCall
 from servers.openai_fake import OpenAIServer
 from synth_ai import LM, BaseLMResponse, MemoryStore, VLLMEngine
+from synth_ai.errors import RequestError
+from synth_ai.testing import ScriptedEngine, final_text
 
 if TYPE_CHECKING:
     from servers.vllm import VLLMServer
@@ -79,6 +81,46 @@ async def test_a_server_that_forgets_every_id_sees_the_same_items(openai_server:
     assert without_ids(sent) == seen
     assert "previous_response_id" not in body
     assert body["instructions"] == "Be exact."
+
+
+async def test_a_branch_with_a_search_moves_everywhere_and_back(openai_server: OpenAIServer) -> None:
+    """A hosted tool's items stay behind on chat and harmony, listed, and are there again on the way back."""
+    store = MemoryStore()
+    served: dict[str, Any] = {"base_url": openai_server.base_url, "api_key": "sk-test", "response_store": store}
+    responses, chat = (LM("gpt-5", api=api, **served) for api in ("responses", "chat"))
+    here = LM("gpt-oss-20b", engine=ScriptedEngine([final_text("Oslo, I think.")]), response_store=store)
+    search = {
+        "type": "web_search_call",
+        "id": "ws_1",
+        "status": "completed",
+        "action": {"type": "search", "query": "x"},
+    }
+    part = {"type": "output_text", "text": "Found.", "annotations": []}
+    answer = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+    openai_server.enqueue(Raw({"id": "resp_1", "object": "response", "model": "gpt-5", "output": [search, answer]}))
+    found = await responses.respond_async("Search", tools=[{"type": "web_search"}])
+    on_chat = await chat.respond_async("And?", previous_response_id=found.response_id)
+    assert [message["content"] for message in openai_server.bodies[-1]["messages"]] == ["Search", "Found.", "And?"]
+    assert "tools" not in openai_server.bodies[-1]
+    on_harmony = await here.respond_async("Where?", previous_response_id=on_chat.response_id)
+    for moved in (on_chat, on_harmony):
+        assert ["web_search" in warning for warning in moved.warnings] == [True, True]
+    back = await responses.respond_async("Sure?", previous_response_id=on_harmony.response_id)
+    assert (back.text, back.replayed) == ("You said: Sure?", True)
+    assert openai_server.bodies[-1]["tools"] == [{"type": "web_search"}]
+    sent = [item.get("type", item.get("role")) for item in openai_server.bodies[-1]["input"]]
+    assert sent == ["user", "web_search_call", "message", "user", "assistant", "user", "assistant", "user"]
+
+
+async def test_what_a_call_itself_brings_is_still_an_error(openai_server: OpenAIServer) -> None:
+    """Only the turns before are fitted; a history given by hand is the caller's to write."""
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    given = [{"role": "user", "content": "Search"}, search]
+    chat = LM("gpt-5", api="chat", base_url=openai_server.base_url, api_key="sk-test")
+    here = LM("gpt-oss-20b", engine=ScriptedEngine())
+    for lm in (chat, here):
+        with pytest.raises(RequestError, match="web_search_call"):
+            await lm.respond_async(messages=given)
 
 
 @pytest.mark.vllm

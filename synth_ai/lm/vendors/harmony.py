@@ -20,7 +20,7 @@ from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats.harmony import Reading
-from synth_ai.lm.vendors.formats.harmony_prompt import Shown, with_completion, with_turn
+from synth_ai.lm.vendors.formats.harmony_prompt import Shown, prepared, with_completion, with_turn
 from synth_ai.store.base import Turn
 from synth_ai.store.redaction import redactions
 
@@ -76,6 +76,7 @@ class HarmonyVendor(VendorBase):
             await self.engine.aclose()
 
     async def _run(self, request: LMRequest, *, stream: bool) -> AsyncGenerator[StreamEvent, None]:
+        request, notes = prepared(request)
         shown = Shown.by_request(request)
         transcript = self._transcripts.of(request)
         prompt = shown.prompt(transcript)
@@ -93,6 +94,7 @@ class HarmonyVendor(VendorBase):
             yield event
         response = reading.response(prompt, self.engine.model)
         response.response_id = new_response_id()
+        response.warnings += notes
         if clipped is not None:
             response.warnings.append(clipped)
         if response._exact and is_whole(request.history):

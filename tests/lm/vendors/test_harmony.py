@@ -8,9 +8,17 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from synth_ai import LM, PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta, harmony
-from synth_ai.errors import ContextLengthError, OptionError, StructuredOutputError, UnknownResponseError
-from synth_ai.testing import ScriptedEngine, call_text, final_text
+from synth_ai import LM, MemoryStore, PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta, harmony
+from synth_ai.errors import (
+    ContextLengthError,
+    OptionError,
+    RequestError,
+    StructuredOutputError,
+    ToolError,
+    UnknownResponseError,
+)
+from synth_ai.lm import items
+from synth_ai.testing import ScriptedEngine, ScriptedVendor, call_text, final_text
 
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -316,3 +324,54 @@ async def test_sampling_options_reach_the_engine(option: str) -> None:
     lm, engine = make(final_text("x"))
     await lm.respond_async("Hi", **{option: 1})
     assert getattr(engine.samplings[0], option) == 1
+
+
+# --- branches from elsewhere ----------------------------------------------------------------------------------------
+
+
+async def moved(*output: dict[str, Any], answers: dict[str, str] | None = None, **options: Any) -> tuple[Any, str]:
+    """The response of a call that goes on from a turn of a hosted model with this output, and its prompt."""
+    store = MemoryStore()
+    hosted = LM("gpt-5", vendor=ScriptedVendor([list(output)]), response_store=store)
+    begun = await hosted.respond_async("Begin", **options)
+    lm, engine = make(final_text("On."), response_store=store)
+    said = {"tool_outputs": answers} if answers else {"user_message": "Go on"}
+    response = await lm.respond_async(previous_response_id=begun.response_id, **said)
+    return response, shown(engine)
+
+
+async def test_a_branch_with_foreign_items_goes_on_here() -> None:
+    """A search and its tool have no counterpart; the texts go on, and the warnings say what did not."""
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    secret = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    plain = items.reasoning_item("A thought.")
+    found = items.assistant_message("Found it.")
+    response, prompt = await moved(secret, search, plain, found, tools=[{"type": "web_search"}, WEATHER])
+    assert response.text == "On."
+    assert "Found it." in prompt
+    assert "A thought." not in prompt
+    assert "get_weather" in prompt
+    assert [warning.split(":")[1].strip() for warning in response.warnings] == [
+        "only the server that made it can read it.",
+        "gpt-oss is shown none from before its last answer.",
+        "1 web_search_call.",
+        "web_search.",
+    ]
+
+
+async def test_reasoning_that_led_to_open_calls_comes_along() -> None:
+    """It is shown until an answer follows, wherever it was thought, so nothing is lost and nothing said."""
+    plain, call = items.reasoning_item("I must look."), items.function_call("call_1", "get_weather", "{}")
+    response, prompt = await moved(plain, call, answers={"call_1": "sunny"}, tools=[WEATHER])
+    assert "I must look." in prompt
+    assert response.warnings == []
+
+
+async def test_a_custom_tool_is_an_error_here() -> None:
+    """gpt-oss has functions alone; nothing of the call's own is dropped silently."""
+    custom = {"type": "custom", "name": "sql"}
+    lm, _ = make()
+    with pytest.raises(ToolError, match="'custom' cannot be declared to gpt-oss"):
+        await lm.respond_async("Hi", tools=[custom])
+    with pytest.raises(RequestError, match="'custom_tool_call_output' cannot be rendered"):
+        await moved(items.custom_tool_call("call_1", "sql", "x"), answers={"call_1": "1"}, tools=[custom])

@@ -8,10 +8,18 @@ from typing import Any
 
 from synth_ai import harmony
 from synth_ai.errors import OptionError
-from synth_ai.lm.items import Item
+from synth_ai.lm.items import Item, reasoning_of
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.tools import ToolSpec
+from synth_ai.lm.vendors.formats.moving import Takes, fitted, reasoning_note
 from synth_ai.store.base import Turn
+
+_TAKES = Takes(
+    "harmony",
+    items=frozenset({"message", "reasoning", "function_call", "function_call_output"}),
+    parts=frozenset({"input_text", "output_text", "text", "refusal"}),
+    tools=frozenset({"function", "python", "browser"}),
+)
 
 _PREFACE = ("reasoning_effort", "knowledge_cutoff", "model_identity")
 
@@ -78,6 +86,33 @@ class Shown:
     def prompt(self, transcript: harmony.Transcript) -> list[int]:
         """The whole prompt for what comes after `transcript`."""
         return harmony.prompt(self.preface(), transcript, self.forced_start())
+
+
+def prepared(request: LMRequest) -> tuple[LMRequest, list[str]]:
+    """The request with a history that gpt-oss can be shown, and warnings of what had to be left out of it."""
+    request, notes = fitted(request, _TAKES)
+    return request, _lost_reasoning(request) + notes
+
+
+def _lost_reasoning(request: LMRequest) -> list[str]:
+    """Warnings of the reasoning of other backends that a prompt is rendered without."""
+    unreadable = finished = 0
+    answered = any(map(_is_final, request.input))
+    for turn in reversed(request.history):
+        for item in reversed((*turn.input, *turn.output)):
+            answered = answered or _is_final(item)
+            if turn.api_type != "harmony" and item.get("type") == "reasoning":
+                readable = bool(reasoning_of(item))
+                unreadable += not readable
+                finished += readable and answered
+    return reasoning_note(unreadable, "only the server that made it can read it") + reasoning_note(
+        finished, "gpt-oss is shown none from before its last answer"
+    )
+
+
+def _is_final(item: Item) -> bool:
+    is_said = item.get("type", "message") == "message" and item.get("role") == "assistant"
+    return is_said and item.get("phase") != "commentary"
 
 
 def with_turn(transcript: harmony.Transcript, turn: Turn) -> harmony.Transcript:
