@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +63,54 @@ def test_other_forms(stored: tuple[Path, str], tmp_path: Path) -> None:
     page = tmp_path / "tree.html"
     assert run("tree", path, "--html", str(page)).returncode == 0
     assert "<html" in page.read_text(encoding="utf-8")
+
+
+def test_a_page_is_private_and_replaces_only_a_page(stored: tuple[Path, str], tmp_path: Path) -> None:
+    """Neither the store, nor what belongs to it, nor a file of the user's is lost to a slip of the hand."""
+    path, _ = stored
+    page, notes, pipe = tmp_path / "tree.html", tmp_path / "notes.html", tmp_path / "pipe"
+    for _ in range(2):
+        assert run("tree", str(path), "--html", str(page)).returncode == 0
+        assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    notes.write_text("<!doctype html>precious")
+    os.mkfifo(pipe)
+    link = tmp_path / "link.html"
+    link.symlink_to(path)
+    before = path.read_bytes()
+    beside = [tmp_path / f"turns.db{suffix}" for suffix in ("-wal", "-shm", "-journal")]
+    for target in (path, link, notes, pipe, *beside, tmp_path / "none" / "a.html", notes / "a.html", tmp_path):
+        result = run("tree", str(path), "--html", str(target))
+        assert result.returncode != 0
+        assert result.stderr.startswith("Error: ")
+        assert target.name in result.stderr
+    assert path.read_bytes() == before
+    assert notes.read_text() == "<!doctype html>precious"
+    assert not any(file.exists() for file in beside)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "link.html",
+        "notes.html",
+        "pipe",
+        "tree.html",
+        "turns.db",
+    ]
+
+
+def test_forms_that_contradict_each_other(stored: tuple[Path, str], tmp_path: Path) -> None:
+    """None of them is picked in silence, and nothing is written."""
+    page = tmp_path / "tree.html"
+    result = run("tree", str(stored[0]), "--html", str(page), "--mermaid", "--json")
+    assert result.stderr == "Error: --html and --mermaid and --json contradict each other; give one of them.\n"
+    assert "--mermaid and --json" in run("tree", str(stored[0]), "--json", "--mermaid").stderr
+    assert not page.exists()
+
+
+def test_looking_changes_nothing(stored: tuple[Path, str]) -> None:
+    """The file keeps its bytes and its time, and nothing appears beside it."""
+    path, _ = stored
+    before = path.stat().st_mtime_ns, path.read_bytes()
+    assert "Hi → one" in run("tree", str(path)).stdout
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+    assert [file.name for file in path.parent.iterdir()] == ["turns.db"]
 
 
 def test_errors_are_one_line(stored: tuple[Path, str], tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +13,9 @@ from synth_ai._version import __version__
 from synth_ai.engines.cards import card_named, find_cards
 from synth_ai.engines.model_names import resolve_model
 from synth_ai.engines.presets import check_memory, config_file, preset_for, serve_command
-from synth_ai.errors import EngineStartError, UnknownResponseError
-from synth_ai.store.base import Turn
-from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.errors import EngineStartError, OptionError, UnknownResponseError
 from synth_ai.store.tree import Tree
+from synth_ai.store.viewing import read_turns
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -34,18 +32,23 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def tree(
     store: Annotated[Path, typer.Argument(help="The file that the turns are kept in.")],
     response_id: Annotated[str | None, typer.Argument(help="Only the conversation of this response.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page to this file instead of printing.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page to this file instead of printing; only a page is replaced.")
+    ] = None,
     mermaid: Annotated[bool, typer.Option(help="Print a Mermaid diagram.")] = False,
     json: Annotated[bool, typer.Option(help="Print the tree as JSON.")] = False,
 ) -> None:
-    """Draw the conversations in a store."""
-    drawn = Tree.of(asyncio.run(_turns(store)), head=response_id)
+    """Draw the conversations in a store, which is only read."""
+    forms = [name for name, given in (("--html", html), ("--mermaid", mermaid), ("--json", json)) if given]
+    if len(forms) > 1:
+        raise OptionError(f"{' and '.join(forms)} contradict each other; give one of them.")
+    drawn = Tree.of(read_turns(store), head=response_id)
     if response_id is not None:
         if response_id not in drawn.turns:
             raise UnknownResponseError(f"There is no response {response_id!r} in {store}.")
         drawn = drawn.around(response_id)
     if html is not None:
-        html.write_text(drawn.to_html(), encoding="utf-8")
+        drawn.save_html(html)
         typer.echo(f"Wrote {html}")
     elif mermaid:
         typer.echo(drawn.to_mermaid())
@@ -74,11 +77,3 @@ def engine_args(
     preset = preset_for(name, cards, given, eagle3=eagle3, streams=streams)
     preset = replace(preset, engine_args={**given, **preset.engine_args})
     typer.echo(config_file(preset) if file else serve_command(name, preset), nl=not file)
-
-
-async def _turns(path: Path) -> list[Turn]:
-    store = SQLiteStore(path, create=False)
-    try:
-        return await store.list()
-    finally:
-        await store.aclose()

@@ -128,7 +128,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _switch_to_wal(connection: sqlite3.Connection, path: Path, timeout: float) -> None:
     """WAL: readers and the writer do not wait for each other, and a commit is one append and one fsync."""
-    _check_identity(connection, path)
+    check_identity(connection, path)
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -146,8 +146,12 @@ def _switch_to_wal(connection: sqlite3.Connection, path: Path, timeout: float) -
         )
 
 
-def _check_identity(connection: sqlite3.Connection, path: Path) -> int:
-    """The file's schema version, if the file is ours and not newer than us."""
+def check_identity(connection: sqlite3.Connection, path: Path) -> int:
+    """The file's schema version, if the file is ours and not newer than us; 0 of a file that is empty yet.
+
+    Raises:
+        StoreFormatError: it is another program's, or a newer version wrote it.
+    """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         if version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -164,11 +168,11 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    if _check_identity(connection, path) == len(MIGRATIONS):
+    if check_identity(connection, path) == len(MIGRATIONS):
         return
     with transaction(connection):
         # Read again under the lock: another process may have done it in between.
-        version = _check_identity(connection, path)
+        version = check_identity(connection, path)
         for statements in MIGRATIONS[version:]:
             for statement in statements:
                 connection.execute(statement)

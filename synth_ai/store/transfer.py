@@ -16,6 +16,7 @@ from typing import Any
 from synth_ai.errors import StoreError, StoreImportError, StoreUnavailableError
 from synth_ai.store.base import ResponseStore, Turn
 from synth_ai.store.encoding import is_utf8, to_json
+from synth_ai.store.writing import replace_file
 
 FORMAT = "synth-ai turns"
 VERSION = 2  # 1 lacks what turns say of why they are incomplete, failed, replayed or redacted
@@ -108,25 +109,11 @@ async def _chains(store: ResponseStore, ids: Iterable[str]) -> list[Turn]:
 
 
 def _write(where: str | os.PathLike[str], turns: list[Turn]) -> None:
-    path = Path(where).expanduser()
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        if path.exists() and not _is_export(path):
-            raise StoreUnavailableError(f"{str(path)!r} exists and is no export of turns; it was left as it is.")
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.writelines(to_lines(turns))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise StoreUnavailableError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_file(where, to_lines(turns), is_earlier=_is_export, what="export of turns")
 
 
-def _is_export(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(64).startswith(f'{{"format":"{FORMAT}"'.encode())
+def _is_export(start: bytes) -> bool:
+    return start.startswith(f'{{"format":"{FORMAT}"'.encode())
 
 
 def _read(where: str | os.PathLike[str]) -> list[Turn]:

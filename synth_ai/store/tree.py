@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -136,11 +137,26 @@ class Tree:
     def to_html(self, title: str = "Conversations") -> str:
         """A page of its own, for any browser: it folds, searches, and lays two branches side by side.
 
-        It loads nothing from elsewhere. Write it to a file as UTF-8; it holds the whole text of the conversations.
+        It loads nothing from elsewhere. It holds the whole text of the conversations: `save_html` writes it to a file
+        that only its owner can read.
         """
         from synth_ai.store.web import to_page
 
         return to_page(self, title)
+
+    def save_html(self, path: str | os.PathLike[str], title: str = "Conversations") -> None:
+        """Write `to_html` to a file that only its owner can read; it appears whole or not at all.
+
+        Args:
+            path: the file; an earlier page is replaced, no other file is.
+            title: the page's heading.
+
+        Raises:
+            StoreUnavailableError: the file cannot be written, or another one is in its place.
+        """
+        from synth_ai.store.web import write_page
+
+        write_page(self, path, title)
 
     def __len__(self) -> int:
         return len(self.turns)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -26,6 +27,7 @@ from synth_ai.store.pictures import (
     token_counts,
 )
 from synth_ai.store.reading import Passage, backend_of, one_line, passages
+from synth_ai.store.writing import replace_file
 
 if TYPE_CHECKING:
     from synth_ai.store.tree import Tree
@@ -49,6 +51,24 @@ def to_page(tree: Tree, title: str) -> str:
         "text": escape(to_text(tree, 100)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], frame)
+
+
+def write_page(tree: Tree, path: str | os.PathLike[str], title: str) -> None:
+    """Write the page to a file that only its owner can read; it appears whole or not at all.
+
+    Args:
+        tree: what to draw.
+        path: the file; an earlier page is replaced, no other file is.
+        title: the page's heading.
+
+    Raises:
+        StoreUnavailableError: the file cannot be written, or another one is in its place.
+    """
+    replace_file(path, [to_page(tree, title)], is_earlier=_is_page, what="page of conversations")
+
+
+def _is_page(start: bytes) -> bool:
+    return b'content="synth-ai tree"' in start
 
 
 def to_notebook(tree: Tree) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,23 @@ async def test_the_file_is_private_and_replaces_only_an_export(tmp_path: Path) -
         await export_turns(store, tmp_path / "missing" / "turns.jsonl")
     with pytest.raises(StoreUnavailableError, match="cannot be read"):
         await import_turns(store, tmp_path / "missing.jsonl")
+
+
+async def test_an_export_over_a_store_in_use_leaves_its_locks(tmp_path: Path) -> None:
+    """Closing any handle of a file drops a process's locks on it, and other processes could then damage the store."""
+    path, link = tmp_path / "turns.db", tmp_path / "link"
+    store = SQLiteStore(path)
+    await store.put(make_turn("a"))
+    link.symlink_to(path)
+    for target in (path, link, tmp_path / "turns.db-wal", tmp_path / "turns.db-shm"):
+        with pytest.raises(StoreUnavailableError, match=target.name):
+            await export_turns(store, target)
+    # Byte 0x40000002 is where SQLite's readers of a file lock it.
+    script = f"import fcntl; fcntl.lockf(open({str(path)!r}, 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "BlockingIOError" in done.stderr
+    assert await store.get("a") is not None
+    await store.aclose()
 
 
 @pytest.mark.parametrize("cut", [0, 1, 30, 200, -1, -2, -300, -700])
