@@ -159,6 +159,10 @@ def _read_assistant(message: Mapping[str, Any]) -> list[Item]:
     reasoning = message.get("reasoning") or message.get("reasoning_content")
     if isinstance(reasoning, str) and reasoning:
         items.append(reasoning_item(reasoning))
+    audio = message.get("audio")
+    if audio is not None and not isinstance(audio, Mapping):
+        raise RequestError(f"The audio of an assistant message is {{'id': ...}}, not {audio!r:.100}.")
+    spoken = spoken_message(audio) if audio else None
     content = message.get("content")
     if content:
         parts = _read_content(content)
@@ -167,11 +171,11 @@ def _read_assistant(message: Mapping[str, Any]) -> list[Item]:
         else:
             item = {"type": "message", "role": "assistant", "content": [_output_part(part) for part in parts]}
             item |= {key: message[key] for key in ("id", "status", "phase") if message.get(key) is not None}
-        if message.get("audio"):
-            item["audio"] = spoken_message(message["audio"])["audio"]
+        if spoken is not None and "audio" in spoken:
+            item["audio"] = spoken["audio"]
         items.append(item)
-    elif message.get("audio"):
-        items.append(spoken_message(message["audio"]))
+    elif spoken is not None:
+        items.append(spoken)
     items += [_read_tool_call(call) for call in message.get("tool_calls") or ()]
     if not items:
         raise RequestError("An assistant message has neither content nor tool calls.")
@@ -255,7 +259,8 @@ def assistant_message(text: str, *, id: str | None = None, phase: str | None = N
 def spoken_message(audio: Mapping[str, Any]) -> Item:
     """An assistant's message that was spoken, from the `audio` of a message of Chat Completions; without the sound."""
     item = assistant_message(audio.get("transcript") or "")
-    return item | {"audio": {key: audio[key] for key in ("id", "expires_at") if audio.get(key) is not None}}
+    known = {key: audio[key] for key in ("id", "expires_at") if audio.get(key) is not None}
+    return item | {"audio": known} if "id" in known else item
 
 
 def output_text(text: str) -> dict[str, Any]:

@@ -157,6 +157,9 @@ def _check_dictionaries(values: Mapping[str, Any]) -> None:
 def _take_out(values: dict[str, Any]) -> None:
     """What is inside `reasoning=` and `text=` under the name that it has of its own, so that each is said once."""
     for (name, key), own in _INSIDE.items():
+        if name in values and values[name] is None:
+            # Taking the whole back takes this back, too.
+            values.setdefault(own, None)
         inside = values.get(name) or {}
         if key not in inside:
             continue

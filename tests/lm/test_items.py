@@ -92,6 +92,11 @@ MISTAKES: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
         {"messages": [{"role": "assistant", "tool_calls": [{"id": "call_1"}]}]},
         "tool call.*id.*function.*name.*arguments",
     ),
+    "a sound that is none": (
+        (),
+        {"messages": [{"role": "assistant", "audio": "AAAA"}]},
+        "audio of an assistant message is .*id.*not 'AAAA'",
+    ),
     "a tool without its call": ((), {"messages": [{"role": "tool", "content": "5"}]}, "names its call by None"),
     "an output without its call": ((), {"tool_outputs": {"": "5"}}, "names its call by ''"),
     "an output of another shape": ((), {"tool_outputs": [{"id": "call_1"}]}, "'call_id': ..., 'output': ..."),
@@ -197,6 +202,7 @@ def test_a_spoken_answer_keeps_its_transcript_and_its_id() -> None:
     ).items
     assert whole == again == spoken
     assert by_id["audio"] == {"id": "audio_1"}
+    assert items.spoken_message({"transcript": "Hello"}) == items.assistant_message("Hello")
 
 
 # --- images ---------------------------------------------------------------------------------------------------------

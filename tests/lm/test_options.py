@@ -179,6 +179,7 @@ def test_a_call_s_options_lie_over_the_lm_s() -> None:
         ({"metadata": {"team": "a"}}, {"metadata": {"run": "b"}}, {"metadata": {"team": "a", "run": "b"}}),
         ({"text": {"format": {"type": "json_object"}}}, {"verbosity": "low"}, None),
         ({"extra_body": {"a": 1}}, {"extra_body": None}, {}),
+        ({"reasoning": {"effort": "high", "summary": "auto"}}, {"reasoning": None}, {}),
     ],
 )
 def test_options_with_keys_of_their_own_are_merged(

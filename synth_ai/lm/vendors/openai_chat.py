@@ -14,6 +14,7 @@ from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import chat
+from synth_ai.lm.vendors.formats.chat_history import prepared
 from synth_ai.lm.vendors.formats.chat_stream import ChunkReader
 from synth_ai.lm.vendors.send_options import split_options
 from synth_ai.sdk.client import SDKClient, SendOptions
@@ -86,7 +87,7 @@ class ChatVendor(VendorBase):
 
     def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions, list[str]]:
         request, options = split_options(request)
-        request, notes = chat.prepared(request, self._dialect, origin=self.origin, now=time.time())
+        request, notes = prepared(request, self._dialect, origin=self.origin, now=time.time())
         return chat.request_body(request, self._dialect), options, notes
 
 

@@ -9,7 +9,7 @@ https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -20,8 +20,6 @@ from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage
 from synth_ai.lm.structured import ResponseFormat
 from synth_ai.lm.vendors.formats import custom_tools
-from synth_ai.lm.vendors.formats.moving import Takes, fitted, reasoning_note
-from synth_ai.store.base import Turn
 
 Message = dict[str, Any]
 
@@ -43,65 +41,7 @@ class Dialect:
 OPENAI = Dialect("max_completion_tokens", takes_reasoning=False)
 COMPATIBLE = Dialect()
 
-_TAKES = Takes(
-    "chat",
-    items=frozenset({"message", "reasoning"}) | item_shapes.CALLS | item_shapes.CALL_OUTPUTS,
-    parts=frozenset({"input_text", "output_text", "text", "refusal", "input_image"}),
-    tools=frozenset({"function", "custom"}),
-)
-
 _STATUS = {"length": ("incomplete", "max_output_tokens"), "content_filter": ("incomplete", "content_filter")}
-
-
-def prepared(
-    request: LMRequest, dialect: Dialect = COMPATIBLE, *, origin: str | None = None, now: float = 0.0
-) -> tuple[LMRequest, list[str]]:
-    """The request with a history that Chat Completions can say, and warnings of what had to be left out of it.
-
-    Args:
-        origin: the server it goes to; what another one spoke is known here by its transcript alone.
-        now: the time, in seconds since the epoch: spoken answers expire.
-    """
-    request, notes = fitted(request, _TAKES)
-    notes = _lost_reasoning(request, dialect) + notes
-    history = tuple(_without_lost_sound(turn, origin, now) for turn in request.history)
-    silent = sum(map(_spoken, request.history)) - sum(map(_spoken, history))
-    if silent:
-        notes.append(f"{silent} spoken answer(s) that the server no longer has went as their transcripts.")
-    return replace(request, history=history) if silent else request, notes
-
-
-def _lost_reasoning(request: LMRequest, dialect: Dialect) -> list[str]:
-    """Warnings of the reasoning of other backends that `messages` leaves out."""
-    unreadable = finished = 0
-    for turn in request.history:
-        if turn.api_type == "chat":
-            continue
-        for _, group in groupby((*turn.input, *turn.output), item_shapes.is_model_item):
-            run = list(group)
-            calls = any(item.get("type") in item_shapes.CALLS for item in run)
-            reasoning = [item for item in run if item.get("type") == "reasoning"]
-            readable = sum(bool(item_shapes.reasoning_of(item)) for item in reasoning)
-            unreadable += len(reasoning) - readable
-            finished += 0 if calls and dialect.takes_reasoning else readable
-    why = "servers take it only with tool calls" if dialect.takes_reasoning else "OpenAI's chat API has no field for it"
-    return reasoning_note(unreadable, "only the server that made it can read it") + reasoning_note(finished, why)
-
-
-def _without_lost_sound(turn: Turn, origin: str | None, now: float) -> Turn:
-    if not _spoken(turn):
-        return turn
-
-    def kept(item: Item) -> Item:
-        if "audio" not in item or (turn.origin == origin and item["audio"].get("expires_at", now + 1) > now):
-            return item
-        return {key: value for key, value in item.items() if key != "audio"}
-
-    return replace(turn, input=tuple(map(kept, turn.input)), output=tuple(map(kept, turn.output)))
-
-
-def _spoken(turn: Turn) -> int:
-    return sum("audio" in item for item in (*turn.input, *turn.output))
 
 
 def request_body(request: LMRequest, dialect: Dialect = COMPATIBLE) -> dict[str, Any]:

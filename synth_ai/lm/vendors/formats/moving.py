@@ -39,7 +39,10 @@ class Takes:
 
 
 def fitted(request: LMRequest, takes: Takes) -> tuple[LMRequest, list[str]]:
-    """The request without what its history has from other APIs and this one does not take, and warnings that say so."""
+    """The request without what its history has from other APIs and this one does not take, and warnings that say so.
+
+    Tools count as the branch's where a turn on another API had them, whether or not the call names them again.
+    """
     foreign = [turn for turn in request.history if turn.api_type != takes.api]
     if not foreign:
         return request, []

@@ -14,6 +14,7 @@ from synth_ai.lm import items
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured import ResponseFormat
 from synth_ai.lm.vendors.formats import chat
+from synth_ai.lm.vendors.formats.chat_history import prepared
 
 TOOL = {"type": "function", "name": "add", "description": "", "parameters": {"type": "object", "properties": {}}}
 USER = {"type": "message", "role": "user", "content": "Hi"}
@@ -346,7 +347,7 @@ def test_a_spoken_answer_has_its_transcript_for_text() -> None:
 )
 def test_a_spoken_answer_goes_back_by_its_id_where_it_is_known(origin: str, now: float, said: dict[str, Any]) -> None:
     """Elsewhere, or once it has expired, its transcript goes instead, and the response says so."""
-    asked, notes = chat.prepared(request(history=(spoken_turn(origin),)), origin="here", now=now)
+    asked, notes = prepared(request(history=(spoken_turn(origin),)), origin="here", now=now)
     body = chat.request_body(asked)
     assert body["messages"][1] == said
     assert bool(notes) is ("audio" not in said)
@@ -360,7 +361,7 @@ def test_a_spoken_answer_goes_back_by_its_id_where_it_is_known(origin: str, now:
 def moved(*output: dict[str, Any], dialect: chat.Dialect = chat.COMPATIBLE, api: str = "responses") -> list[str]:
     """The warnings of a call that goes on from a turn with this output, made on another API."""
     turn = Turn("resp_1", None, api, "gpt-5", (USER,), output)
-    return chat.prepared(request(history=(turn,)), dialect)[1]
+    return prepared(request(history=(turn,)), dialect)[1]
 
 
 def test_reasoning_that_a_chat_server_does_not_get_is_listed() -> None:
