@@ -66,8 +66,8 @@ def _is_secret(name: str) -> bool:
 
 
 def _parts(value: str) -> tuple[str, ...]:
-    """A header's value as it is, and the credentials after the scheme, as in `Bearer sk-...`."""
-    return (value, value.rpartition(" ")[2]) if isinstance(value, str) else ()
+    """A header's value without blanks around it, and the credentials after the scheme, as in `Bearer sk-...`."""
+    return (value.strip(), value.split()[-1]) if isinstance(value, str) and value.strip() else ()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -220,7 +220,8 @@ class Run:
 
     async def _look_for_leaks(self, server: OpenAIServer) -> None:
         try:
-            async with asyncio.timeout(10):
+            # The server itself closes idle connections after 5 seconds.
+            async with asyncio.timeout(3):
                 while server.connections:  # noqa: ASYNC110 - they close on the server's thread
                     await asyncio.sleep(0.01)
         except TimeoutError:

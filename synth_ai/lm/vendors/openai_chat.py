@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any
 
 from synth_ai.errors import ConnectionFailedError, RejectedError
@@ -49,7 +50,7 @@ class ChatVendor(VendorBase):
         response = chat.read_response(answer.data)
         response.request_id = answer.request_id
         response.warnings += notes
-        response._raw = lambda: _typed(answer.data)
+        response._raw = partial(_typed, answer.data)
         return response
 
     async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any
 
 from synth_ai.errors import ConnectionFailedError, ForgottenResponseError, NotFoundError, RejectedError, ServerError
@@ -83,7 +84,7 @@ class ResponsesVendor(VendorBase):
         response = responses.read_response(data)
         keeps = self._remembers and _VLLM_MARKS.isdisjoint(data)
         response._kept = keeps and request.options.get("store") is not False
-        response._raw = lambda: _typed(data)
+        response._raw = partial(_typed, data)
         if dropped := responses.lost_reasoning(request, self.origin):
             response.warnings.append(
                 f"{dropped} reasoning item(s) that this server cannot read were left out of the history."
