@@ -12,7 +12,7 @@ from rich.console import Console
 from synth_ai._version import __version__
 from synth_ai.engines.cards import card_named, find_cards
 from synth_ai.engines.model_names import resolve_model
-from synth_ai.engines.presets import check_memory, config_file, preset_for, serve_command
+from synth_ai.engines.presets import check_memory, config_file, preset_for, recommended_count, serve_command
 from synth_ai.errors import EngineStartError, OptionError, UnknownResponseError
 from synth_ai.store.tree import Tree
 from synth_ai.store.viewing import read_turns
@@ -62,18 +62,22 @@ def tree(
 def engine_args(
     model: Annotated[str, typer.Argument(help="gpt-oss-20b, gpt-oss-120b or a folder.")],
     gpu: Annotated[str, typer.Option(help="The card, such as h100 or mi300x; auto asks this machine.")] = "auto",
-    gpus: Annotated[int, typer.Option(min=1, help="How many cards share the model.")] = 1,
+    gpus: Annotated[int | None, typer.Option(min=1, help="How many cards share the model.")] = None,
     eagle3: Annotated[bool, typer.Option(help="Decode speculatively (gpt-oss-120b).")] = False,
     streams: Annotated[bool, typer.Option(help="Whether anyone reads streams token by token.")] = True,
     file: Annotated[bool, typer.Option(help="Print a file for vllm serve --config instead of a command.")] = False,
 ) -> None:
     """Print the recommended settings for a model on a card as a `vllm serve` command."""
     name = resolve_model(model)
-    cards = find_cards() if gpu == "auto" else [card_named(gpu)] * gpus
+    # Of a card that is named there may be any number, and no machine has more than eight.
+    cards = find_cards() if gpu == "auto" else [card_named(gpu)] * (gpus or 8)
     if not cards:
         raise EngineStartError("There is no GPU on this machine that could be asked; name one, such as --gpu h100.")
-    given = {"tensor_parallel_size": gpus} if gpus > 1 else {}
+    count = gpus or recommended_count(cards)
+    given = {"tensor_parallel_size": count} if gpus or count > 1 else {}
     check_memory(name, cards, given)
-    preset = preset_for(name, cards, given, eagle3=eagle3, streams=streams)
-    preset = replace(preset, engine_args={**given, **preset.engine_args})
+    preset = preset_for(name, cards[:count], given, eagle3=eagle3, streams=streams)
+    preset = replace(preset, engine_args={**preset.engine_args, **given})
     typer.echo(config_file(preset) if file else serve_command(name, preset), nl=not file)
+    if gpus is None:
+        typer.echo(f"These are for {count} x {cards[0].name}, as recommended; --gpus takes another number.", err=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from synth_ai.errors import OptionError, did_you_mean
 
 Architecture = Literal["ampere", "ada", "hopper", "blackwell", "cdna3", "cdna4", "other"]
 
-_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits")
+_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,compute_cap,uuid", "--format=csv,noheader,nounits")
 _NVIDIA: Mapping[str, Architecture] = {
     "8.0": "ampere",
     "8.6": "ampere",
@@ -27,15 +28,17 @@ _KFD = Path("/sys/class/kfd/kfd/topology/nodes")
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One kind of GPU.
+    """One GPU, or one kind of GPU.
 
     Attributes:
         memory_gib: all its memory, used or not.
+        uuid: what the driver calls this one, such as `GPU-5f3a...`; empty where it is not known.
     """
 
     name: str
     architecture: Architecture
     memory_gib: float
+    uuid: str = ""
 
 
 # By the names that people use for them.
@@ -68,17 +71,51 @@ def card_named(name: str) -> Card:
 
 
 def find_cards() -> list[Card]:
-    """The GPUs of this machine; empty where there is none, or nothing to ask."""
-    return _nvidia_cards() or amd_cards(_KFD)
+    """The GPUs that a program started from here sees, in the order that it numbers them.
+
+    Empty where there is none, or nothing to ask. `CUDA_VISIBLE_DEVICES` and its likes of AMD are kept to.
+    """
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = _nvidia_cards()
+    if cards:
+        return chosen(cards, seen)
+    return chosen(
+        chosen(amd_cards(_KFD), os.environ.get("ROCR_VISIBLE_DEVICES")), os.environ.get("HIP_VISIBLE_DEVICES", seen)
+    )
 
 
-def nvidia_cards(listing: str) -> list[Card]:
-    """The cards in the answer of nvidia-smi: name, MiB and compute capability, one card per line."""
+def chosen(cards: Sequence[Card], devices: str | None) -> list[Card]:
+    """The cards that a list such as `0,2` or `GPU-5f3a,GPU-77` names, in its order; all of them for None.
+
+    Like the driver it ends at the first that there is not. A part of a card (MIG) is none of these.
+    """
+    if devices is None:
+        return list(cards)
+    named: list[Card] = []
+    for device in map(str.strip, devices.split(",")):
+        if device.isdecimal():
+            found = cards[int(device) : int(device) + 1]
+        else:
+            found = [card for card in cards if device and card.uuid.startswith(device)][:1]
+        if not found:
+            break
+        named += found
+    return named
+
+
+def nvidia_cards(listing: str, *, by_slot: bool = False) -> list[Card]:
+    """The cards in the answer of nvidia-smi: name, MiB, compute capability and UUID, one card per line.
+
+    Args:
+        by_slot: keep nvidia-smi's order, as CUDA does with `CUDA_DEVICE_ORDER=PCI_BUS_ID`; by default it numbers the
+            fastest cards first.
+    """
     rows = [[field.strip() for field in line.split(",")] for line in listing.splitlines()]
+    rows = [row for row in rows if len(row) == 4 and row[1].isdecimal()]
+    if not by_slot:
+        rows.sort(key=lambda row: (_version(row[2]), int(row[1])), reverse=True)
     return [
-        Card(name, _NVIDIA.get(capability, "other"), float(mib) / 1024)
-        for name, mib, capability in (row for row in rows if len(row) == 3)
-        if mib.isdecimal()
+        Card(name, _NVIDIA.get(capability, "other"), float(mib) / 1024, uuid) for name, mib, capability, uuid in rows
     ]
 
 
@@ -99,7 +136,11 @@ def _nvidia_cards() -> list[Card]:
         answer = subprocess.run(_QUERY, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return nvidia_cards(answer.stdout)
+    return nvidia_cards(answer.stdout, by_slot=os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
 
 
 def _properties(path: Path) -> dict[str, str]:

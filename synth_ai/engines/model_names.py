@@ -73,13 +73,25 @@ def resolve_model(model: str | os.PathLike[str]) -> str:
             f"The model folder {name!r} does not exist. Give a folder with config.json and weights, "
             "or a name such as 'gpt-oss-20b' or 'openai/gpt-oss-120b'."
         )
-    return _SHORT_NAMES.get(name, name)
+    return full_name(name)
+
+
+def full_name(model: str) -> str:
+    """The name on the hub of a published model that goes by a short one; other names as they are."""
+    return _SHORT_NAMES.get(model, model)
 
 
 def has_tokenizer(model: str) -> bool:
     """Whether `model`, as `resolve_model` gives it, comes with a tokenizer; names on the hub are taken to."""
     folder = Path(model)
     return (folder / "tokenizer.json").is_file() if folder.is_dir() else True
+
+
+def weights_gib(model: str) -> float:
+    """The size of the weights in a model folder, in GiB; 0 for a name on the hub and a folder without weights."""
+    folder = Path(model)
+    files = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
+    return sum(file.stat().st_size for file in files) / 2**30
 
 
 def _check_folder(folder: Path) -> None:

@@ -16,14 +16,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synth_ai.engines.cards import Card
+from synth_ai.engines.model_names import weights_gib
 from synth_ai.errors import EngineStartError, OptionError
 
 _MEMORY_GIB: Mapping[str, float] = {"openai/gpt-oss-20b": 16, "openai/gpt-oss-120b": 60}
+# Those are round figures, and a card "of 16 GB" has between 14.7 and 16 GiB.
+_ROUNDING = 0.9
+# With these a model takes less of the cards than its weights do on disk.
+_SHRINKING = ("quantization", "cpu_offload_gb")
 _EAGLE3: Mapping[str, str] = {"openai/gpt-oss-120b": "nvidia/gpt-oss-120b-Eagle3-v2"}
 _LARGE = "openai/gpt-oss-120b"
+_AMD = ("cdna3", "cdna4")
 
-# What a server needs besides, so that chat users get tool calls and RemoteEngine learns of cached tokens.
+# What a server needs besides, so that chat users get tool calls, RemoteEngine learns of cached tokens, and forks find
+# their branch in the cache: by default vLLM forgets the blocks of the sliding-window layers.
 SERVER_ARGS: Mapping[str, Any] = {
+    "prefix_cache_retention_interval": None,
     "enable_auto_tool_choice": True,
     "tool_call_parser": "openai",
     "enable_prompt_tokens_details": True,
@@ -56,11 +64,12 @@ def preset_for(
         streams: whether anyone reads streams token by token.
 
     Raises:
-        OptionError: there is no draft model for this model.
+        OptionError: there is no draft model for this model, or a number of cards is none.
     """
+    sharing = cards_sharing(engine_args)
     if eagle3 and model not in _EAGLE3:
         raise OptionError(f"eagle3=True has a draft model for {' and '.join(_EAGLE3)} only, and this is {model!r}.")
-    args = _for_card(model, cards, int(engine_args.get("tensor_parallel_size", 1))) if cards else {}
+    args = _for_card(model, cards, sharing) if cards else {}
     if eagle3:
         args["speculative_config"] = {
             "method": "eagle3",
@@ -68,26 +77,55 @@ def preset_for(
             "num_speculative_tokens": 3,
             "draft_tensor_parallel_size": 1,
         }
-    if cards and not streams:
+    if not streams:
         args["stream_interval"] = 20
     return Preset(args, _environment(cards[0]) if cards else {})
+
+
+def recommended_count(cards: Sequence[Card]) -> int:
+    """How many of these cards should share a model, where the user does not say."""
+    return 8 if len(cards) >= 8 and cards[0].architecture in _AMD else 1
+
+
+def cards_sharing(engine_args: Mapping[str, Any]) -> int:
+    """How many cards share one copy of the weights.
+
+    Raises:
+        OptionError: a number of cards is none.
+    """
+    spread = _count(engine_args, "data_parallel_size") if engine_args.get("enable_expert_parallel") else 1
+    return _count(engine_args, "tensor_parallel_size") * _count(engine_args, "pipeline_parallel_size") * spread
+
+
+def _count(engine_args: Mapping[str, Any], name: str) -> int:
+    value = engine_args.get(name, 1)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"{name}={value!r} is no number of GPUs; it takes a whole number from 1.")
+    return value
 
 
 def check_memory(model: str, cards: Sequence[Card], engine_args: Mapping[str, Any]) -> None:
     """Refuse to load a model that cannot fit.
 
+    Args:
+        model: as `resolve_model` gives it; of a folder the size of its weights counts.
+        cards: the GPUs there are, in the order that vLLM takes them.
+
     Raises:
         EngineStartError: naming the memory needed, the card, and the ways out.
+        OptionError: a number of cards is none.
     """
-    needed = _MEMORY_GIB.get(model)
-    if needed is None or not cards:
+    sharing = cards_sharing(engine_args)
+    about = _MEMORY_GIB.get(model)
+    needed = weights_gib(model) if about is None else about * _ROUNDING
+    if not cards or any(engine_args.get(name) for name in _SHRINKING):
         return
-    sharing = int(engine_args.get("tensor_parallel_size", 1)) * int(engine_args.get("pipeline_parallel_size", 1))
-    card = min(cards, key=lambda card: card.memory_gib)
+    card = min(cards[:sharing], key=lambda card: card.memory_gib)
     if card.memory_gib * sharing < needed:
         smaller = " Use gpt-oss-20b, or share" if model == _LARGE else " Share"
+        what = f"has {needed:.1f} GB of weights" if about is None else f"needs about {about:g} GB of GPU memory"
         raise EngineStartError(
-            f"{model} needs about {needed:g} GB of GPU memory, and {sharing} x {card.name} has "
+            f"{model} {what}, and {sharing} x {card.name} has "
             f"{card.memory_gib * sharing:.0f} GB.{smaller} it among more GPUs with tensor_parallel_size."
         )
 
@@ -109,9 +147,9 @@ def config_file(preset: Preset) -> str:
 
 def _for_card(model: str, cards: Sequence[Card], sharing: int) -> dict[str, Any]:
     card = cards[0]
-    if card.architecture in ("cdna3", "cdna4"):
+    if card.architecture in _AMD:
         amd: dict[str, Any] = {
-            "tensor_parallel_size": 8 if len(cards) >= 8 else 1,
+            "tensor_parallel_size": recommended_count(cards),
             "gpu_memory_utilization": 0.95,
             "block_size": 64,
             "compilation_config": {"cudagraph_mode": "FULL_AND_PIECEWISE"},
@@ -135,7 +173,7 @@ def _for_card(model: str, cards: Sequence[Card], sharing: int) -> dict[str, Any]
 
 
 def _environment(card: Card) -> dict[str, str]:
-    if card.architecture not in ("cdna3", "cdna4"):
+    if card.architecture not in _AMD:
         return {}
     aiter = {
         "VLLM_ROCM_USE_AITER": "1",
@@ -148,7 +186,7 @@ def _environment(card: Card) -> dict[str, str]:
 def _option(name: str, value: Any) -> str:
     if value is True:
         return _flag(name, "--")
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = str(value) if value is None or isinstance(value, str) else json.dumps(value)
     return f"{_flag(name, '--')} {shlex.quote(text)}"
 
 

@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from synth_ai.engines.cards import Card, card_named, find_cards
+from synth_ai.engines.cards import Card, card_named, chosen, find_cards
 from synth_ai.engines.model_names import PUBLISHED, ModelSource, has_tokenizer
-from synth_ai.engines.presets import Preset, check_memory, preset_for
+from synth_ai.engines.presets import Preset, cards_sharing, check_memory, preset_for
 from synth_ai.errors import EngineStartError, MissingExtraError, OptionError, did_you_mean
 
 _CLASSES = {"EngineArgs", "AsyncEngineArgs"}
@@ -98,7 +98,8 @@ class LoadPlan:
 
         Raises:
             MissingExtraError: vLLM is not installed.
-            OptionError: an engine argument or a card is not known, or there is no draft model for this model.
+            OptionError: an engine argument or a card is not known, a number of cards is none, or the model has no draft
+                model.
         """
         check_installed()
         check_engine_args(self.engine_args)
@@ -139,9 +140,10 @@ class LoadPlan:
     def _cards(self) -> list[Card]:
         if self.gpu is None or is_cpu_build():
             return []
-        if self.gpu == "auto":
-            return find_cards()
-        return [card_named(self.gpu)] * int(self.engine_args.get("tensor_parallel_size", 1))
+        if self.gpu != "auto":
+            return [card_named(self.gpu)] * cards_sharing(self.engine_args)
+        cards, devices = find_cards(), self.engine_args.get("device_ids")
+        return chosen(cards, ",".join(map(str, devices))) if devices else cards
 
 
 def _adapter_args(source: ModelSource) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from synth_ai import VLLMEngine
-from synth_ai.engines.cards import CARDS, Card, amd_cards, card_named, nvidia_cards
-from synth_ai.engines.presets import Preset, check_memory, config_file, preset_for, serve_command
+from synth_ai.engines import cards as cards_module
+from synth_ai.engines.cards import CARDS, Card, amd_cards, card_named, chosen, find_cards, nvidia_cards
+from synth_ai.engines.presets import Preset, check_memory, config_file, preset_for, recommended_count, serve_command
 from synth_ai.errors import EngineStartError, OptionError
 
 SMALL, LARGE = "openai/gpt-oss-20b", "openai/gpt-oss-120b"
@@ -86,7 +87,7 @@ def test_command_and_file_say_the_same(preset_: Preset, parser: Any, tmp_path: P
 
     for arguments in (["--model", LARGE, *words[start + 3 :]], ["--model", LARGE, "--config", str(file)]):
         parsed = parser.parse_args(arguments)
-        for name, value in preset_.engine_args.items():
+        for name, value in {"prefix_cache_retention_interval": None, **preset_.engine_args}.items():
             assert _plain(getattr(parsed, name), value) == value, name
 
 
@@ -129,6 +130,7 @@ def test_blackwell_ampere_and_amd() -> None:
 def test_streams_and_eagle() -> None:
     """Tokens are reported in groups only where nobody streams; the draft model is for the large model alone."""
     assert "stream_interval" not in preset("h200").engine_args
+    assert preset_for(SMALL, [], {}, streams=False).engine_args == {"stream_interval": 20}
     assert preset("h200", streams=False).engine_args["stream_interval"] == 20
     assert preset("h200", eagle3=True).engine_args["speculative_config"]["method"] == "eagle3"
     with pytest.raises(OptionError, match="gpt-oss-20b"):
@@ -148,6 +150,52 @@ def test_memory() -> None:
     with pytest.raises(EngineStartError, match=r"about 60 GB.*1 x NVIDIA L4 has 22 GB.*gpt-oss-20b"):
         check_memory(LARGE, [small], {})
     check_memory(LARGE, [small] * 4, {"tensor_parallel_size": 4})
+    check_memory(LARGE, [small] * 4, {"data_parallel_size": 4, "enable_expert_parallel": True})
+    check_memory(LARGE, [small], {"cpu_offload_gb": 50})
+
+
+@pytest.mark.parametrize("mib", [16_376, 15_360, 16_384])
+def test_a_card_of_about_16_gb(mib: int) -> None:
+    """What is sold as 16 GB has a little less, and the small model runs on it; 12 GB are too few."""
+    check_memory(SMALL, [Card("NVIDIA RTX 4080", "ada", mib / 1024)], {})
+    with pytest.raises(EngineStartError, match="about 16 GB"):
+        check_memory(SMALL, [Card("NVIDIA RTX 4070", "ada", 12)], {})
+
+
+def test_memory_of_the_cards_that_vllm_takes() -> None:
+    """A small card that vLLM leaves alone is no reason to refuse; one that it would take is."""
+    h100, display = card_named("h100"), Card("NVIDIA T400", "other", 4)
+    check_memory(LARGE, [h100, display], {})
+    with pytest.raises(EngineStartError, match=r"2 x NVIDIA T400 has 8 GB"):
+        check_memory(LARGE, [h100, display], {"tensor_parallel_size": 2})
+
+
+def test_memory_of_a_folder(tmp_path: Path) -> None:
+    """A fine-tune is measured by its weights; a folder without any is left to vLLM."""
+    card = Card("NVIDIA L4", "ada", 22.5)
+    check_memory(str(tmp_path), [card], {})
+    for number in range(3):
+        with (tmp_path / f"model-{number}.safetensors").open("wb") as file:
+            file.truncate(10 * 2**30)
+    with pytest.raises(EngineStartError, match=r"has 30\.0 GB of weights, and 1 x NVIDIA L4 has 22 GB"):
+        check_memory(str(tmp_path), [card], {})
+    check_memory(str(tmp_path), [card] * 2, {"tensor_parallel_size": 2})
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("name", ["tensor_parallel_size", "pipeline_parallel_size"])
+@pytest.mark.parametrize("value", ["two", 0, 1.5, True, None])
+def test_a_number_of_cards_that_is_none(name: str, value: Any) -> None:
+    """Told when the engine is made, with the value."""
+    with pytest.raises(OptionError, match=rf"{name}={value!r} is no number of GPUs"):
+        VLLMEngine("gpt-oss-20b", **{name: value})
+
+
+def test_recommended_count() -> None:
+    """AMD's cards share the model eight at a time, where there are so many."""
+    assert recommended_count([card_named("mi300x")] * 8) == 8
+    assert recommended_count([card_named("mi300x")] * 4) == 1
+    assert recommended_count([card_named("h100")] * 8) == 1
 
 
 @pytest.mark.vllm
@@ -157,13 +205,88 @@ def test_unknown_card() -> None:
         VLLMEngine("gpt-oss-20b", gpu="h10")
 
 
+LISTING = """\
+NVIDIA T400, 4096, 7.5, GPU-aa
+NVIDIA H100 80GB HBM3, 81559, 9.0, GPU-bb
+NVIDIA Orin, [N/A], 8.7, GPU-cc
+NVIDIA B200, 183359, 10.0, GPU-dd
+NVIDIA X, 1024, 99.0, GPU-ee
+"""
+
+
 def test_nvidia_listing() -> None:
-    """The answer of nvidia-smi becomes cards; what it says without a driver does not."""
-    listing = "NVIDIA H100 80GB HBM3, 81559, 9.0\nNVIDIA Orin, [N/A], 8.7\nNVIDIA X, 1024, 99.0\n"
-    hopper, unknown = nvidia_cards(listing)
-    assert (hopper.architecture, round(hopper.memory_gib)) == ("hopper", 80)
-    assert unknown.architecture == "other"
+    """The answer of nvidia-smi becomes cards, the fastest first as CUDA has them; what it says without a driver not."""
+    cards = nvidia_cards(LISTING)
+    assert [card.uuid for card in cards] == ["GPU-ee", "GPU-dd", "GPU-bb", "GPU-aa"]
+    assert [card.architecture for card in cards] == ["other", "blackwell", "hopper", "other"]
+    assert round(cards[2].memory_gib) == 80
+    assert [card.uuid for card in nvidia_cards(LISTING, by_slot=True)] == ["GPU-aa", "GPU-bb", "GPU-dd", "GPU-ee"]
     assert nvidia_cards("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n") == []
+
+
+@pytest.mark.parametrize(
+    ("devices", "named"),
+    [
+        (None, "abcd"),
+        ("2", "c"),
+        ("3, 0", "da"),
+        ("GPU-b,GPU-a", "ba"),
+        ("0,9,1", "a"),
+        ("-1", ""),
+        ("", ""),
+        ("MIG-1234", ""),
+    ],
+)
+def test_chosen_cards(devices: str | None, named: str) -> None:
+    """By number or by UUID, in the order of the list, which ends at the first that there is not."""
+    cards = [Card("NVIDIA X", "other", 1, f"GPU-{letter}") for letter in "abcd"]
+    assert "".join(card.uuid[-1] for card in chosen(cards, devices)) == named
+
+
+def test_cards_that_the_program_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA_VISIBLE_DEVICES picks, in the order that CUDA_DEVICE_ORDER says."""
+
+    class Answer:
+        stdout = LISTING
+
+    monkeypatch.setattr(cards_module.subprocess, "run", lambda *_, **__: Answer())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    assert [card.uuid for card in find_cards()] == ["GPU-dd"]
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert [card.uuid for card in find_cards()] == ["GPU-bb"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert len(find_cards()) == 4
+
+
+def engine_args_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
+    """What `synth-ai engine-args` prints, and what it says beside it."""
+    pytest.importorskip("typer")
+    from synth_ai.cli.app import app
+
+    app(["engine-args", *arguments], standalone_mode=False)
+    printed = capsys.readouterr()
+    return printed.out, printed.err
+
+
+def test_engine_args_of_a_card(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command takes the recommended number of cards and says so; a number that is given beats it."""
+    out, err = engine_args_of(capsys, "gpt-oss-120b", "--gpu", "mi300x")
+    assert "--tensor-parallel-size 8" in out
+    assert "8 x AMD Instinct MI300X, as recommended; --gpus" in err
+    out, err = engine_args_of(capsys, "gpt-oss-120b", "--gpu", "mi300x", "--gpus", "4")
+    assert "--tensor-parallel-size 4" in out
+    assert err == ""
+    out, err = engine_args_of(capsys, "gpt-oss-120b", "--gpu", "h100")
+    assert "tensor-parallel-size" not in out
+    assert "1 x NVIDIA H100" in err
+
+
+def test_a_server_keeps_the_branches_in_its_cache(capsys: pytest.CaptureFixture[str]) -> None:
+    """vLLM's own default forgets most of a branch, so the command and the file say otherwise, as vLLM reads it."""
+    assert "--prefix-cache-retention-interval None" in engine_args_of(capsys, "gpt-oss-20b", "--gpu", "h100")[0]
+    file, _ = engine_args_of(capsys, "gpt-oss-20b", "--gpu", "h100", "--file")
+    assert "prefix-cache-retention-interval: null\n" in file
 
 
 def test_amd_nodes(tmp_path: Path) -> None:
