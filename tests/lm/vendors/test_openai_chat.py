@@ -210,10 +210,11 @@ def completion(message: dict[str, Any]) -> Raw:
 
 
 async def test_a_spoken_conversation(openai_server: OpenAIServer, hosted: Hosted) -> None:
-    """The answer is its transcript, the sound is in `raw`, and the next turn names it by its id."""
+    """The answer is its transcript, the sound is in `raw`, and the next turn names it by its id, where it is known."""
     audio = {"id": "audio_1", "data": "AAAA", "transcript": "Hello Ada", "expires_at": 10_000_000_000}
     openai_server.enqueue(completion({"audio": audio}))
-    lm = hosted("chat", modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"})
+    store = MemoryStore()
+    lm = hosted("chat", modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"}, response_store=store)
     spoken = await lm.respond_async("My name is Ada.")
     assert spoken.text == "Hello Ada"
     assert spoken.raw.choices[0].message.audio.data == "AAAA"
@@ -224,6 +225,10 @@ async def test_a_spoken_conversation(openai_server: OpenAIServer, hosted: Hosted
         {"role": "user", "content": "Again"},
     ]
     assert more.warnings == []
+    elsewhere = LM("gpt-5", base_url=openai_server.base_url.replace("127.0.0.1", "localhost"), response_store=store)
+    moved = await elsewhere.respond_async("Again", previous_response_id=spoken.response_id)
+    assert openai_server.bodies[-1]["messages"][1] == {"role": "assistant", "content": "Hello Ada"}
+    assert moved.warnings == ["1 spoken answer(s) that the server does not have went as their transcripts."]
 
 
 async def test_a_custom_tool_is_called_and_answered(openai_server: OpenAIServer, hosted: Hosted) -> None:

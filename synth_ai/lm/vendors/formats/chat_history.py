@@ -34,7 +34,7 @@ def prepared(
     history = tuple(_without_lost_sound(turn, origin, now) for turn in request.history)
     silent = sum(map(_spoken, request.history)) - sum(map(_spoken, history))
     if silent:
-        notes.append(f"{silent} spoken answer(s) that the server no longer has went as their transcripts.")
+        notes.append(f"{silent} spoken answer(s) that the server does not have went as their transcripts.")
     return replace(request, history=history) if silent else request, notes
 
 
