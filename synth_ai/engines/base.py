@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from synth_ai.errors import ContextLengthError, EngineRequestError
+from synth_ai.errors import ContextLengthError, EngineRequestError, EngineStartError
 
 FinishReason = Literal["stop", "length", "abort"]
 
@@ -23,12 +23,14 @@ class Structure:
     Attributes:
         schema: the JSON schema that the text of the final channel must satisfy.
         reasoning_budget: the most tokens the reasoning may take, or None for no limit of its own.
-        tool_calls: whether the completion may be a tool call instead of the final answer.
+        tool_calls: whether the completion may be a call of a function instead of the final answer.
+        builtins: the built-in tools that it may call instead: `python`, `browser`.
     """
 
     schema: Mapping[str, Any]
     reasoning_budget: int | None = None
     tool_calls: bool = False
+    builtins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,18 @@ class Engine(ABC):
     async def aclose(self) -> None:
         """Stop the engine and free what it holds. Safe to call twice."""
 
+    async def restart(self) -> None:
+        """Stop the engine, dead or alive, and load it again; calls in flight fail with EngineDeadError.
+
+        Raises:
+            EngineStartError: it could not be loaded, or is none that is loaded from here.
+        """
+        raise EngineStartError(f"{self!r} is not loaded from here, so it cannot be restarted from here.")
+
+    def for_batch(self, count: int) -> Engine:
+        """This engine for `count` calls that come together; another one where it serves those better as one batch."""
+        return self
+
 
 def finish_reason(reason: str | None) -> FinishReason | None:
     """Why vLLM says that a completion ended, in our terms; None while it goes on.
@@ -180,45 +194,79 @@ def check_prompt(prompt: Sequence[int], facts: EngineFacts) -> None:
     """Refuse a prompt that would hurt the engine: one id out of range can take all of vLLM down.
 
     Raises:
-        EngineRequestError: the prompt is empty or has an id out of range.
+        EngineRequestError: the prompt is empty, or has an id that is no int or out of range.
         ContextLengthError: the prompt leaves no room in the context.
     """
-    if not prompt:
+    _check_ids("prompt", prompt, facts.vocabulary_size)
+    if not len(prompt):
         raise EngineRequestError("The prompt has no token ids; an engine needs at least one.")
     if len(prompt) >= facts.context_length:
         raise ContextLengthError(
             f"The prompt has {len(prompt)} tokens and the context {facts.context_length}, so nothing can be generated. "
             "Shorten the conversation, or load the engine with a larger context (max_model_len)."
         )
-    low, high = min(prompt), max(prompt)
-    if low < 0 or high >= facts.vocabulary_size:
-        bad = low if low < 0 else high
+
+
+def check_sampling(sampling: Sampling, facts: EngineFacts | None = None) -> None:
+    """Refuse sampling values that no engine can use, naming the value.
+
+    Args:
+        facts: those of the engine; without them the stop token ids may be of any vocabulary.
+
+    Raises:
+        EngineRequestError: a value is of the wrong type or out of its range.
+    """
+    for name, kind, low, high in _RANGES:
+        value = getattr(sampling, name)
+        if value is not None:
+            _check_number(name, value, kind, low, high)
+    _check_ids("stop_token_ids", sampling.stop_token_ids, facts.vocabulary_size if facts is not None else 2**31)
+    structure = sampling.structure
+    if structure is not None:
+        if not isinstance(structure.schema, Mapping):
+            raise EngineRequestError(f"schema={structure.schema!r} is no JSON schema; it takes a mapping.")
+        if structure.reasoning_budget is not None:
+            _check_number("reasoning_budget", structure.reasoning_budget, _WHOLE, 0, 2**31 - 1)
+
+
+def _check_number(name: str, value: Any, kind: str, low: float, high: float) -> None:
+    # A bool is an int to Python, and one that somebody wrote here is a mistake.
+    if isinstance(value, bool) or not isinstance(value, int if kind == _WHOLE else (int, float)):
+        raise EngineRequestError(f"{name}={value!r} is no {kind}.")
+    if not low <= value <= high:
+        raise EngineRequestError(f"{name}={value!r} is out of range: it goes from {low} to {high}.")
+
+
+def _check_ids(what: str, ids: Sequence[int], vocabulary_size: int) -> None:
+    # Prompts have thousands of ids, so each look at all of them is a single call.
+    try:
+        kinds = set(map(type, ids))
+    except TypeError:
+        raise EngineRequestError(f"{what}={ids!r} is no list of token ids.") from None
+    if not kinds:
+        return
+    if kinds != {int}:
+        bad = next(id_ for id_ in ids if type(id_) is not int)
+        raise EngineRequestError(f"{bad!r} in {what} is no token id: ids are of type int, not {type(bad).__name__}.")
+    low, high = min(ids), max(ids)
+    if low < 0 or high >= vocabulary_size:
         raise EngineRequestError(
-            f"Token id {bad} is outside the model's vocabulary (0 to {facts.vocabulary_size - 1})."
+            f"Token id {low if low < 0 else high} in {what} is outside the model's vocabulary "
+            f"(0 to {vocabulary_size - 1})."
         )
 
 
-def check_sampling(sampling: Sampling) -> None:
-    """Refuse sampling values that no engine can use, naming the value.
+_WHOLE, _ANY = "whole number", "number"
 
-    Raises:
-        EngineRequestError: a value is out of its range.
-    """
-    for name, low, high in _RANGES:
-        value = getattr(sampling, name)
-        if value is not None and not low <= value <= high:
-            raise EngineRequestError(f"{name}={value!r} is out of range: it goes from {low} to {high}.")
-
-
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("max_tokens", 1, float("inf")),
-    ("temperature", 0.0, 2.0),
-    ("top_p", 1e-9, 1.0),
-    ("top_k", -1, float("inf")),
-    ("min_p", 0.0, 1.0),
-    ("seed", -(2**63), 2**63 - 1),
-    ("presence_penalty", -2.0, 2.0),
-    ("frequency_penalty", -2.0, 2.0),
-    ("repetition_penalty", 1e-9, float("inf")),
-    ("logprobs", 0, 20),
+_RANGES: tuple[tuple[str, str, float, float], ...] = (
+    ("max_tokens", _WHOLE, 1, float("inf")),
+    ("temperature", _ANY, 0.0, 2.0),
+    ("top_p", _ANY, 1e-9, 1.0),
+    ("top_k", _WHOLE, -1, 2**31 - 1),
+    ("min_p", _ANY, 0.0, 1.0),
+    ("seed", _WHOLE, -(2**63), 2**63 - 1),
+    ("presence_penalty", _ANY, -2.0, 2.0),
+    ("frequency_penalty", _ANY, -2.0, 2.0),
+    ("repetition_penalty", _ANY, 1e-9, 1e9),
+    ("logprobs", _WHOLE, 0, 20),
 )

@@ -30,8 +30,9 @@ def structural_tag(structure: Structure) -> str:
         {"type": "json_schema", "json_schema": dict(structure.schema), "max_whitespace_cnt": 1},
     )
     reasoning = _optional(_message("analysis", structure.reasoning_budget))
-    if structure.tool_calls:
-        whole = _sequence(reasoning, _optional(_message("commentary", None)), _either(answer, *_TOOL_CALLS))
+    calls = [call for tool in _tools(structure) for call in _calls(tool)]
+    if calls:
+        whole = _sequence(reasoning, _optional(_message("commentary", None)), _either(answer, *calls))
     else:
         whole = _sequence(reasoning, answer)
     return json.dumps({"type": "structural_tag", "format": whole})
@@ -66,8 +67,18 @@ def _tokens(*allowed: int, budget: int | None = None) -> dict[str, Any]:
     return tokens | ({} if budget is None else {"max_tokens": budget})
 
 
-# The recipient stands before the channel or after it; what follows is the tool's business.
-_TOOL_CALLS = (
-    _sequence(_text("<|channel|>commentary to=functions."), _tokens(_CONSTRAIN, _MESSAGE)),
-    _sequence(_text(" to=functions."), _tokens(_CHANNEL, _CONSTRAIN, _MESSAGE)),
-)
+def _tools(structure: Structure) -> list[str]:
+    """How the recipients begin that may be called: to the dot, which is one token with what follows it."""
+    return (["functions"] if structure.tool_calls else []) + list(structure.builtins)
+
+
+def _calls(tool: str) -> list[dict[str, Any]]:
+    """Calls of a tool: the recipient stands before the channel or after it, and what follows is the tool's business.
+
+    Functions are called on the commentary channel, built-in tools on the analysis channel too.
+    """
+    channels = ["commentary"] if tool == "functions" else ["commentary", "analysis"]
+    return [
+        *(_sequence(_text(f"<|channel|>{channel} to={tool}"), _tokens(_CONSTRAIN, _MESSAGE)) for channel in channels),
+        _sequence(_text(f" to={tool}"), _tokens(_CHANNEL, _CONSTRAIN, _MESSAGE)),
+    ]

@@ -67,7 +67,7 @@ class TransformersEngine(Engine):
             raise EngineDeadError("The engine was closed; make a new one.")
         facts = await self.facts()
         check_prompt(prompt, facts)
-        check_sampling(sampling)
+        check_sampling(sampling, facts)
         for name in _UNSUPPORTED:
             if getattr(sampling, name) is not None:
                 raise EngineRequestError(f"TransformersEngine has no {name}; use VLLMEngine or leave it out.")
