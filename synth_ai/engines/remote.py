@@ -9,6 +9,7 @@ from typing import Any
 
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, check_prompt, check_sampling
 from synth_ai.engines.completions import cached_tokens, request_body, token_delta
+from synth_ai.engines.model_names import full_name
 from synth_ai.errors import MalformedAnswerError, NotFoundError
 from synth_ai.sdk.client import SDKClient, SendOptions
 from synth_ai.sdk.timeouts import Timeout
@@ -30,7 +31,8 @@ class RemoteEngine(Engine):
 
     Args:
         base_url: the server's address, with or without `/v1` at its end.
-        model: the name it serves the model under; None takes the first of its list.
+        model: the name it serves the model under, `gpt-oss-20b` for `openai/gpt-oss-20b` too and the other way round;
+            None takes the first of its list.
         api_key: sent as a bearer key, if the server wants one. No key is read from the environment.
         timeout: seconds until an answer, or the next event of a stream, must have come.
 
@@ -81,7 +83,7 @@ class RemoteEngine(Engine):
         """
         facts = await self.facts()
         check_prompt(prompt, facts)
-        check_sampling(sampling)
+        check_sampling(sampling, facts)
         room = facts.context_length - len(prompt)
         body = request_body(self.model, prompt, sampling, room=room, stream=stream)
         if stream:
@@ -120,9 +122,11 @@ def _with_version(base_url: str) -> str:
 
 
 def _card(cards: Sequence[Mapping[str, Any]], model: str, base_url: str) -> Mapping[str, Any]:
-    for card in cards:
-        if not model or card.get("id") == model:
-            return card
+    exact = (card for card in cards if not model or card.get("id") == model)
+    alike = (card for card in cards if full_name(str(card.get("id"))) == full_name(model))
+    card = next(exact, None) or next(alike, None)
+    if card is not None:
+        return card
     names = ", ".join(repr(card.get("id")) for card in cards) or "no model at all"
     raise NotFoundError(f"{base_url} does not serve {model!r}; it serves {names}.", status_code=404)
 
