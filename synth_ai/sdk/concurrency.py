@@ -58,17 +58,22 @@ class Concurrency:
     def _leave(self) -> None:
         with self._lock:
             while self._waiting:
-                turn = self._waiting.popleft()
-                try:
-                    turn.get_loop().call_soon_threadsafe(_wake, turn)
-                except RuntimeError:
-                    # That caller's loop has been closed; the place goes to the next in line.
-                    continue
-                return
+                # Where that caller's loop has been closed, the place goes to the next in line.
+                if wake(self._waiting.popleft()):
+                    return
             assert self._free is not None
             self._free += 1
 
 
-def _wake(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_result(None)
+def wake(sleeper: asyncio.Future[None]) -> bool:
+    """Let somebody go on who waits, from any thread. False if the event loop it waits on has been closed."""
+    try:
+        sleeper.get_loop().call_soon_threadsafe(_finish, sleeper)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _finish(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)

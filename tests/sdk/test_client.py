@@ -84,8 +84,9 @@ async def test_each_failure_is_an_error_of_ours(
     error = raised.value
     assert type(error) is kind
     assert (error.status_code, error.code) == (status, code)
+    # Also where the status was a success, and the error is in the body or is the body.
+    assert str(error.request_id).startswith("req_") is (kind is not errors.ConnectionFailedError)
     if isinstance(answer, Raw) and answer.status >= 400:
-        assert str(error.request_id).startswith("req_")
         assert error.body
         assert error.__cause__ is not None
     assert len(openai_server.requests) == 1
@@ -110,6 +111,44 @@ async def test_aiohttp_carries_the_calls(
     assert len(sent) == 2
     first = openai_server.requests[0]
     assert (first.headers["x-trace"], first.query["debug"], first.body["user"]) == ("t1", "1", "me")
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_what_is_known_of_a_streamed_response(openai_server: OpenAIServer, hosted: Hosted, api: str) -> None:
+    """The server's id of the request and the SDK's own object, as of one that comes in one piece."""
+    openai_server.enqueue(Answer(text="streamed", headers={"x-request-id": "req_stream"}))
+    response = await consume(hosted(api).stream_async("Hi"))
+    assert response.request_id == "req_stream"
+    whole = await hosted(api).respond_async("Hi")
+    assert type(response.raw) is type(whole.raw)
+    said = response.raw.choices[0].message.content if api == "chat" else response.raw.output_text
+    assert said == "streamed"
+    assert response.raw.object == whole.raw.object
+
+
+EVENTS = {"content-type": "text/event-stream", "x-request-id": "req_broken"}
+BROKEN: dict[str, Answer | Raw] = {
+    "200 with an error": Raw({"error": {"message": "no"}}, headers={"x-request-id": "req_broken"}),
+    "one piece": Raw({"id": "x"}, headers={"x-request-id": "req_broken"}),
+    "an error event": Raw('data: {"type": "error", "error": {"message": "no"}}\n\n', headers=EVENTS),
+    "a flat error event": Raw('data: {"type": "error", "message": "no"}\n\n', headers=EVENTS),
+    "no JSON": Raw("data: {\n\n", headers=EVENTS),
+    "no UTF-8": Raw(b"data: \xff\xfe\n\n", headers=EVENTS),
+    "no end": Answer(text="half of it", cut_after=3, headers=EVENTS),
+    "a reset": Answer(text="half of it", cut_after=3, reset=True, headers=EVENTS),
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+async def test_errors_of_a_stream_tell_its_request(
+    openai_server: OpenAIServer, hosted: Hosted, api: str, answer: Answer | Raw
+) -> None:
+    """Whoever asks the server's people for help has to quote it."""
+    openai_server.enqueue(answer)
+    with pytest.raises(ServerError) as raised:
+        await consume(hosted(api, retry=False).stream_async("Hi"))
+    assert raised.value.request_id == "req_broken"
 
 
 @pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
@@ -361,7 +400,7 @@ async def test_a_closed_lm_may_be_used_again(openai_server: OpenAIServer, hosted
     lm = hosted()
     await lm.respond_async("one")
     client = lm._setup.vendor._client  # type: ignore[attr-defined]
-    line = await client._line()
+    line = await client._lines.here()
     await lm.aclose()
     assert line.sdk.is_closed()
     await lm.aclose()
@@ -382,7 +421,7 @@ async def test_closing_frees_the_connections_of_every_loop(openai_server: OpenAI
     lm = hosted()
     lm.respond("on the shared loop")
     await lm.respond_async("on this one")
-    lines = list(lm._setup.vendor._client._lines.values())  # type: ignore[attr-defined]
+    lines = list(lm._setup.vendor._client._lines._open.values())  # type: ignore[attr-defined]
     assert len(lines) == 2
     await lm.aclose()
     async with asyncio.timeout(5):
@@ -396,7 +435,7 @@ async def test_closing_frees_the_connections_of_every_loop(openai_server: OpenAI
 async def test_a_client_shows_its_address_alone() -> None:
     """A debugger prints what an object is made of."""
     client = SDKClient(base_url="http://localhost:1/v1", api_key=SECRET)
-    assert SECRET not in repr(client) + repr(await client._line())
+    assert SECRET not in repr(client) + repr(await client._lines.here())
     await client.aclose()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -47,7 +47,7 @@ class ChatVendor(VendorBase):
         body, options, notes = self._body(request)
         with self._explained(request):
             answer = await self._client.post(PATH, body, options)
-        response = chat.read_response(answer.data)
+        response = answer.read(chat.read_response)
         response.request_id = answer.request_id
         response.warnings += notes
         response._raw = partial(_typed, answer.data)
@@ -59,14 +59,16 @@ class ChatVendor(VendorBase):
         body["stream_options"] = {"include_usage": True} | (body.get("stream_options") or {})
         reader = ChunkReader()
         with self._explained(request):
-            async with aclosing(self._client.stream(PATH, body, options)) as chunks:
+            async with self._client.stream(PATH, body, options) as chunks:
                 async for chunk in chunks:
                     for event in reader.read(chunk):
                         yield event
-        whole = reader.body()
-        if whole is None:
-            raise ConnectionFailedError("The stream broke off before the answer was finished.")
-        response = chat.read_response(whole)
+                whole = reader.body()
+                if whole is None:
+                    raise ConnectionFailedError("The stream broke off before the answer was finished.")
+                response = chat.read_response(whole)
+        response.request_id = chunks.request_id
+        response._raw = partial(_typed, {"object": "chat.completion", **whole})
         response.warnings += notes
         yield Completed(response)
 
@@ -92,7 +94,7 @@ class ChatVendor(VendorBase):
         return chat.request_body(request, self._dialect), options, notes
 
 
-def _typed(data: dict[str, Any]) -> Any:
+def _typed(data: Mapping[str, Any]) -> Any:
     from openai.types.chat import ChatCompletion
 
     return ChatCompletion.construct(**data)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -45,10 +46,9 @@ class ResponsesVendor(VendorBase):
         body, options = self._body(request)
         with _forgetting(request):
             answer = await self._client.post(PATH, body, options)
-        data: Mapping[str, Any] = answer.data
         if request.options.get("background"):
-            data = await finished(self._client, PATH, data)
-        response = self._read(request, data)
+            answer = replace(answer, data=await finished(self._client, PATH, answer.data))
+        response = answer.read(partial(self._read, request))
         response.request_id = answer.request_id
         return response
 
@@ -57,15 +57,17 @@ class ResponsesVendor(VendorBase):
         body["stream"] = True
         reader = responses.EventReader()
         with _forgetting(request):
-            async with aclosing(self._client.stream(PATH, body, options)) as events:
+            async with self._client.stream(PATH, body, options) as events:
                 async for event in events:
                     if event.get("type") == "error":
                         raise from_body(event, "The stream ended with an error")
                     for ours in reader.read(event):
                         yield ours
-        if reader.body is None:
-            raise ConnectionFailedError("The stream broke off before the answer was finished.")
-        yield Completed(self._read(request, reader.body))
+                if reader.body is None:
+                    raise ConnectionFailedError("The stream broke off before the answer was finished.")
+                response = self._read(request, reader.body)
+        response.request_id = events.request_id
+        yield Completed(response)
 
     async def models(self) -> list[str]:
         return [model["id"] for model in (await self._client.get("/models")).data["data"]]
