@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import json
 import re
+from math import isfinite
 from typing import Any
 
 _FENCE = re.compile(r"```\w*\s*")
 _LEAD = re.compile(r"[^{}\[\]\"]{1,200}(?=\{)|(?:json|code)\s*(?=\[)", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s,;]*")
-_LENIENT = json.JSONDecoder(strict=False)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _number(text: str) -> float | None:
+    """None for what JSON cannot hold: `NaN`, and numbers too large for a float."""
+    value = float(text)
+    return value if isfinite(value) else None
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse)
+_LENIENT = json.JSONDecoder(strict=False, parse_constant=_number, parse_float=_number)
 
 
 def read_arguments(text: str, *, cut: bool) -> tuple[list[str], str | None]:
     """The JSON of each call that `text` makes, and what had to be repaired.
 
     There is more than one where a model has written several objects behind each other, and none where the arguments
-    are incomplete. `cut` says that the text may go on: then nothing, or a bare number, is no complete argument.
+    are incomplete. Complete JSON that is no object, such as `42`, is returned with a word about it: whether it is an
+    argument is for the tool to say. `NaN` and `Infinity`, which are no JSON, become null. `cut` says that the text may
+    go on: then nothing, or a bare number, is no complete argument.
     """
     text = text.strip()
     if not text:
         return ([], None) if cut else (["{}"], None)
     try:
-        value = json.loads(text)
+        value = _JSON.decode(text)
     except (ValueError, RecursionError):
         return _repaired(text)
     if isinstance(value, dict):
@@ -61,7 +77,7 @@ def _repaired(text: str) -> tuple[list[str], str | None]:
 def _strict(text: str, value: Any) -> str:
     """`text`, or `value` written anew if only a lenient reader takes the text."""
     try:
-        json.loads(text)
+        _JSON.decode(text)
     except ValueError:
         return _dump(value)
     return text

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from synth_ai.harmony.names import Offered
+from synth_ai.harmony.names import NO_TOOL, ROLES, Offered
 from synth_ai.harmony.tools import BUILT_INS
 
 CHANNEL_MARK = "\x01"
@@ -23,12 +23,24 @@ names no tool; `unclear`, no channel that is known; `author`, a tool's name wher
 of the user or developer; `foreign`, one from or to anybody else."""
 
 _RECIPIENT = re.compile(r"to\s*=\s*[\"'`]?([\w./:-]*)", re.ASCII)
+_NOBODY = re.compile(r"(?:functions?[./:]*)*", re.IGNORECASE)
 # A function whose `to=` got lost.
 _FUNCTION = re.compile(r"\bfunctions\.[\w-]+", re.ASCII)
 _CHANNEL = re.compile(r"analy\w*|comment\w*|final\w*|think\w*|thought\w*|reasoning", re.IGNORECASE)
 _CONTENT_TYPE = re.compile(rf"{CONSTRAIN_MARK}|\b(?:json|code)\b", re.IGNORECASE)
 _ASSISTANT = re.compile(r"\s*(?:assistant\s*)+", re.IGNORECASE)
 _AUTHOR = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(?:to\s*=.*|\s(?:json|code|analysis|commentary|final)\b.*)?", re.S)
+_CALLED = f"{CHANNEL_MARK}(?:analysis|commentary)"
+# Headers in the published format.
+_FORMS: dict[Role, re.Pattern[str]] = {
+    "reasoning": re.compile(f"assistant{CHANNEL_MARK}analysis"),
+    "preamble": re.compile(f"assistant{CHANNEL_MARK}commentary"),
+    "final": re.compile(rf"assistant{CHANNEL_MARK}final(?: ?{CONSTRAIN_MARK}json| json)?"),
+    "tool_call": re.compile(
+        rf"assistant(?: to=(?P<before>[\w.-]+){_CALLED}|{_CALLED} to=(?P<behind>[\w.-]+))"
+        rf"(?: ?{CONSTRAIN_MARK}(?:json|code)| json| code)?"
+    ),
+}
 _ROLES = {"a": "reasoning", "t": "reasoning", "r": "reasoning", "c": "preamble", "f": "final"}
 
 
@@ -37,12 +49,14 @@ class Header:
     """What a header says.
 
     Attributes:
-        name: the tool of a call, or of an author.
+        name: the tool of a call, or of an author; of a preamble, whom it is addressed to by a role.
+        code: whether the argument of the call is code, and not JSON.
         clean: whether it says so in a form that the published format has.
     """
 
     role: Role
     name: str | None = None
+    code: bool = False
     clean: bool = False
 
 
@@ -53,50 +67,52 @@ def read_header(text: str, offered: Offered, implied: bool) -> Header:
 
 def _read(text: str, offered: Offered, implied: bool) -> Header:
     header = _understood(text, offered, implied)
-    form = _form(header)
-    clean = form is not None and re.fullmatch(form if implied else f"assistant{form}", text) is not None
-    return replace(header, clean=clean)
+    return replace(header, clean=_is_clean(header, f"assistant{text}" if implied else text))
 
 
-def _form(header: Header) -> str | None:
-    """The pattern of a well-formed header, behind `assistant`."""
-    if header.role == "tool_call" and header.name is not None:
-        own = "." in header.name or header.name in BUILT_INS
-        to = rf" to=(?:functions\.){'?' if own else ''}{re.escape(header.name)}"
-        channel = f"{CHANNEL_MARK}(?:analysis|commentary)"
-        return rf"(?:{to}{channel}|{channel}{to})(?: ?{CONSTRAIN_MARK}(?:json|code)| json| code)?"
-    if header.role == "final":
-        return rf"{CHANNEL_MARK}final(?: ?{CONSTRAIN_MARK}json| json)?"
-    channels = {"reasoning": "analysis", "preamble": "commentary"}
-    return CHANNEL_MARK + channels[header.role] if header.role in channels else None
+def _is_clean(header: Header, text: str) -> bool:
+    """Whether `text` says what `header` says in a form that is published."""
+    form = _FORMS.get(header.role)
+    found = form.fullmatch(text) if form else None
+    if found is None or header.role != "tool_call":
+        return found is not None
+    written, name = found["before"] or found["behind"], header.name or ""
+    if header.code:
+        return bool(written == name)
+    return written == f"functions.{name}" or (written == name and "." in name)
 
 
 def _understood(text: str, offered: Offered, implied: bool) -> Header:
     recipients = [found.strip("./:") for found in _RECIPIENT.findall(text)]
     bare = _RECIPIENT.sub(" ", text)
+    channels = _CHANNEL.findall(bare)
+    typed = _CONTENT_TYPE.search(bare) is not None
     author = None if implied else _author(text)
     if author is not None:
         if author.lower() in ("user", "system", "developer"):
             return Header("turn")
         if "assistant" in recipients:
             return Header("foreign")
-        name = offered.resolve(author)
+        called = offered.resolve(author)
         certain = author.startswith("functions.") or author in offered.functions or author.split(".")[0] in BUILT_INS
-        return Header("author", name if certain else None)
-    names = [name for name in map(offered.resolve, recipients or _FUNCTION.findall(text)) if name]
-    if names:
-        return Header("tool_call", next((name for name in names if offered.includes(name)), names[-1]))
-    channels = _CHANNEL.findall(bare)
+        return Header("author", called.name, called.code) if certain and called else Header("author")
+    named = recipients or _FUNCTION.findall(text)
+    calls = [call for name in named if (call := offered.resolve(name, channel=bool(channels), typed=typed))]
+    if calls:
+        call = next((call for call in calls if offered.includes(call.name)), calls[-1])
+        return Header("tool_call", call.name, call.code)
     role = _ROLES[channels[-1][0].lower()] if channels else None
     if role in ("final", "reasoning"):
         return Header("final" if role == "final" else "reasoning")
     if "assistant" in recipients:
         return Header("foreign")
-    if any(not found or found.lower().startswith("function") for found in recipients):
+    if any(map(_NOBODY.fullmatch, recipients)):
         return Header("untargeted")
+    if any(found.lower() not in NO_TOOL for found in recipients):
+        return Header("tool_call")  # of a tool that cannot be
     if role is None:
         return Header("unclear")
-    return Header("untargeted" if _CONTENT_TYPE.search(bare) else "preamble")
+    return Header("untargeted") if typed else Header("preamble", next(filter(ROLES.__contains__, recipients), None))
 
 
 # A conversation has few different headers.

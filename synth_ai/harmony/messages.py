@@ -7,6 +7,7 @@ outputs, and go when the reasoning around them goes.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -68,9 +69,16 @@ def address(name: Any, arguments: str = "{}") -> Author:
         )
     name = name.removeprefix("functions.")
     root = name.split(".")[0]
-    if root in BUILT_INS and not (name == "python" and arguments.lstrip().startswith("{")):
+    if root in BUILT_INS and not (name == "python" and _is_object(arguments)):
         return Author(name, "analysis")
     return Author(name if "." in name else f"functions.{name}")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def user(item: Item) -> Part:

@@ -43,6 +43,7 @@ _DELTAS: dict[str, type[TextDelta | ReasoningDelta | PreambleDelta]] = {
     "reasoning": ReasoningDelta,
     "preamble": PreambleDelta,
 }
+_GARBLED = "a garbled message header was read as best it could be"
 _KINDS: dict[str, Kind] = {"analysis": "reasoning", "commentary": "preamble", "final": "final"}
 
 
@@ -71,12 +72,14 @@ class Body:
             control tokens of the completion, None where there is none.
         end: the marker that ended it, or "".
         begun: whether its text is handed out as it comes.
+        code: whether a call's argument is code, as the built-in `python`'s is, and not JSON.
         said: what has been handed out of a call's arguments; `held`: blanks behind it, which count if more follows.
         late: whether a call's arguments are handed out only when they are complete.
     """
 
     role: str
     name: str | None
+    code: bool = False
     header: str | None = None
     clean: bool = False
     implied: bool = False
@@ -87,7 +90,7 @@ class Body:
     texts: list[str] = field(default_factory=list)
     begun: bool = False
     said: list[str] = field(default_factory=list)
-    held: str = ""
+    held: list[str] = field(default_factory=list)
     late: bool = False
 
     @property
@@ -140,7 +143,15 @@ class StreamParser:
         self._over = False
 
     def feed(self, ids: Iterable[int]) -> list[Event]:
-        """Take the next ids, and return what they add."""
+        """Take the next ids, and return what they add.
+
+        Raises:
+            RuntimeError: the parser is closed.
+        """
+        if self._completion is not None:
+            raise RuntimeError(
+                "This parser is closed: a completion is whole, and further ids need a parser of their own."
+            )
         first, *rest = _MARKER.split(b"".join(map(_bytes().__getitem__, ids)))
         self._text(first)
         steps = iter(rest)
@@ -187,7 +198,7 @@ class StreamParser:
 
     def _begin(self, body: Body) -> None:
         """The first text of a message: blanks before it have waited, as blanks alone are no message."""
-        if body.role == "preamble" and body.text.lstrip()[0] == "{":
+        if body.role == "preamble" and body.name is None and body.text.lstrip()[0] == "{":
             body.role = "untargeted"  # it may turn out to be a call
             return
         body.begun = True
@@ -197,20 +208,19 @@ class StreamParser:
         """Arguments as they come, if they begin as they should; others wait until the whole can be read."""
         if body.late:
             return
-        if self._is_code(body.name):
-            ready = text
-        else:
-            text = body.held + text if body.said else text.lstrip()
-            body.late = body.name is None or (text[:1] not in ("", "{") and not body.said)
-            ready = "" if body.late else text.rstrip()
-            body.held = text[len(ready) :]
+        ready = text if body.code else text.rstrip()
+        if not body.code and not body.said:
+            ready = ready.lstrip()
+            body.late = body.name is None or ready[:1] not in ("", "{")
+            if body.late:
+                return
         if ready:
+            ready = "".join((*body.held, ready))
+            body.held.clear()
             self._events.append(ToolCallDelta(self._kinds["tool_call"], None if body.said else body.name, ready))
             body.said.append(ready)
-
-    def _is_code(self, name: str | None) -> bool:
-        """Whether it is the built-in `python`, whose argument is code."""
-        return name == "python" and name not in self._offered.functions
+        if body.said and not body.code:
+            body.held.append(text[len(text.rstrip()) :])
 
     def _say(self, kind: str, text: str) -> None:
         self._events.append(_DELTAS[kind]("\n" + text if self._kinds[kind] else text))
@@ -242,9 +252,11 @@ class StreamParser:
         text = "".join(self._head)
         header = read_header(text, self._offered, self._implied)
         clean = header.clean and (self._implied or self._started is not None)
-        self._body = Body(header.role, header.name, text, clean, self._implied, self._started, self._markers - 1)
+        self._body = Body(
+            header.role, header.name, header.code, text, clean, self._implied, self._started, self._markers - 1
+        )
         if not clean and header.role in ("tool_call", *_DELTAS):
-            self._warn("a garbled message header was read as best it could be")
+            self._warn(_GARBLED)
         self._undecoded = b""
         self._stopped = ""
         if header.role == "turn" and self._answered():
@@ -289,7 +301,7 @@ class StreamParser:
         name = body.name
         if name is None:
             arguments, repaired = [], None
-        elif self._is_code(name):
+        elif body.code:
             arguments, repaired = [] if cut else [body.text], None
         else:
             arguments, repaired = read_arguments(body.text, cut=cut)
@@ -317,6 +329,8 @@ class StreamParser:
         calls, _ = read_arguments(body.text, cut=cut)
         if (calls and body.name) or body.end == "C" or CONSTRAIN_MARK in (body.header or ""):
             body.clean = False
+            if body.name:
+                self._warn(f"a call that named no tool was taken for one of {body.name}, the only tool")
             self._call(body, cut=cut)
         elif body.text.strip():
             body.role, body.name = "preamble", None
@@ -328,16 +342,17 @@ class StreamParser:
         text = "".join(self._head)
         if not text:
             return
-        found = recovery.sections(text)
+        found = recovery.sections(text, self._offered.functions)
         if cut and found and not recovery.reads_as_content(found[-1].text):
             del found[-1]
         loose: list[ParsedMessage] = []
         for section in found:
             last = section is found[-1]
             kind = _KINDS[section.channel]
-            name = self._offered.resolve(section.recipient) if section.recipient else None
-            if name:
-                self._call(Body("tool_call", name, texts=[section.text]), cut=cut and last)
+            called = self._offered.resolve(section.recipient or "", channel=section.named, typed=section.typed)
+            if called:
+                self._warn(_GARBLED)
+                self._call(Body("tool_call", called.name, called.code, texts=[section.text]), cut=cut and last)
             elif not section.text.strip():
                 continue
             elif last and kind != "reasoning":  # it may be the rest of a header, so see first what follows

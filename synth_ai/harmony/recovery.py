@@ -7,6 +7,7 @@ A server that strips control tokens leaves `analysisWe need...assistantfinalThe 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 
 from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK
@@ -26,22 +27,31 @@ _SECTION = re.compile(
 )
 _GLUED_TEXT = re.compile(r"[A-Z0-9{\[\"“*#]")
 _GLUED_JSON = re.compile(r"(?<=[A-Za-z0-9])json\Z")
-_NO_CALL = re.compile(r"\s*(?:(?:assistant\s*)+(?:json|code)?|json|code)\s*\{", re.IGNORECASE)
-_ASSISTANT = re.compile(r"\s*(?:assistant(?=[A-Z\d\s\"{]|\Z)\s*)+")
+# Possessive: what they have taken is not tried again in parts, so that blanks without end stay linear.
+_NO_CALL = re.compile(r"\s*+(?:(?:assistant\s*+)++(?:json|code)?+|json|code)\s*+\{", re.IGNORECASE)
+_ASSISTANT = re.compile(r"\s*+(?:assistant(?=[A-Z\d\s\"{]|assistant|\Z)\s*+)++")
 _WORDS = re.compile(r"[\W_]*(?:(?:assistant|analysis|commentary|final|json|code)[\W_]*)*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One message found in text; `recipient` is None where it has none."""
+    """One message found in text.
+
+    Attributes:
+        recipient: whom it is addressed to; None where it says nobody.
+        named: whether the text names the channel.
+        typed: whether the text names the content type.
+    """
 
     channel: str
     recipient: str | None
     text: str
+    named: bool = True
+    typed: bool = True
 
 
-def sections(text: str) -> list[Section]:
-    """The messages in `text`, or nothing if it is plain text."""
+def sections(text: str, known: Container[str] = ()) -> list[Section]:
+    """The messages in `text`, or nothing if it is plain text; `known` are the names of the functions."""
     heads = list(_SECTION.finditer(text))
     if heads and not _certain(heads[0], text, len(heads)):
         del heads[0]
@@ -53,13 +63,15 @@ def sections(text: str) -> list[Section]:
         found.append(Section("analysis", None, before))
     for head, following in zip(heads, [*heads[1:], None], strict=True):
         content = text[head.end() : following.start() if following else len(text)]
-        channel = head["marked"] or head["glued"] or head["leading"] or "commentary"
+        channel = head["marked"] or head["glued"] or head["leading"]
         recipient = head["after"] or head["before"]
-        if recipient and content[:1] in ("{", "[") and not head["type"].strip():
+        typed = bool(head["type"].strip())
+        if recipient and content[:1] in ("{", "[") and not typed and recipient.removeprefix("functions.") not in known:
             recipient = _GLUED_JSON.sub("", recipient)
         if recipient == "python":
             content = content.removeprefix("code")
-        found.append(Section(channel.lower(), recipient, content.strip(f"{CHANNEL_MARK}{CONSTRAIN_MARK}")))
+        content = content.strip(f"{CHANNEL_MARK}{CONSTRAIN_MARK}")
+        found.append(Section((channel or "commentary").lower(), recipient, content, channel is not None, typed))
     return found
 
 
@@ -67,7 +79,8 @@ def plain(text: str) -> str | None:
     """The answer in text without any markup, or None if it is the remains of a header."""
     if CHANNEL_MARK in text or _NO_CALL.match(text) or _WORDS.fullmatch(text):
         return None
-    return _ASSISTANT.sub("", text, count=1).replace(CONSTRAIN_MARK, "")
+    spoken = _ASSISTANT.match(text)
+    return (text[spoken.end() :] if spoken else text).replace(CONSTRAIN_MARK, "")
 
 
 def reads_as_content(text: str) -> bool:

@@ -103,6 +103,6 @@ def _addressee(record: Record) -> Author:
     body = record.body
     found = _RECIPIENT.search(body.header or "") if body.clean else None
     if found is None:
-        return address(body.name, record.messages[0].text)
+        return Author("python", "analysis") if body.code else address(body.name)
     built_in = found[1].split(".")[0] in BUILT_INS
     return Author(found[1], "analysis" if built_in and "analysis" in (body.header or "") else "commentary")

@@ -84,20 +84,111 @@ def test_names(recipient: str, name: str) -> None:
     assert parsed(f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>")[3] == [(name, CALL)]
 
 
+GARBLED = "a garbled message header was read as best it could be"
+
+
 @pytest.mark.parametrize(
-    "recipient",
+    "header",
     [
-        "get_weather",
-        "functions.get_weatherjson",
-        "functions.get_weather.commentary",
-        "api.get_weather",
-        "functions.get_weather",
+        "<|channel|>commentary to=get_weather",
+        "<|channel|>commentary to=functions.get_weatherjson",
+        "<|channel|>commentary to=functions.get_weather.commentary json",
+        " to=functions.get_weathercommentary json",
+        " to=functions.get_weathercommentaryjson",
+        " to=functions.get_weatheranalysis",
     ],
 )
-def test_known_names_put_garbled_ones_right(recipient: str) -> None:
-    """With the tools at hand, junk around a name is recognised."""
-    found = parsed(f"<|channel|>commentary to={recipient}<|message|>{CALL}<|call|>", tools=["get_weather", "get"])
-    assert found[3] == [("get_weather", CALL)]
+def test_known_names_put_garbled_ones_right(header: str) -> None:
+    """A word that a lost control token has glued to the name of a tool is told from the name, with a warning."""
+    found = parse(encode(f"{header}<|message|>{CALL}<|call|>", control_tokens=True), tools=["get_weather", "get"])
+    assert [(call.name, call.arguments) for call in found.tool_calls] == [("get_weather", CALL)]
+    assert found.warnings == [GARBLED]
+
+
+def function(name: str) -> dict[str, str]:
+    return {"type": "function", "name": name}
+
+
+@pytest.mark.parametrize(
+    ("recipient", "offered", "name"),
+    [
+        ("browser.search", ["browser", function("search")], "browser.search"),
+        ("browser.search", [function("search")], "browser.search"),
+        ("browser.json", ["browser"], "browser.json"),
+        ("api.get_weather", [function("get_weather")], "api.get_weather"),
+        ("functions.search_code", [function("search")], "search_code"),
+        ("functions.searchcode", [function("search")], "searchcode"),
+        ("functions.get_final", [function("get")], "get_final"),
+        ("functions.addcommentary", [function("add")], "addcommentary"),
+        ("functions.addcommentary", [], "addcommentary"),
+        ("functions.getjson", [function("get"), function("getjson")], "getjson"),
+        ("functions.math.sum", [function("sum")], "math.sum"),
+    ],
+)
+def test_another_tool_is_never_called_instead(recipient: str, offered: list[str | dict[str, str]], name: str) -> None:
+    """A name that a tool's name begins or ends with is not that tool: better an unknown one, with a warning."""
+    header = f"<|channel|>commentary to={recipient}"
+    found = parse(encode(f"{header}<|message|>{CALL}<|call|>", control_tokens=True), tools=offered)
+    assert [call.name for call in found.tool_calls] == [name]
+    is_offered = (
+        not offered or name in ("getjson", "browser.json") or (name == "browser.search" and "browser" in offered)
+    )
+    assert any("not among the tools" in warning for warning in found.warnings) is not is_offered
+
+
+@pytest.mark.parametrize("offered", [["get", "getjson"], ["getjson"]])
+def test_a_name_is_whole_where_control_tokens_were_lost(offered: list[str]) -> None:
+    """In stripped text, too, an offered name is not cut down to a shorter one."""
+    found = parsed("assistantcommentary to=functions.getjson" + CALL, tools=offered)
+    assert found[3] == [("getjson", CALL)]
+
+
+@pytest.mark.parametrize(
+    "recipient", ["functions." + "a" * 65, "a" * 65, "functions.user.f", "2f", "functions.f.f.f.f.f.f.f.f.f.f"]
+)
+def test_a_name_that_cannot_be_is_no_tool(recipient: str) -> None:
+    """What a name that is too long begins with is not called instead, nor is the only tool there is."""
+    found = parsed(f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>", tools=["a" * 64])
+    assert found[1:] == (None, None, [], "malformed")
+
+
+def test_a_message_to_the_user_is_no_call() -> None:
+    """JSON that the model addresses to the user is not handed to the only tool there is."""
+    found = parsed(f"<|channel|>commentary to=user<|message|>{CALL}<|end|>", tools=["f"])
+    assert found == (None, CALL, None, [], "stop")
+
+
+def test_a_call_of_nobody_goes_to_the_only_tool_with_a_warning() -> None:
+    """Where there is one tool, arguments without a name are its arguments, and the response says so."""
+    found = parse(encode(f"<|channel|>commentary<|message|>{CALL}<|call|>", control_tokens=True), tools=["f"])
+    assert [call.name for call in found.tool_calls] == ["f"]
+    assert found.warnings == ["a call that named no tool was taken for one of f, the only tool"]
+
+
+PYTHON = function("python")
+
+
+@pytest.mark.parametrize(
+    ("recipient", "offered", "body", "arguments"),
+    [
+        ("functions.python", [PYTHON], '{"code": ', []),
+        ("functions.python", [PYTHON], '{"code": 1} ', ['{"code": 1}']),
+        ("functions.python", [PYTHON, "python"], '{"code": ', []),
+        ("functions.python", ["functions.python"], '{"code": ', []),
+        ("functions.python", [], '{"code": ', []),
+        ("python", [PYTHON, "python"], '{"code": ', ['{"code": ']),
+        ("python", [PYTHON], '{"code": ', []),
+        ("python", [PYTHON], '{"code": 1} ', ['{"code": 1}']),
+        ("python", [], "x ", ["x "]),
+        ("functions.python", ["python"], "x ", ["x "]),
+    ],
+)
+def test_a_function_named_python(
+    recipient: str, offered: list[str | dict[str, str]], body: str, arguments: list[str]
+) -> None:
+    """A function of that name takes JSON, which has to be complete; the built-in tool takes code."""
+    found = parsed(f" to={recipient}<|channel|>commentary<|message|>{body}<|call|>", tools=offered)
+    assert found[3:] == ([("python", text) for text in arguments], "tool_calls" if arguments else "malformed")
 
 
 @pytest.mark.parametrize("recipient", ["", "???", "<|constrain|>json", "functions", "functions.", "<|message|>"])
@@ -147,6 +238,12 @@ def test_tool_specifications_are_names_too() -> None:
         ('{"a":1', []),
         ("{'a':1}", []),
         ("hello", []),
+        ('{"a": NaN, "b": [Infinity, -Infinity, "NaN"]}', ['{"a": null, "b": [null, null, "NaN"]}']),
+        ('{"a": 1e999, "b": "\n"}', ['{"a": null, "b": "\\n"}']),
+        ('{"a": 1e999}', ['{"a": 1e999}']),
+        ("NaN", []),
+        ("42", ["42"]),
+        ('"hello"', ['"hello"']),
         ("[" * 100_000, []),
         ('{"a":' + "1" * 5000 + "}", []),
     ],
@@ -280,6 +377,28 @@ def test_close_twice() -> None:
     assert parser.close() is parser.close("length")
     assert parser.pending() == [TextDelta("plain")]
     assert parser.pending() == []
+
+
+def test_feeding_a_closed_parser() -> None:
+    """Ids that would go nowhere are an error of the caller."""
+    parser = StreamParser()
+    parser.feed(encode("plain"))
+    parser.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        parser.feed(encode(" more"))
+
+
+def test_arguments_that_are_no_json_say_so() -> None:
+    """What had to become null, or is no object, is surfaced with a warning."""
+    for body, words in (('{"a": NaN}', "not plain JSON"), ("42", "no JSON object")):
+        found = parse(encode(f" to=functions.f<|channel|>commentary<|message|>{body}<|call|>", control_tokens=True))
+        assert [words in warning for warning in found.warnings] == [True]
+
+
+@pytest.mark.parametrize("text", ["The assistant said", "My assistant 7"])
+def test_the_word_assistant_in_an_answer_stays(text: str) -> None:
+    """It is part of a header at the beginning of a text only."""
+    assert parsed(text)[0] == text
 
 
 IDS = st.one_of(

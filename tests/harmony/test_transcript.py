@@ -56,6 +56,29 @@ def test_sampled_ids_are_kept() -> None:
     assert Transcript().sampled(sampled).ids == [*ids(START), *sampled[:-1], *ids("<|end|>")]
 
 
+@pytest.mark.parametrize(
+    ("recipient", "offered", "body", "written"),
+    [
+        ("python", ["python"], '{"a"', "python"),
+        ("functions.python", ["python"], "x = 1", "python"),
+        ("functions.python", ["functions.python"], "{}", "functions.python"),
+        ("python", ["functions.python"], "{}", "functions.python"),
+    ],
+)
+def test_python_in_history(recipient: str, offered: list[str], body: str, written: str) -> None:
+    """A call that has to be written anew stays with the tool it was for: the built-in one, or a function."""
+    sampled = ids(f"<|channel|>response to={recipient}<|message|>{body}<|call|>")
+    header = decode(Transcript().sampled(sampled, tools=offered).ids).partition("<|channel|>")[0]
+    assert header == f"{START} to={written}"
+
+
+def test_code_that_is_a_dict_is_code() -> None:
+    """A stored call of `python` goes to a function of that name only if its arguments are a JSON object."""
+    call = {"type": "function_call", "call_id": "a", "name": "python"}
+    for arguments, written in (("{1: 2}", "python"), ('{"code": "1"}', "functions.python")):
+        assert f" to={written}<|channel|>" in decode(Transcript().extended([{**call, "arguments": arguments}]).ids)
+
+
 def test_tokens_the_encoder_would_not_choose_are_kept() -> None:
     """Ids are not made anew from their text: a model may split words differently."""
     letters = [token for letter in "answer" for token in encode(letter)]
