@@ -27,7 +27,7 @@ PEERS = {
     "openai-agents": "openai-agents",
     "dspy": "dspy",
 }
-CALLS = {1: 300, 100: 1000, 1000: 3000}
+CALLS = {1: 300, 100: 1000, 1000: 3000, 10_000: 10_000}
 
 
 def peer_python(name: str) -> str:
@@ -53,11 +53,13 @@ def run(python: str, name: str, api: str, url: str, in_flight: int) -> dict[str,
 def table(api: str, in_flight: int, results: dict[str, list[dict[str, float]]]) -> None:
     """Print medians, with ratios to the raw SDK."""
     print(f"\n{api}, {in_flight} in flight")
-    print(f"{'':18} {'CPU us/call':>12} {'x SDK':>6} {'calls/s':>9} {'x SDK':>6}")
+    print(f"{'':18} {'CPU us/call':>12} {'x SDK':>6} {'calls/s':>9} {'x SDK':>6} {'grew by MB':>11}")
     base = {key: median(r[key] for r in results["openai"]) for key in ("cpu_us", "calls_per_s")}
     for name, rounds in results.items():
         cpu, speed = (median(r[key] for r in rounds) for key in ("cpu_us", "calls_per_s"))
-        print(f"{name:18} {cpu:12.0f} {cpu / base['cpu_us']:6.2f} {speed:9.0f} {speed / base['calls_per_s']:6.2f}")
+        ratios = cpu / base["cpu_us"], speed / base["calls_per_s"]
+        grown = median(r["grown_mb"] for r in rounds)
+        print(f"{name:18} {cpu:12.0f} {ratios[0]:6.2f} {speed:9.0f} {ratios[1]:6.2f} {grown:11.0f}")
 
 
 def main() -> None:

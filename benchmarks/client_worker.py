@@ -1,6 +1,7 @@
 """One contender of `client.py`, measured in a process (and for peers an environment) of its own.
 
-`python client_worker.py NAME API URL IN_FLIGHT CALLS` prints CPU microseconds per call and calls per second as JSON.
+`python client_worker.py NAME API URL IN_FLIGHT CALLS` prints CPU microseconds per call, calls per second, and how many
+megabytes the process grew by at most, as JSON.
 Each contender is a function that makes a call: the library's own way of asking one question, set up once.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -110,10 +112,12 @@ async def measure(call: Call, in_flight: int, calls: int) -> dict[str, float]:
             left -= 1
             await call()
 
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cpu, wall = time.process_time(), time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(in_flight)))
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return {"cpu_us": cpu / calls * 1e6, "calls_per_s": calls / wall}
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle
+    return {"cpu_us": cpu / calls * 1e6, "calls_per_s": calls / wall, "grown_mb": grown / 1024}
 
 
 async def main() -> None:

@@ -27,7 +27,7 @@ CHAT = {
     "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
 }
 RESPONSE = {
-    "id": "respXXXX_00000000",
+    "id": "respXXXXXXXX_00000000",
     "object": "response",
     "created_at": 1,
     "status": "completed",
@@ -84,7 +84,7 @@ class Server(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.buffer = b""
-        self.prefix = b"resp%04d" % next(CONNECTIONS)
+        self.prefix = b"resp%08d" % next(CONNECTIONS)
         self.number = 0
 
     def data_received(self, data: bytes) -> None:
@@ -101,7 +101,7 @@ class Server(asyncio.Protocol):
             answer = next(body for ending, body in self.replies.items() if path.endswith(ending))
             # No two responses have one id: a client may keep them by it.
             self.number += 1
-            self.transport.write(answer.replace(b"respXXXX_00000000", b"%s_%08d" % (self.prefix, self.number)))  # type: ignore[attr-defined]
+            self.transport.write(answer.replace(b"respXXXXXXXX_00000000", b"%s_%08d" % (self.prefix, self.number)))  # type: ignore[attr-defined]
 
 
 async def main() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synth_ai import LM, LMRequest, MemoryStore, Price, RetryPolicy, SQLiteStore, harmony
+from synth_ai import LM, BaseLMResponse, LMRequest, MemoryStore, Price, RetryPolicy, SQLiteStore, harmony
 from synth_ai.errors import NotFoundError, OverloadedError, StoreError, UnknownResponseError
 from synth_ai.lm import items
 from synth_ai.store.base import Turn
@@ -58,6 +58,25 @@ async def test_why_an_answer_is_as_it_is_is_read_back() -> None:
     assert (again.warnings, again.cost) == (["clipped"], 6)
     [listed] = await lm.responses.list_async()
     assert listed == again
+
+
+@pytest.mark.parametrize("file", [None, "turns.db"])
+async def test_a_call_keeps_why_its_answer_is_as_it_is(file: str | None, tmp_path: Path) -> None:
+    """What the response said when it came, it says when it is read back."""
+    cut = BaseLMResponse.of_output(
+        [items.assistant_message("Riv")], status="incomplete", incomplete_reason="max_output_tokens", request_id="req_1"
+    )
+    failed = BaseLMResponse.of_output([], status="failed", error="boom", warnings=["max_tokens was clipped"])
+    vendor = ScriptedVendor([cut, failed])
+    async with LM("x", vendor=vendor, response_store=file and tmp_path / file) as lm:
+        first = await lm.respond_async("a")
+        vendor.forget(str(first.response_id))
+        second = await lm.respond_async("b")
+        assert second.replayed
+        for response in (first, second):
+            again = await lm.responses.retrieve_async(str(response.response_id))
+            for name in ("incomplete_reason", "error", "request_id", "replayed", "replay_reason", "warnings"):
+                assert getattr(again, name) == getattr(response, name), name
 
 
 @pytest.mark.parametrize("file", [None, "turns.db"])
