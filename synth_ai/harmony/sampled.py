@@ -51,6 +51,29 @@ def sampled_parts(
     return parts, authors
 
 
+def reasoning_tokens(records: Iterable[Record], token_ids: Sequence[int]) -> int:
+    """How many of `token_ids` are the text of reasoning, without its headers and ends.
+
+    Reasoning found in text that has lost its control tokens has no ids of its own; it counts by the ids of its text.
+
+    Args:
+        records: what a `StreamParser` made of `token_ids`.
+        token_ids: all ids that it was fed.
+    """
+    controls = [place for place, token in enumerate(token_ids) if not 0 <= token < ORDINARY_SIZE]
+    count = 0
+    for record in records:
+        body, first = record.body, record.messages[0]
+        if first.kind != "reasoning":
+            continue
+        if body.header is None:
+            count += len(encode(first.text))
+        else:
+            end = len(token_ids) if body.ended is None else controls[body.ended]
+            count += end - controls[body.opened] - 1
+    return count
+
+
 @dataclass(frozen=True, slots=True)
 class _Ids:
     """The ids of a completion, which of them were sampled, and where among them the control tokens are."""

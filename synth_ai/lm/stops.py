@@ -10,14 +10,18 @@ class StopStrings:
 
     Attributes:
         hit: the stop string that was found; None so far.
-        text: the text let through so far.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
+        self._shown: list[str] = []
         self.hit: str | None = None
-        self.text = ""
+
+    @property
+    def text(self) -> str:
+        """The text let through so far."""
+        return "".join(self._shown)
 
     def feed(self, text: str) -> str:
         """The part of `text`, and of what was held back before it, that may be shown now."""
@@ -42,7 +46,7 @@ class StopStrings:
         return self._let_through(held)
 
     def _let_through(self, text: str) -> str:
-        self.text += text
+        self._shown.append(text)
         return text
 
 

@@ -30,8 +30,11 @@ def training_examples(turns: Sequence[Turn]) -> list[TrainingExample]:
     A turn whose prompt begins with the whole sequence before it (the next round of a tool call) makes that one longer;
     any other, such as the turn after a final answer, whose reasoning is gone from the prompt, begins a new one.
 
+    A turn that a stop string ended is context here and nothing to train on: more was sampled than it says, so it is
+    kept as text.
+
     Raises:
-        RequestError: no turn has sampled ids: they come from the harmony API alone.
+        RequestError: no turn has sampled ids: they come from the harmony API alone, and from there not for such turns.
     """
     examples: list[TrainingExample] = []
     transcript = harmony.Transcript()
@@ -41,8 +44,14 @@ def training_examples(turns: Sequence[Turn]) -> list[TrainingExample]:
             _add(examples, prompt, turn.output_token_ids)
         transcript = with_turn(transcript, turn)
     if not examples:
-        raise RequestError("No turn of this branch has sampled token ids; only the harmony API gives them.")
+        raise RequestError(f"No turn of this branch has sampled token ids: {_why_none(turns)}")
     return examples
+
+
+def _why_none(turns: Sequence[Turn]) -> str:
+    if not any(turn.api_type == "harmony" for turn in turns):
+        return "only the harmony API gives them."
+    return "one that a stop string ended, or that was redacted, is kept as text. Call without stop= to train on it."
 
 
 def _add(examples: list[TrainingExample], prompt: list[int], sampled: Sequence[int]) -> None:

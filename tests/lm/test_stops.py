@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -38,6 +39,21 @@ def test_one_stop_may_begin_another(stops: list[str]) -> None:
     found = StopStrings(stops)
     assert found.feed("xabc") == "x"
     assert found.text == "x"
+
+
+@pytest.mark.parametrize("stops", [(), ("END",)])
+def test_text_in_pieces_takes_linear_time(stops: tuple[str, ...]) -> None:
+    """What has been let through is not copied again for every piece."""
+
+    def seconds(count: int) -> float:
+        found, began = StopStrings(stops), time.process_time()
+        for _ in range(count):
+            found.feed(" " * 500)
+        assert len(found.text + found.rest()) == 500 * count
+        return time.process_time() - began
+
+    short, long = (min(seconds(count) for _ in range(3)) for count in (1500, 6000))
+    assert long < 9 * short + 0.01
 
 
 @given(

@@ -307,6 +307,27 @@ async def test_training_examples_hold_every_sampled_id_once() -> None:
     assert sampled == [t for r in (asked, told, last) for t in r.output_token_ids or []]
 
 
+async def test_a_stop_string_leaves_nothing_to_train_on() -> None:
+    """More was sampled than such a turn says, so it is kept as text; the error says that, and not another reason."""
+    lm, _ = make(final_text("alpha beta gamma"))
+    response = await lm.respond_async("Hi", stop="gam")
+    with pytest.raises(RequestError, match="a stop string ended"):
+        await lm.responses.training_examples_async(response.response_id or "")
+
+
+async def test_reasoning_tokens_are_those_sampled() -> None:
+    """They are counted as the model split them, not as the encoder would split their text, and without headers."""
+    thought = [token for letter in "the reasoning here" for token in harmony.encode(letter)]
+    head, rest = "<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>"
+    lm, _ = make(
+        [*harmony.encode(head, True), *thought, *harmony.encode(rest + "final<|message|>A<|return|>", True)],
+        [*harmony.encode(head, True), *thought],
+        "analysisHm.assistantfinalA",
+    )
+    counts = [(await lm.respond_async("Hi", previous_response_id=None)).usage for _ in range(3)]
+    assert [usage and usage.reasoning_tokens for usage in counts] == [18, 18, len(harmony.encode("Hm."))]
+
+
 async def test_engine_is_closed_with_its_last_lm() -> None:
     """Two LMs may hold one engine; closing the first leaves it to the second."""
     engine = ScriptedEngine()

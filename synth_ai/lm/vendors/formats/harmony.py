@@ -9,6 +9,7 @@ from typing import Any
 from synth_ai import harmony
 from synth_ai.deltas import TextDelta, ToolCallDelta
 from synth_ai.engines.base import TokenDelta, TokenLogprob
+from synth_ai.harmony.sampled import reasoning_tokens
 from synth_ai.lm import items
 from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.items import Item
@@ -28,7 +29,8 @@ class Reading:
 
     Args:
         tools: the names that the model knows its tools by.
-        stop: strings that end the answer.
+        stop: strings that end the answer. They cost exactness: the ids sampled up to and behind a stop string say
+            more than the answer does, so such a turn is kept, and rendered later, as text, and has no ids to train on.
         prefill: the ids that the completion was made to begin with.
 
     Attributes:
@@ -45,6 +47,7 @@ class Reading:
         self._finish_reason = "stop"
         self._call_ids: list[str] = []
         self._completion: harmony.Completion | None = None
+        self._prefill = tuple(prefill)
         # A prefill is a header, which by itself says nothing.
         self._parser.feed(prefill)
 
@@ -68,7 +71,10 @@ class Reading:
         return [*events, TextDelta(rest)] if rest else events
 
     def response(self, prompt: list[int], model: str) -> BaseLMResponse:
-        """The whole response, after `finish`."""
+        """The whole response, after `finish`.
+
+        Its reasoning tokens are the sampled ids of the text of the reasoning, without headers and ends.
+        """
         completion = self._completion
         assert completion is not None
         cut = self.stopped
@@ -87,7 +93,7 @@ class Reading:
                 input_tokens=len(prompt),
                 output_tokens=len(self.sampled),
                 cached_tokens=self._cached_tokens,
-                reasoning_tokens=_reasoning_tokens(completion),
+                reasoning_tokens=reasoning_tokens(self._parser.records, [*self._prefill, *self.sampled]),
             ),
             prompt_token_ids=prompt,
             output_token_ids=self.sampled,
@@ -129,10 +135,6 @@ class Reading:
         if self.stopped:
             output.append(items.assistant_message(self._stops.text, phase="final_answer"))
         return output
-
-
-def _reasoning_tokens(completion: harmony.Completion) -> int:
-    return sum(len(harmony.encode(message.text)) for message in completion.messages if message.kind == "reasoning")
 
 
 def _logprob(entry: TokenLogprob) -> dict[str, Any]:
