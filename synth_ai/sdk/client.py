@@ -63,7 +63,8 @@ class SDKClient:
         self.pace = pace_of(base_url, api_key)
         self._api_key = api_key
         self._secrets = Secrets([api_key])
-        self._lines = Lines(partial(Line.to, base_url, api_key, transport, openai_account))
+        # No `partial`, whose repr shows the key.
+        self._lines = Lines(lambda: Line.to(base_url, api_key, transport, openai_account))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url})"
