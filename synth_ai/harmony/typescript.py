@@ -15,6 +15,7 @@ from typing import Any
 from synth_ai.errors import ToolError
 
 _SCALARS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"}
+_WORD = re.compile(r"[\w.-]{1,64}")
 _PLAIN_KEY = re.compile(r"[^\s\"'`{}()\[\]:;,<>|\\/\x00-\x1f]+")
 
 
@@ -45,7 +46,7 @@ class _Renderer:
 
     def __init__(self, root: Any) -> None:
         self._root = root
-        self._inside: list[str] = []
+        self._inside = ["#"]
 
     def type_of(self, schema: Any, indent: str) -> str:
         if isinstance(schema, bool):
@@ -54,8 +55,10 @@ class _Renderer:
             raise ToolError(f"A JSON schema must be an object, not {schema!r}.")
         if "$ref" in schema:
             return self._reference(schema, indent)
-        if isinstance(schema.get("oneOf"), list):
-            return "".join(self._variant(variant, f"\n{indent} | ", indent, None) for variant in schema["oneOf"])
+        if (cases := self._cases(schema)) is not None:
+            hidden = ["*" if "oneOf" not in schema and self._is_object(case) else None for case in cases]
+            lead = f"\n{indent} | "
+            return "".join(self._variant(case, lead, indent, one) for case, one in zip(cases, hidden, strict=True))
         if "const" in schema:
             return literal(schema["const"])
         if isinstance(schema.get("enum"), list) and schema["enum"]:
@@ -63,7 +66,7 @@ class _Renderer:
         if isinstance(schema.get("anyOf"), list) and schema["anyOf"]:
             return self._union(schema["anyOf"], indent)
         if isinstance(schema.get("allOf"), list) and schema["allOf"]:
-            return " & ".join(self.type_of(part, indent) for part in schema["allOf"])
+            return self._intersection(schema["allOf"], indent)
         if isinstance(schema.get("type"), list):
             return self._either(schema, indent)
         return self._named(schema, indent)
@@ -90,7 +93,7 @@ class _Renderer:
     def _reference(self, schema: Mapping[str, Any], indent: str) -> str:
         name = schema["$ref"]
         if name in self._inside:  # a type that contains itself has no end when inlined
-            return "any"
+            return f"any /* {_called(name)} */"
         self._inside.append(name)
         beside = {key: value for key, value in schema.items() if key != "$ref"}
         rendered = self.type_of({**self._definition(name), **beside}, indent)
@@ -117,17 +120,56 @@ class _Renderer:
         return schema
 
     def _union(self, variants: list[Any], indent: str) -> str:
-        types = [self.type_of(variant, indent) for variant in variants]
+        types = [self._inline(variant, indent) for variant in variants]
         return " | ".join(dict.fromkeys(types))
+
+    def _cases(self, schema: Mapping[str, Any]) -> list[Any] | None:
+        """What stands on a line each: the cases of a `oneOf`, or of an `anyOf` that has more to say than types."""
+        if isinstance(schema.get("oneOf"), list):
+            return list(schema["oneOf"])
+        if not isinstance(schema.get("anyOf"), list):
+            return None
+        cases = [self.resolved(case) for case in schema["anyOf"]]
+        if not any(isinstance(case, Mapping) and "description" in case and not self._is_object(case) for case in cases):
+            return None
+        return [*cases, {"type": "null"}] if schema.get("nullable") is True else cases
+
+    def _is_object(self, schema: Any) -> bool:
+        """Whether it is rendered as an object, which has its description inside."""
+        target = self._target(schema)
+        return isinstance(target, Mapping) and (target.get("type") == "object" or "properties" in target)
+
+    def _intersection(self, parts: list[Any], indent: str) -> str:
+        if len(parts) == 1:
+            return self.type_of(parts[0], indent)
+        return " & ".join(self._grouped(part, indent) if self._is_union(part) else self.type_of(part, indent)
+                          for part in parts)  # fmt: skip
+
+    def _is_union(self, schema: Any) -> bool:
+        target = self._target(schema)
+        if not isinstance(target, Mapping):
+            return False
+        cases = (target.get(key) for key in ("oneOf", "enum", "anyOf", "type"))
+        return any(isinstance(case, list) and len(case) > 1 for case in cases)
+
+    def _inline(self, schema: Any, indent: str) -> str:
+        """A type that something else can follow: what has a line for each case goes into parentheses."""
+        rendered = self.type_of(schema, indent)
+        return f"({rendered}\n{indent})" if rendered.startswith("\n") else rendered
+
+    def _grouped(self, schema: Any, indent: str) -> str:
+        """A type in parentheses, the closing one outside of a comment that the type may end with."""
+        rendered = self.type_of(schema, indent)
+        return f"({rendered}\n{indent})" if rendered.startswith("\n") else f"({rendered})"
 
     def _array(self, schema: Mapping[str, Any], indent: str) -> str:
         if isinstance(schema.get("prefixItems"), list):
-            return "[" + ", ".join(self.type_of(item, indent) for item in schema["prefixItems"]) + "]"
+            return "[" + ", ".join(self._inline(item, indent) for item in schema["prefixItems"]) + "]"
         if "items" not in schema:
             return "Array<any>"
         items = schema["items"]
-        inner = self.type_of(items, indent)
-        return f"({inner})[]" if _needs_parentheses(self._target(items)) else f"{inner}[]"
+        grouped = _needs_parentheses(self._target(items))
+        return f"{self._grouped(items, indent) if grouped else self.type_of(items, indent)}[]"
 
     def _target(self, schema: Any) -> Any:
         seen = 0
@@ -139,7 +181,7 @@ class _Renderer:
         properties = schema.get("properties")
         values = schema.get("additionalProperties")
         if not properties and isinstance(values, Mapping) and values:
-            return f"Record<string, {self.type_of(values, indent)}>"
+            return f"Record<string, {self._inline(values, indent)}>"
         lines = ["{\n"]
         if isinstance(schema.get("description"), str):
             lines.insert(0, f"{indent}// {fold(schema['description'])}\n")
@@ -148,6 +190,8 @@ class _Renderer:
             required = set(required) if isinstance(required, list) else set()
             for key, value in properties.items():
                 lines += self._property(key, self.resolved(value), "" if key in required else "?", indent)
+        if isinstance(values, Mapping) and values:
+            lines.append(f"{indent}[key: string]: {self._inline(values, indent + '    ')},\n")
         return "".join(lines) + indent + "}"
 
     def _property(self, key: str, schema: Any, mark: str, indent: str) -> Iterator[str]:
@@ -156,26 +200,30 @@ class _Renderer:
             yield f"{indent}{name}{mark}: {self.type_of(schema, indent + '    ')},\n"
             return
         yield from _title(key, schema, indent)
-        variants = schema.get("oneOf")
+        variants = self._cases(schema)
         description = schema.get("description")
-        if not isinstance(variants, list):
+        if variants is None:
             if isinstance(description, str):
                 yield f"{indent}// {fold(description)}\n"
             yield from _examples(schema, indent)
-            rendered = _nullable(schema, self.type_of(schema, indent + "    "))
+            type_of = self._inline if "$ref" in schema else self.type_of
+            rendered = _nullable(schema, type_of(schema, indent + "    "))
             default = f" // {_default(schema)}" if "default" in schema else ""
             yield f"{indent}{name}{mark}: {rendered},{default}\n"
             return
         yield from _examples(schema, indent)
         first = variants[0].get("description") if variants and isinstance(variants[0], Mapping) else None
-        above = isinstance(description, str) and description != first
+        exclusive = "oneOf" in schema
+        above = isinstance(description, str) and not (exclusive and description == first)
         if above:
             yield f"{indent}// {fold(str(description))}\n"
         if "default" in schema:
             yield f"{indent}// {_default(schema)}\n"
         yield f"{indent}{name}{mark}:\n"
         for number, variant in enumerate(variants):
-            hidden = "*" if number == 0 and above else description
+            # 0.0.8 leaves out the first description of a `oneOf` that has one itself, and is followed there.
+            said = number == 0 and above if exclusive else self._is_object(variant)
+            hidden = "*" if said else description
             yield self._variant(variant, f"{indent} | ", indent, hidden, bare=True) + "\n"
         yield f"{indent},\n"
 
@@ -194,12 +242,18 @@ class _Renderer:
 
 
 def _needs_parentheses(items: Any) -> bool:
-    # 0.0.8 writes an array of string enums or of a list of types without them, and is followed there.
+    # 0.0.8 writes an array of string enums, of a list of types or of a oneOf without them, and is followed there.
     if not isinstance(items, Mapping):
         return False
     if "enum" in items:
         return items.get("type") != "string" and len(items["enum"]) > 1
     return any(len(items.get(key) or ()) > 1 for key in ("anyOf", "allOf"))
+
+
+def _called(reference: str) -> str:
+    """What to call a type that contains itself, where it does."""
+    name = reference.rpartition("/")[2]
+    return f"{name} again" if _WORD.fullmatch(name) else "the same again"
 
 
 def _nullable(schema: Mapping[str, Any], rendered: str) -> str:

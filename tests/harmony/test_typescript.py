@@ -11,6 +11,11 @@ from pydantic import BaseModel, Field
 from synth_ai.errors import ToolError
 from synth_ai.harmony.typescript import to_typescript
 
+NULLABLE = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+DESCRIBED = {
+    "anyOf": [{"type": "string", "description": "as text"}, {"type": "integer", "description": "as number"}],
+}
+
 
 @pytest.mark.parametrize(
     ("schema", "wanted"),
@@ -30,6 +35,29 @@ from synth_ai.harmony.typescript import to_typescript
         ({"type": ["array", "null"], "items": {"type": "string"}}, "string[] | null"),
         ({"type": "object", "additionalProperties": {"type": "number"}}, "Record<string, number>"),
         ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, "{\na: string,\n}"),
+        ({"allOf": [{"properties": {"a": {}}}, NULLABLE]}, "{\na?: any,\n} & (string | null)"),
+        ({"allOf": [NULLABLE]}, "string | null"),
+        ({"allOf": [{"enum": [1, 2]}, {"enum": [2, 3]}]}, "(1 | 2) & (2 | 3)"),
+        ({"allOf": [{"type": ["string", "null"]}, {"const": "a"}]}, '(string | null) & "a"'),
+        ({"type": "array", "items": {"type": ["string", "null"]}}, "string | null[]"),
+        (
+            {"type": "array", "items": {"oneOf": [{"type": "string"}, {"type": "integer"}]}},
+            "\n | string\n | number[]",
+        ),
+        (
+            {"properties": {"a": {}}, "additionalProperties": {"type": "integer"}},
+            "{\na?: any,\n[key: string]: number,\n}",
+        ),
+        ({"properties": {"a": {}}, "additionalProperties": False}, "{\na?: any,\n}"),
+        ({"properties": {"a": {}}, "additionalProperties": True}, "{\na?: any,\n}"),
+        (DESCRIBED, "\n | string // as text\n | number // as number"),
+        ({"type": "array", "items": DESCRIBED}, "(\n | string // as text\n | number // as number\n)[]"),
+        ({"anyOf": [DESCRIBED, {"type": "null"}]}, "(\n | string // as text\n | number // as number\n) | null"),
+        (
+            {"additionalProperties": DESCRIBED, "type": "object"},
+            "Record<string, (\n | string // as text\n | number // as number\n)>",
+        ),
+        ({"oneOf": []}, ""),
         ({"type": "object", "properties": {"a": True, "b": False}}, "{\na?: any,\nb?: never,\n}"),
         ({"type": "object", "properties": {"a b": {}, 'c"d': {}}}, '{\n"a b"?: any,\n"c\\"d"?: any,\n}'),
         ({}, "any"),
@@ -104,10 +132,60 @@ def test_titles() -> None:
 
 
 def test_recursive_schema() -> None:
-    """A type that contains itself ends where it would begin again."""
-    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}, "value": {"type": "string"}}}
+    """A type that contains itself ends where it would begin again, and says which it is."""
+    node = {
+        "type": "object",
+        "properties": {
+            "next": {"$ref": "#/$defs/Node"},
+            "all": {"type": "array", "items": {"$ref": "#/$defs/Node"}},
+            "top": {"$ref": "#"},
+        },
+    }
     schema = {"$ref": "#/$defs/Node", "$defs": {"Node": node}}
-    assert to_typescript(schema) == "{\nnext?: any,\nvalue?: string,\n}"
+    again, top = "any /* Node again */", "any /* the same again */"
+    assert to_typescript(schema) == f"{{\nnext?: {again},\nall?: {again}[],\ntop?: {top},\n}}"
+
+
+def test_the_name_of_a_recursion_stays_in_its_comment() -> None:
+    """A name that could end the comment is not written."""
+    name = "x*~1 evil"
+    schema = {"$ref": f"#/$defs/{name}", "$defs": {"x*/ evil": {"type": "array", "items": {"$ref": f"#/$defs/{name}"}}}}
+    assert to_typescript(schema) == "any /* the same again */[]"
+
+
+def test_described_variants_of_a_property() -> None:
+    """Each variant of an `anyOf` keeps what is said of it, behind it, or inside where it is an object."""
+    color = {"enum": ["red", "blue"], "description": "A color."}
+    point = {"type": "object", "description": "A place.", "properties": {"x": {"type": "number"}}}
+    properties = {
+        "color": {"anyOf": [{"$ref": "#/$defs/Color"}, {"type": "null"}], "default": None},
+        "size": {**DESCRIBED, "description": "How large", "nullable": True},
+        "place": {"anyOf": [{"$ref": "#/$defs/Point"}, {"type": "string", "description": "Its name"}]},
+    }
+    schema = {"type": "object", "properties": properties, "$defs": {"Color": color, "Point": point}}
+    assert (
+        to_typescript(schema)
+        == """{
+// default: null
+color?:
+ | "red" | "blue" // A color.
+ | null
+,
+// How large
+size?:
+ | string // as text
+ | number // as number
+ | null
+,
+place?:
+ |    // A place.
+{
+   x?: number,
+   }
+ | string // Its name
+,
+}"""
+    )
 
 
 @pytest.mark.parametrize(
