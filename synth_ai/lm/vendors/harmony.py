@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -27,6 +29,8 @@ from synth_ai.store.redaction import redactions
 #: How many branches keep their rendered ids at hand; others are rendered again when they go on.
 _KEPT_TRANSCRIPTS = 512
 
+_BUILTINS = ("python", "browser")
+_MOST_LOGPROBS = 20
 _SAMPLING = ("top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty", "repetition_penalty")
 
 
@@ -62,6 +66,15 @@ class HarmonyVendor(VendorBase):
             async for event in events:
                 yield event
 
+    def for_batch(self, count: int) -> HarmonyVendor:
+        """This backend for `count` calls that come together, on an engine that may serve them as one batch."""
+        engine = self.engine.for_batch(count)
+        if engine is self.engine:
+            return self
+        batch = copy.copy(self)
+        batch.engine = engine
+        return batch
+
     async def models(self) -> list[str]:
         return [self.engine.model]
 
@@ -76,6 +89,7 @@ class HarmonyVendor(VendorBase):
             await self.engine.aclose()
 
     async def _run(self, request: LMRequest, *, stream: bool) -> AsyncGenerator[StreamEvent, None]:
+        await _vocabulary_loaded()
         request, notes = prepared(request)
         shown = Shown.by_request(request)
         transcript = self._transcripts.of(request)
@@ -108,6 +122,7 @@ def sampling_of(request: LMRequest, prompt_length: int, facts: EngineFacts) -> t
 
     Raises:
         ContextLengthError: the prompt leaves no room for an answer.
+        OptionError: options contradict each other, or one is out of its range.
     """
     room = facts.context_length - prompt_length
     needed = min(request.max_tokens or facts.context_length // 8, facts.context_length // 2)
@@ -118,31 +133,76 @@ def sampling_of(request: LMRequest, prompt_length: int, facts: EngineFacts) -> t
             "context (max_model_len)."
         )
     options = request.options
-    if "reasoning_budget" in options and request.response_format is None:
-        raise OptionError("reasoning_budget= comes with response_model=: it is part of the constraint on the answer.")
     wanted = request.max_tokens
     clipped = None
     if wanted is not None and wanted > room:
         clipped = f"max_tokens={wanted} was clipped to {room}, which is all that is left of the context."
-    shape = request.response_format
     return Sampling(
         max_tokens=room if wanted is None else min(wanted, room),
         temperature=request.temperature,
         stop_token_ids=harmony.STOP_TOKEN_IDS,
         logprobs=_logprobs_wanted(options),
-        structure=None
-        if shape is None
-        else Structure(shape.schema, options.get("reasoning_budget"), tool_calls=bool(request.tools)),
+        structure=_structure(request),
         **{name: options[name] for name in _SAMPLING if name in options},
     ), clipped
 
 
+def _structure(request: LMRequest) -> Structure | None:
+    """The constraint that `response_model` puts on the completion; what `tool_choice` allows goes into it."""
+    shape, budget, choice = request.response_format, request.options.get("reasoning_budget"), request.tool_choice
+    if shape is None:
+        if budget is not None:
+            raise OptionError(
+                "reasoning_budget= comes with response_model=: it is part of the constraint on the answer."
+            )
+        return None
+    if choice not in (None, "auto", "none"):
+        raise OptionError(
+            f"tool_choice={choice!r} makes the model call a tool, and response_model= makes it answer, so one call "
+            "cannot have both. Ask for the tool call first, then give its tool_outputs= with response_model=."
+        )
+    tools = () if choice == "none" else request.tools
+    return Structure(
+        shape.schema,
+        budget,
+        tool_calls=any(tool["type"] == "function" for tool in tools),
+        builtins=tuple(tool["type"] for tool in tools if tool["type"] in _BUILTINS),
+    )
+
+
 def _logprobs_wanted(options: Mapping[str, Any]) -> int | None:
     """How many alternatives per token: `logprobs=True` reports the sampled one alone, `top_logprobs=` others too."""
-    top = options.get("top_logprobs")
-    if top is not None:
-        return int(top)
-    return 0 if options.get("logprobs") else None
+    logprobs, top = options.get("logprobs"), options.get("top_logprobs")
+    if not isinstance(logprobs, bool | None):
+        raise OptionError(
+            f"logprobs={logprobs!r} is neither True nor False; top_logprobs= takes how many alternatives."
+        )
+    if top is None:
+        return 0 if logprobs else None
+    if isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= _MOST_LOGPROBS:
+        raise OptionError(f"top_logprobs={top!r} is out of range; it takes a whole number from 0 to {_MOST_LOGPROBS}.")
+    return top
+
+
+_loading = threading.Lock()
+_is_loaded = False
+
+
+async def _vocabulary_loaded() -> None:
+    """Load the vocabulary on a thread, once: at its first use it would hold the event loop meanwhile.
+
+    Half of it still does, as tiktoken keeps Python's lock while it builds its tables.
+    """
+    if not _is_loaded:
+        await asyncio.to_thread(_load_vocabulary)
+
+
+def _load_vocabulary() -> None:
+    global _is_loaded
+    with _loading:
+        if not _is_loaded:
+            harmony.decode(harmony.encode(" "))
+            _is_loaded = True
 
 
 def _rendered(history: Sequence[Turn]) -> harmony.Transcript:
