@@ -16,7 +16,7 @@ from synth_ai.engines.calls import Call
 from synth_ai.engines.model_names import locate_model
 from synth_ai.engines.vllm_args import LoadPlan
 from synth_ai.engines.vllm_formats import sampling_params
-from synth_ai.errors import EngineDeadError
+from synth_ai.errors import EngineDeadError, EngineRequestError
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -29,11 +29,15 @@ class Driver(Protocol):
     def submit(self, call: Call) -> None: ...
     def cancel(self, call: Call) -> None: ...
     def running(self) -> int: ...
+    def is_dead(self) -> bool: ...
     def stop(self, *, wait: bool = True) -> None: ...
 
 
 class VLLMEngine(Engine):
     """A gpt-oss model on vLLM in this process.
+
+    Each object is an engine of its own, with the weights loaded once more: give one object to several LMs to share it.
+    `LM("gpt-oss-20b")` and `shared_engine` make an engine that all of the same arguments share without that.
 
     Making one is cheap: the model is loaded at the first use, or by `start`, on a thread of its own. Many tasks, event
     loops and threads may use it at once; vLLM serves them as one continuous batch. `close` or `aclose` ends its
@@ -114,7 +118,7 @@ class VLLMEngine(Engine):
     ) -> AsyncGenerator[TokenDelta, None]:
         facts = await self.facts()
         check_prompt(prompt, facts)
-        check_sampling(sampling)
+        check_sampling(sampling, facts)
         params = sampling_params(sampling, room=facts.context_length - len(prompt), stream=stream)
         driver, _ = self._started()
         call = Call(list(prompt), params)
@@ -129,19 +133,33 @@ class VLLMEngine(Engine):
             if reason is None:
                 driver.cancel(call)
 
-    async def generate_batch(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[TokenDelta]:
+    async def generate_batch(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling | Sequence[Sampling]
+    ) -> list[TokenDelta]:
         """One whole completion per prompt, in the order of the prompts.
+
+        Args:
+            sampling: for all of them, or one for each.
 
         Raises:
             EngineRequestError: a prompt cannot be served; the others are aborted.
             EngineDeadError: the engine has stopped.
         """
-        tasks = [asyncio.create_task(self._complete(prompt, sampling)) for prompt in prompts]
+        pairs = zip(prompts, sampling_of_each(sampling, len(prompts)), strict=True)
+        tasks = [asyncio.create_task(self._complete(*pair)) for pair in pairs]
         try:
             return await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
+
+    def drop_if_dead(self) -> bool:
+        """Have the next call load the engine again, if it has died. Returns whether it had."""
+        driver = self._driver
+        if driver is None or not driver.is_dead():
+            return False
+        self._stop()
+        return True
 
     async def restart(self) -> None:
         """Stop the engine, dead or alive, and load it again; calls in flight fail with EngineDeadError.
@@ -194,6 +212,19 @@ class VLLMEngine(Engine):
             driver, self._driver, self._loading = self._driver, None, None
         if driver is not None and os.getpid() == self._pid:
             driver.stop(wait=wait)
+
+
+def sampling_of_each(sampling: Sampling | Sequence[Sampling], count: int) -> Sequence[Sampling]:
+    """What `generate_batch` takes, as one for each prompt.
+
+    Raises:
+        EngineRequestError: there are more or fewer than prompts.
+    """
+    if isinstance(sampling, Sampling):
+        return [sampling] * count
+    if len(sampling) != count:
+        raise EngineRequestError(f"There are {len(sampling)} samplings for {count} prompts; give one, or one for each.")
+    return sampling
 
 
 def _failed(loading: Future[EngineFacts]) -> bool:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from synth_ai.engines.base import EngineFacts, Sampling, TokenDelta, check_prompt, check_sampling
+from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, check_prompt, check_sampling
 from synth_ai.engines.calls import Call, Reply
+from synth_ai.engines.gathered import Gathered
 from synth_ai.engines.model_names import ModelSource
-from synth_ai.engines.vllm import Driver, VLLMEngine
+from synth_ai.engines.vllm import Driver, VLLMEngine, sampling_of_each
 from synth_ai.engines.vllm_args import LoadPlan
 from synth_ai.engines.vllm_errors import call_error, closed_error
 from synth_ai.engines.vllm_formats import sampling_params, token_delta
@@ -35,12 +37,17 @@ _DEAD = (
 
 
 class Batch(Reply[list[TokenDelta]]):
-    """Prompts that go through `LLM.generate` together."""
+    """Prompts that go through `LLM.generate` together.
+
+    Attributes:
+        given_up: nobody waits for it any more.
+    """
 
     def __init__(self, prompts: list[list[int]], params: list[Any]) -> None:
         super().__init__()
         self.prompts = prompts
         self.params = params
+        self.given_up = False
 
 
 class OfflineEngine(VLLMEngine):
@@ -56,24 +63,33 @@ class OfflineEngine(VLLMEngine):
         self.plan = LoadPlan(ModelSource(self.model), {})
         self._set_up()
 
-    async def generate_batch(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[TokenDelta]:
+    async def generate_batch(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling | Sequence[Sampling]
+    ) -> list[TokenDelta]:
         """One whole completion per prompt, in the order of the prompts, by one `LLM.generate`.
 
         While other calls are running the batch joins them instead, and calls that come during `LLM.generate` wait for
-        its end: vLLM's loop would take their results for its own.
+        its end: vLLM's loop would take their results for its own. Cancelling the task ends it within one step.
         """
         driver, _ = self._started()
         if not prompts or driver.running() or not isinstance(driver, OfflineDriver):
             return await super().generate_batch(prompts, sampling)
         facts = await self.facts()
-        check_sampling(sampling)
-        for prompt in prompts:
+        samplings = sampling_of_each(sampling, len(prompts))
+        params = []
+        for prompt, own in zip(prompts, samplings, strict=True):
             check_prompt(prompt, facts)
-        rooms = [facts.context_length - len(prompt) for prompt in prompts]
-        params = [sampling_params(sampling, room=room, stream=False) for room in rooms]
+            check_sampling(own, facts)
+            params.append(sampling_params(own, room=facts.context_length - len(prompt), stream=False))
         batch = Batch([list(prompt) for prompt in prompts], params)
         driver.submit_batch(batch)
-        return await batch.next()
+        try:
+            return await batch.next()
+        finally:
+            batch.given_up = True
+
+    def for_batch(self, count: int) -> Engine:
+        return Gathered(self, count)
 
     def _new_driver(self) -> Driver:
         return OfflineDriver(self._llm)
@@ -133,11 +149,17 @@ class OfflineDriver:
         unfinished: int = self._engine.get_num_unfinished_requests()
         return unfinished
 
+    def is_dead(self) -> bool:
+        """Whether the LLM's process is gone; from any thread."""
+        return self._dead
+
     def stop(self, *, wait: bool = True) -> None:
         """Abort what is running and stop driving; from any thread, as often as you like."""
         if os.getpid() != self._pid or not self._thread.is_alive():
             return
-        self._inbox.put((self._end, None))
+        self._ended.set()
+        # The thread may be waiting for something to do.
+        self._inbox.put((_wake_up, None))
         if wait and not self._dead and threading.current_thread() is not self._thread:
             self._thread.join(_STOP_SECONDS)
 
@@ -175,6 +197,8 @@ class OfflineDriver:
                 function(argument)
             if self._calls:
                 self._step()
+        if not self._dead:
+            self._engine.abort_request(list(self._calls))
         self._answer_all()
 
     def _posted(self) -> list[tuple[Callable[[Any], None], Any]]:
@@ -230,19 +254,41 @@ class OfflineDriver:
         from vllm.inputs import tokens_input
 
         # Calls that began before the batch was posted come to their end first.
-        while self._calls and not self._dead:
+        while self._calls and not self._dead and not self._ended.is_set():
             self._step()
+        prompts = [tokens_input(prompt) for prompt in batch.prompts]
         try:
-            prompts = [tokens_input(prompt) for prompt in batch.prompts]
-            outputs = self._llm.generate(prompts, batch.params, use_tqdm=False)
-            batch.put([token_delta(output, batch.params[0].logprobs) for output in outputs])
+            with self._leaving_when(lambda: batch.given_up or self._ended.is_set()):
+                outputs = self._llm.generate(prompts, batch.params, use_tqdm=False)
+            if len(outputs) == len(prompts):
+                pairs = zip(outputs, batch.params, strict=True)
+                batch.put([token_delta(output, params.logprobs) for output, params in pairs])
+            else:
+                batch.put(closed_error())
         except Exception as error:  # The caller waits on another thread, as above.
             batch.put(call_error(error))
         self._waiting.discard(batch)
 
-    def _end(self, _: None) -> None:
-        self._ended.set()
-        self._engine.abort_request(list(self._calls))
+    @contextmanager
+    def _leaving_when(self, left: Callable[[], bool]) -> Iterator[None]:
+        """While it lasts, LLM.generate ends at its next step once `left()`: its loop has no other way out."""
+        step = self._engine.step
+
+        def step_or_leave() -> list[Any]:
+            if not left():
+                return list(step())
+            self._engine.abort_request(list(self._engine.output_processor.request_states), internal=True)
+            return []
+
+        self._engine.step = step_or_leave
+        try:
+            yield
+        finally:
+            del self._engine.step
+
+
+def _wake_up(_: None) -> None:
+    """What is posted to a thread that waits, for the sake of posting."""
 
 
 def _is_dead(engine: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError
 from synth_ai.lm import exchange, portal, tool_runs
 from synth_ai.lm.backends import Where, make_vendor
-from synth_ai.lm.batch import BatchPrompt, as_calls, gather
+from synth_ai.lm.batch import BatchPrompt, as_calls, for_batch, gather
 from synth_ai.lm.compaction import Compact, Compactor
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.lm.events import StreamEvent
@@ -59,7 +60,10 @@ class LM:
         auto_store_responses: whether calls continue the one before (on by default); never on `chat`.
         base_url: the address of a server, such as `http://localhost:8000/v1`.
         api_key: the server's key; by default from the environment.
-        engine: the engine that runs Harmony; by default vLLM in this process.
+        engine: the engine that runs Harmony; by default vLLM in this process. A dict of vLLM's engine arguments, such
+            as `{"max_model_len": 32768}`, does the same with these: LMs of one model and equal arguments share one
+            engine, and other arguments for a model that is in use are an error, or a second engine where
+            `"new_engine": True` is among them.
         response_store: where turns are kept: a path (SQLite), a store object, False for nowhere; memory by default.
         tools: functions, tool classes or schemas that the model may call.
         response_model: the shape of the answers: a pydantic model, a type, or a JSON schema.
@@ -95,7 +99,7 @@ class LM:
         auto_store_responses: bool | None = None,
         base_url: str | None = None,
         api_key: str | None = None,
-        engine: Engine | None = None,
+        engine: Engine | Mapping[str, Any] | None = None,
         response_store: str | os.PathLike[str] | ResponseStore | bool | None = None,
         tools: Sequence[Tool] | None = None,
         response_model: Any = None,
@@ -288,8 +292,10 @@ class LM:
         Raises:
             SynthAIError: the first error, once every other call has ended.
         """
+        written = as_calls(prompts)
         alone = self._derive(Head(), chains=False)
-        calls = [alone.respond_async(*texts, **{**arguments, **own}) for texts, own in as_calls(prompts)]
+        alone._setup = replace(self._setup, vendor=for_batch(self._setup.vendor, len(written)))
+        calls = [alone.respond_async(*texts, **{**arguments, **own}) for texts, own in written]
         return await gather(calls, return_exceptions=return_exceptions, progress=progress)
 
     def respond_batch(self, prompts: Sequence[BatchPrompt], **arguments: Any) -> list[BaseLMResponse]:
@@ -397,6 +403,15 @@ class LM:
     def api_type(self) -> ApiType:
         """The API that this LM speaks."""
         return self._setup.vendor.api_type
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that runs the model on harmony; None for the other APIs.
+
+        `await lm.engine.restart()` loads one again that has died, for everyone who shares it.
+        """
+        engine = getattr(self._setup.vendor, "engine", None)
+        return engine if isinstance(engine, Engine) else None
 
     @property
     def auto_store_responses(self) -> bool:

@@ -11,16 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from synth_ai import VLLMEngine
+from synth_ai import LM, VLLMEngine
 from synth_ai.engines.base import Sampling, TokenDelta
 from synth_ai.engines.cards import find_cards
-from synth_ai.errors import EngineDeadError, EngineStartError, MissingExtraError, OptionError
+from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError, MissingExtraError, OptionError
 
 STOPS = (200002, 200012)
 GREEDY = Sampling(temperature=0, stop_token_ids=STOPS)
@@ -272,6 +274,50 @@ async def test_batch_goes_through_generate(
 
 
 @needs_vllm
+async def test_an_lm_s_batch_goes_through_generate(
+    tiny_llm: Any, tiny_offline_engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`lm.respond_batch` is one LLM.generate, with every call's own options, answer and error, as called alone."""
+    batches: list[list[Any]] = []
+    original = tiny_llm.generate
+
+    def counting(prompts: list[Any], params: list[Any], **options: Any) -> Any:
+        batches.append(params)
+        return original(prompts, params, **options)
+
+    monkeypatch.setattr(tiny_llm, "generate", counting)
+    lm = LM("gpt-oss-20b", engine=tiny_offline_engine, temperature=0)
+    asked = [f"What is the capital of {country}?" for country in ("France", "Italy", "Spain")]
+    alone = [(await lm.respond_async(text, previous_response_id=None, auto_store=False)).text for text in asked]
+    assert batches == []
+    short = {"user_message": "Tell me a story.", "max_tokens": 3}
+    bad = {"user_message": "Hello!", "seed": 1.5}
+    *good, cut, refused = await asyncio.to_thread(lm.respond_batch, [*asked, short, bad], return_exceptions=True)
+    assert [response.text for response in good] == alone
+    assert (cut.status, len(cut.output_token_ids)) == ("incomplete", 3)
+    assert isinstance(refused, EngineRequestError)
+    (params,) = batches
+    assert [own.max_tokens == 3 for own in params] == [False, False, False, True]
+    assert len(await lm.responses.list_async()) == 7
+
+
+@needs_vllm
+async def test_a_batch_that_nobody_waits_for(tiny_offline_engine: VLLMEngine, prompt_of: Any, until: Until) -> None:
+    """A cancelled batch ends LLM.generate at its next step, and the LLM is as good as new."""
+    prompt, endless = prompt_of("Tell me a story."), Sampling(temperature=0, max_tokens=3500)
+    batch = asyncio.create_task(tiny_offline_engine.generate_batch([prompt] * 8, endless))
+    assert await asyncio.to_thread(until, lambda: tiny_offline_engine.running_calls == 8, 30)
+    before = time.monotonic()
+    batch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await batch
+    assert await asyncio.to_thread(until, lambda: tiny_offline_engine.running_calls == 0, 5)
+    (delta,) = await tiny_offline_engine.generate_batch([prompt_of("Hello!")], GREEDY)
+    assert delta.finish_reason == "stop"
+    assert time.monotonic() - before < 10
+
+
+@needs_vllm
 async def test_death_of_a_users_llm(
     tiny_model: Path, tiny_engine_args: dict[str, Any], prompt_of: Any, processes: Any
 ) -> None:
@@ -300,7 +346,7 @@ async def test_death_of_a_users_llm(
 SCRIPT = """
 import asyncio, json, os, sys
 import psutil
-from synth_ai import VLLMEngine
+from synth_ai import LM, VLLMEngine
 from synth_ai.engines.base import Sampling
 
 engine = VLLMEngine({model!r}, **{engine_args!r})
@@ -329,7 +375,21 @@ class Script:
             stderr=subprocess.PIPE,
             text=True,
             cwd=cwd,
+            # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        """A test that fails leaves no engine behind either."""
+        import psutil
+
+        if self.process.poll() is None:
+            for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+                process.kill()
+        self.process.communicate()
 
     def told(self) -> dict[str, Any]:
         """The next thing that the script tells; fails with its stderr if it ends instead."""
@@ -368,12 +428,12 @@ if pid == 0:
 os.waitpid(pid, 0)
 tell(lengths=[len(ids) for ids in asyncio.run(complete())])
 """
-    script = Script(code, cwd=tmp_path)
-    pids = script.told()["processes"]
-    assert pids
-    assert "forked from it" in script.told()["forked"]
-    assert script.told() == {"lengths": [3]}
-    _, stderr = script.process.communicate(timeout=180)
+    with Script(code, cwd=tmp_path) as script:
+        pids = script.told()["processes"]
+        assert pids
+        assert "forked from it" in script.told()["forked"]
+        assert script.told() == {"lengths": [3]}
+        _, stderr = script.process.communicate(timeout=180)
     assert script.process.returncode == 0
     assert "Traceback" not in stderr
     assert until(lambda: gone(pids), 5)
@@ -394,14 +454,15 @@ asyncio.run(endless())
 """
     # Loading takes a while, so all of them load at once.
     signals = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
-    scripts = {how: Script(code, stdin=True, cwd=tmp_path) for how in signals}
-    for how, script in scripts.items():
-        pids = script.told()["processes"]
-        assert script.told() == {"running": True}
-        os.kill(script.process.pid, how)
-        script.process.communicate(timeout=180)
-        assert script.process.returncode != 0
-        assert until(lambda pids=pids: gone(pids), 15), f"{how.name} left processes behind"
+    with ExitStack() as stack:
+        scripts = {how: stack.enter_context(Script(code, stdin=True, cwd=tmp_path)) for how in signals}
+        for how, script in scripts.items():
+            pids = script.told()["processes"]
+            assert script.told() == {"running": True}
+            os.kill(script.process.pid, how)
+            script.process.communicate(timeout=180)
+            assert script.process.returncode != 0
+            assert until(lambda pids=pids: gone(pids), 15), f"{how.name} left processes behind"
 
 
 @needs_vllm
@@ -409,7 +470,7 @@ def test_start_in_a_spawned_process_that_imports_main(tmp_path: Path, tiny_model
     """Where a user's own spawned process imports an unguarded script, the error comes quickly and says what to do."""
     code = f"""
 import asyncio, multiprocessing, sys
-from synth_ai import VLLMEngine
+from synth_ai import LM, VLLMEngine
 from synth_ai.errors import EngineStartError
 
 def work():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from synth_ai import LM, BaseLMResponse, LMRequest
+from synth_ai.engines.base import Engine, Sampling, TokenDelta
+from synth_ai.engines.gathered import Gathered
 from synth_ai.errors import OverloadedError, RequestError
 from synth_ai.lm import items
-from synth_ai.testing import ScriptedVendor
+from synth_ai.testing import ScriptedEngine, ScriptedVendor, final_text
 
 
 class Backwards(ScriptedVendor):
@@ -161,3 +165,64 @@ def test_the_sync_twin_and_the_gate() -> None:
     assert len(lm.respond_batch([str(number) for number in range(12)])) == 12
     assert most == 3
     assert lm.respond_batch([]) == []
+
+
+class Batching(ScriptedEngine):
+    """An engine that serves batches of its own, as one over a `vllm.LLM` does; remembers their sizes."""
+
+    def __init__(self, *completions: Any) -> None:
+        super().__init__(completions)
+        self.batches: list[int] = []
+
+    def for_batch(self, count: int) -> Engine:
+        return Gathered(self, count)  # type: ignore[arg-type]
+
+    async def generate_batch(self, prompts: Sequence[Sequence[int]], sampling: Sequence[Sampling]) -> list[TokenDelta]:
+        self.batches.append(len(prompts))
+        deltas = []
+        for prompt, own in zip(prompts, sampling, strict=True):
+            async with aclosing(self.generate(prompt, own)) as completion:  # type: ignore[type-var]
+                deltas.append(await anext(completion))
+        return deltas
+
+
+async def test_a_batch_reaches_the_engine_as_one() -> None:
+    """An engine that has batches gets one; each response is typed, stored, counted and checked as any other."""
+    engine = Batching(*(final_text(f"{number}", reasoning="Hm.") for number in range(4)), final_text("more"))
+    lm = LM("gpt-oss-20b", engine=engine)
+    bad = {"user_message": "b", "max_tokens": -1}
+    prompts = ["a", bad, ("Be kind.", "c"), {"user_message": "d", "temperature": 0.5, "response_model": int}]
+    responses = await lm.respond_batch_async(prompts, return_exceptions=True)
+    good = [response for response in responses if isinstance(response, BaseLMResponse)]
+    assert engine.batches == [3]
+    assert [response.text for response in good] == ["0", "1", "2"]
+    assert good[2].structured_output == 2
+    assert [sampling.temperature for sampling in engine.samplings] == [None, None, 0.5]
+    assert lm.totals.calls == 3
+    assert {response.response_id for response in await lm.responses.list_async()} == {r.response_id for r in good}
+    await lm.respond_async("e", previous_response_id=good[1].response_id)
+    assert engine.batches == [3]
+    await lm.aclose()
+    assert engine.closed
+
+
+async def test_a_batch_through_the_gate_and_under_a_deadline() -> None:
+    """No more go to the engine at a time than the LM allows, and a batch that takes too long ends."""
+    engine = Batching(*[final_text("x")] * 5)
+    lm = LM("gpt-oss-20b", engine=engine, max_concurrency=2)
+    assert len(await lm.respond_batch_async(["?"] * 5)) == 5
+    assert engine.batches == [2, 2, 1]
+    ended = asyncio.Event()
+
+    class Endless(Batching):
+        async def generate_batch(self, *_: Any) -> list[TokenDelta]:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            raise AssertionError
+
+    slow = LM("gpt-oss-20b", engine=Endless(), timeout=0.1)
+    results = await slow.respond_batch_async(["?"] * 2, return_exceptions=True)
+    assert all(isinstance(result, TimeoutError) for result in results)
+    await asyncio.wait_for(ended.wait(), 5)
