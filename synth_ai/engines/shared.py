@@ -32,7 +32,8 @@ _entries: dict[ModelSource, list[_Entry]] = {}
 def shared_engine(model: str | os.PathLike[str], *, new_engine: bool = False, **engine_args: Any) -> SharedEngine:
     """A share in the engine for this model and these arguments, made if nobody has one yet.
 
-    The engine stops when the last share is closed or collected, and at the end of the program.
+    The engine stops when the last share is closed or collected, and at the end of the program. One that has died is
+    loaded again, for everyone who holds a share, at the first call after somebody has asked for a share in it.
 
     Args:
         model: as for `VLLMEngine`.
@@ -52,6 +53,7 @@ def shared_engine(model: str | os.PathLike[str], *, new_engine: bool = False, **
                 raise OptionError(_difference(os.fspath(model), entries[0].engine_args, engine_args))
             entry = _Entry(os.fspath(model), engine_args)
             entries.append(entry)
+        entry.engine.drop_if_dead()
         entry.holders += 1
     return SharedEngine(source, entry)
 
@@ -76,7 +78,9 @@ class SharedEngine(Engine):
     def generate(self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False) -> AsyncIterator[TokenDelta]:
         return self._held().generate(prompt, sampling, stream=stream)
 
-    async def generate_batch(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[TokenDelta]:
+    async def generate_batch(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling | Sequence[Sampling]
+    ) -> list[TokenDelta]:
         """As `VLLMEngine.generate_batch`."""
         return await self._held().generate_batch(prompts, sampling)
 
@@ -117,7 +121,7 @@ def _difference(model: str, loaded: Mapping[str, Any], asked: Mapping[str, Any])
     differences = "; ".join(f"{name}: {_shown(loaded, name)} there, {_shown(asked, name)} here" for name in names)
     return (
         f"{model!r} is in use in this process with other engine arguments ({differences}). Use the same ones to share "
-        "that engine, close it first, or pass new_engine=True to load the model a second time."
+        "that engine, close it first, or pass new_engine=True among them to load the model a second time."
     )
 
 

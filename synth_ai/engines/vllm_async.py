@@ -73,6 +73,11 @@ class AsyncDriver:
         llm = self._llm
         return llm.get_num_unfinished_requests() if llm is not None else 0
 
+    def is_dead(self) -> bool:
+        """Whether the engine has stopped by itself; from any thread."""
+        llm = self._llm
+        return llm is not None and llm.errored
+
     def stop(self, *, wait: bool = True) -> None:
         """Shut the engine down with all its processes; from any thread, as often as you like.
 

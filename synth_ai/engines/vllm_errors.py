@@ -10,7 +10,7 @@ _Error = TypeVar("_Error", bound=BaseException)
 
 _DEAD = (
     "The engine has died: its process was killed or failed, for example for want of memory; its log on stderr says "
-    "more. Call `await engine.restart()`, or make a new engine."
+    "more. Call `await engine.restart()` (an LM has its engine as `lm.engine`), or make a new engine."
 )
 
 

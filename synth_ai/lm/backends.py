@@ -32,7 +32,7 @@ class Where:
     use_responses_api: bool | None = None
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
-    engine: Engine | None = None
+    engine: Engine | Mapping[str, Any] | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     transport: str | None = None
@@ -47,8 +47,10 @@ def make_vendor(model: str, where: Where, settings: Settings) -> VendorBase:
     _check(where)
     if isinstance(where.vendor, VendorBase):
         return where.vendor
-    if where.engine is not None:
+    if isinstance(where.engine, Engine):
         return _harmony(where.engine, where)
+    if where.engine is not None:
+        return _harmony(_in_process(model, where.engine), where)
     base_url = None if where.base_url is None else check_url(where.base_url, "base_url", OptionError)
     use_responses = settings.use_responses_api if where.use_responses_api is None else where.use_responses_api
     route = routing.choose(
@@ -77,9 +79,10 @@ def _check(where: Where) -> None:
         if extra:
             raise OptionError(f"A vendor object brings its own API and address; leave out {', '.join(extra)}.")
     if where.engine is not None:
-        if not isinstance(where.engine, Engine):
+        if not isinstance(where.engine, (Engine, Mapping)):
             raise OptionError(
-                f"engine={where.engine!r} is no Engine; it takes a VLLMEngine, a RemoteEngine or your own."
+                f"engine={where.engine!r} is no Engine; it takes a VLLMEngine, a RemoteEngine, your own, or "
+                "a dict of vLLM's engine arguments."
             )
         if where.api not in ("auto", "harmony"):
             raise OptionError(f"An engine runs Harmony, so engine= and api={where.api!r} contradict each other.")
@@ -124,6 +127,11 @@ def _engine(model: str, base_url: str | None, api_key: str | None, settings: Set
             f"api_key= was given, but {model!r} runs in this process, where nothing asks for a key. "
             "Leave it out, or give base_url= (or vendor='synth') for a server that does."
         )
+    return _in_process(model, {})
+
+
+def _in_process(model: str, engine_args: Mapping[str, Any]) -> Engine:
+    """A share in the engine for this model and these arguments."""
     if find_spec("vllm") is None:
         raise MissingExtraError(
             f"{model!r} runs on an engine, and there is none. Either install vLLM to run it in this process "
@@ -133,7 +141,7 @@ def _engine(model: str, base_url: str | None, api_key: str | None, settings: Set
         )
     from synth_ai.engines.shared import shared_engine
 
-    return shared_engine(model)
+    return shared_engine(model, **engine_args)
 
 
 def _hosted(route: Route, base_url: str | None, where: Where, settings: Settings) -> VendorBase:
