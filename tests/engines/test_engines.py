@@ -6,20 +6,24 @@ import asyncio
 import json
 import threading
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from synth_ai import RemoteEngine
-from synth_ai.engines.base import Engine, Sampling, Structure, TokenDelta
+from servers.vllm import VLLMServer
+from synth_ai import LM, RemoteEngine
+from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta
 from synth_ai.errors import ContextLengthError, EngineRequestError, RejectedError
 
 pytestmark = pytest.mark.vllm
 
 STOPS = (200002, 200012)
 GREEDY = Sampling(temperature=0, stop_token_ids=STOPS)
+ENDLESS = Sampling(temperature=0, max_tokens=3500)
 STORY = "Tell me a story."
 
 Prompt = Callable[..., list[int]]
@@ -146,19 +150,22 @@ async def test_prompt_beyond_the_context(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "sampling",
+    ("sampling", "named"),
     [
-        Sampling(temperature=-1.0),
-        Sampling(max_tokens=0),
-        Sampling(top_p=0.0),
-        Sampling(temperature=3),
-        Sampling(top_k=-2),
+        (Sampling(temperature=-1.0), r"temperature=-1\.0 is out of range"),
+        (Sampling(max_tokens=0), "max_tokens=0 is out of range"),
+        (Sampling(top_p=0.0), r"top_p=0\.0 is out of range"),
+        (Sampling(temperature=3), "temperature=3 is out of range"),
+        (Sampling(top_k=-2), "top_k=-2 is out of range"),
+        (Sampling(seed=1.5), r"seed=1\.5 is no whole number"),  # type: ignore[arg-type]
+        (Sampling(stop_token_ids=(201_088,)), "201088 in stop_token_ids"),
     ],
 )
-async def test_bad_sampling_is_refused(engine: Engine, sampling: Sampling) -> None:
-    """A sampling value out of range is refused by name."""
-    with pytest.raises(EngineRequestError, match=r"temperature|max_tokens|top_p|top_k"):
+async def test_bad_sampling_is_refused(engine: Engine, sampling: Sampling, named: str, prompt_of: Prompt) -> None:
+    """A sampling value out of range is refused with its name and the value, and the engine goes on."""
+    with pytest.raises(EngineRequestError, match=named):
         await complete(engine, [17360], sampling)
+    assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"
 
 
 async def test_leaving_a_stream_early(engine: Engine, prompt_of: Prompt) -> None:
@@ -253,6 +260,95 @@ async def test_nothing_is_left_after_cancelling(vllm_engine: Any, prompt_of: Pro
     # A call after them, from start to end, gives the aborts the time that they need.
     await complete(vllm_engine, prompt_of("Hello!"))
     assert vllm_engine.running_calls == 0
+
+
+class Talkative(Engine):
+    """An engine whose completions do not stop by themselves."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.model = engine.model
+        self._engine = engine
+
+    async def facts(self) -> EngineFacts:
+        return await self._engine.facts()
+
+    def generate(self, prompt: Any, sampling: Sampling, *, stream: bool = False) -> AsyncIterator[TokenDelta]:
+        return self._engine.generate(prompt, replace(sampling, temperature=0, stop_token_ids=()), stream=stream)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("how", ["cancelled", "out of time", "an LM out of time"])
+async def test_a_call_that_ends_early_is_gone_within_a_few_steps(vllm_engine: Any, prompt_of: Prompt, how: str) -> None:
+    """Measured in the tokens of a stream beside it; the calls themselves would have lasted for thousands."""
+    prompt = prompt_of(STORY)
+    lm = LM("gpt-oss-20b", engine=Talkative(vllm_engine))
+    # Loads what the first call loads, so that the time is the engine's.
+    await lm.respond_async(STORY, max_tokens=1)
+
+    async def call() -> None:
+        if how == "an LM out of time":
+            await lm.respond_async(STORY, timeout=0.3)
+        else:
+            async with asyncio.timeout(0.3 if how == "out of time" else None):
+                await complete(vllm_engine, prompt, ENDLESS)
+
+    async def beside() -> AsyncIterator[TokenDelta]:
+        while True:
+            async with aclosing(vllm_engine.generate(prompt, ENDLESS, stream=True)) as deltas:
+                async for delta in deltas:
+                    yield delta
+
+    most = steps = 0
+    async with aclosing(beside()) as witness:  # type: ignore[type-var]
+        await anext(witness)
+        calls = [asyncio.create_task(call()) for _ in range(4)]
+        while not all(task.done() for task in calls):
+            await anext(witness)
+            if how == "cancelled" and most < 5 <= vllm_engine.running_calls:
+                for task in calls:
+                    task.cancel()
+            most = max(most, vllm_engine.running_calls)
+        while vllm_engine.running_calls > 1:
+            await anext(witness)
+            steps += 1
+    assert most > 1
+    assert steps <= 10
+    ended = asyncio.CancelledError if how == "cancelled" else TimeoutError
+    assert all(isinstance(end, ended) for end in await asyncio.gather(*calls, return_exceptions=True))
+
+
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+async def test_a_server_stops_what_nobody_waits_for(
+    vllm_server: VLLMServer, prompt_of: Prompt, how: str, until: Callable[[Callable[[], bool], float], bool]
+) -> None:
+    """A cancelled call and a closed stream end on the server too, by its own count, long before their last token."""
+    engine = RemoteEngine(vllm_server.base_url, vllm_server.model)
+    metrics = vllm_server.base_url.removesuffix("/v1") + "/metrics"
+
+    def running() -> float:
+        with urllib.request.urlopen(metrics) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running{"))
+
+    before = time.monotonic()
+    prompt, endless = prompt_of(STORY), Sampling(temperature=0, max_tokens=3900)
+    if how == "closed":
+        async with aclosing(engine.generate(prompt, endless, stream=True)) as deltas:
+            await anext(deltas)
+            assert await asyncio.to_thread(until, lambda: running() == 1, 10)
+    else:
+        task = asyncio.create_task(complete(engine, prompt, endless))
+        assert await asyncio.to_thread(until, lambda: running() == 1, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    # The server counts at its steps, so another call shows what is left.
+    await complete(engine, prompt_of("Hello!"))
+    assert await asyncio.to_thread(until, lambda: running() == 0, 5)
+    assert time.monotonic() - before < 20
+    await engine.aclose()
 
 
 async def test_loop_that_closes_under_a_call(vllm_engine: Any, prompt_of: Prompt) -> None:

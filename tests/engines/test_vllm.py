@@ -344,7 +344,11 @@ async def test_death_of_a_users_llm(
 
 
 SCRIPT = """
-import asyncio, json, os, sys
+import asyncio, ctypes, json, os, signal, sys
+if sys.platform == "linux":
+    # Tests that are killed take their scripts along, some of which would run for ever.
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 import psutil
 from synth_ai import LM, VLLMEngine
 from synth_ai.engines.base import Sampling
