@@ -78,8 +78,11 @@ class SDKClient:
         secrets = self._secrets_of(options)
         async with self.pace.turn(body) as turn:
             with translated(secrets):
-                response = await (await self._lines.here()).send("POST", path, body, options)
-                turn.learn(response.headers)
+                line = await self._lines.here()
+                async with line.places:
+                    response = await line.send("POST", path, body, options)
+                    turn.learn(response.headers, answered=response.is_success)
+                    await line.check(response)
                 answer = _answer(response, secrets)
             turn.used = total_tokens(answer.data)
         return answer
@@ -99,9 +102,9 @@ class SDKClient:
         async with self.pace.turn(body) as turn:
             with translated(secrets):
                 line = await self._lines.here()
-                response = await line.send("POST", path, body, options, stream=True)
-                try:
-                    turn.learn(response.headers)
+                async with line.streamed(path, body, options) as response:
+                    turn.learn(response.headers, answered=response.is_success)
+                    await line.check(response)
                     head.request_id = _request_id(response, secrets)
                     if "json" in response.headers.get("content-type", ""):
                         decoded(secrets.masked(await response.aread()))
@@ -110,22 +113,26 @@ class SDKClient:
                         event = {} if text == DONE else decoded_event(secrets.masked(text))
                         turn.used = total_tokens(event) or turn.used
                         yield event
-                finally:
-                    await response.aclose()
 
     async def get(self, path: str) -> Answer:
         """GET a path and return the decoded answer."""
         with translated(self._secrets):
-            return _answer(await (await self._lines.here()).send("GET", path), self._secrets)
+            return _answer(await self._ask("GET", path), self._secrets)
 
     async def delete(self, path: str) -> None:
         """DELETE a path."""
         with translated(self._secrets):
-            await (await self._lines.here()).send("DELETE", path)
+            await self._ask("DELETE", path)
 
     async def aclose(self) -> None:
         """Close the connections. Those of other loops are closed there, as soon as these get to it."""
         await self._lines.aclose()
+
+    async def _ask(self, method: str, path: str) -> Any:
+        line = await self._lines.here()
+        response = await line.send(method, path)
+        await line.check(response)
+        return response
 
     def _secrets_of(self, options: SendOptions | None) -> Secrets:
         return self._secrets.and_of((options or {}).get("headers"))

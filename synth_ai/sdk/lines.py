@@ -7,7 +7,7 @@ import json
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -93,12 +93,15 @@ class Line:
         sdk: the SDK's client.
         http: the client of the SDK's HTTP library (httpx in 2.x, httpx2 in 3.x) under it.
         headers: what every request carries, the key included.
+        places: as many as there can be connections. The HTTP library goes through all that wait with every answer, so
+            calls wait here.
         closing: closes the line when it is closed itself.
     """
 
     sdk: AsyncOpenAI
     http: Any
     headers: dict[str, str] = field(repr=False)
+    places: asyncio.Semaphore = field(repr=False)
     closing: AsyncGenerator[None, None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -118,7 +121,8 @@ class Line:
             sdk.organization = sdk.project = None
         # What is not to be sent is marked there by something that is no text.
         headers = {name: value for name, value in sdk.default_headers.items() if isinstance(value, str)}
-        return cls(sdk, sdk._client, headers | {"Authorization": f"Bearer {api_key}"})
+        places = asyncio.Semaphore(openai.DEFAULT_CONNECTION_LIMITS.max_connections or 1000)
+        return cls(sdk, sdk._client, headers | {"Authorization": f"Bearer {api_key}"}, places)
 
     async def open(self) -> None:
         """Let the running event loop close the line at its end, as it does with every generator begun on it."""
@@ -137,11 +141,10 @@ class Line:
         *,
         stream: bool = False,
     ) -> Any:
-        """The HTTP library's response, read to its end unless `stream` is set.
+        """The HTTP library's response whatever its status, read to its end unless `stream` is set.
 
         Raises:
             ServerError: the server could not be reached.
-            openai.APIStatusError: it answered with another status than success.
         """
         options = options or {}
         request = self.http.build_request(
@@ -153,16 +156,39 @@ class Line:
             timeout=options.get("timeout", _PATIENT).phases,
         )
         try:
-            response = await self.http.send(request, stream=stream)
+            return await self.http.send(request, stream=stream)
         except Exception as error:
             raise unreached(error, request.url.host) from error
-        if not response.is_success:
+
+    @asynccontextmanager
+    async def streamed(
+        self, path: str, body: Mapping[str, Any], options: SendOptions | None
+    ) -> AsyncGenerator[Any, None]:
+        """The response to a POST, still to be read; the end of the block ends the connection.
+
+        Raises:
+            ServerError: the server could not be reached.
+        """
+        async with self.places:
+            response = await self.send("POST", path, body, options, stream=True)
             try:
-                await response.aread()
+                yield response
             finally:
                 await response.aclose()
-            raise self.sdk._make_status_error_from_response(response)
-        return response
+
+    async def check(self, response: Any) -> None:
+        """Nothing if the status of a response is success.
+
+        Raises:
+            openai.APIStatusError: it is another.
+        """
+        if response.is_success:
+            return
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        raise self.sdk._make_status_error_from_response(response)
 
     def _headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
         if not more:
