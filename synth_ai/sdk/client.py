@@ -14,7 +14,7 @@ from typing import Any
 
 from synth_ai import errors
 from synth_ai.sdk.answers import Answer, EventStream, Head, name, total_tokens
-from synth_ai.sdk.lines import DONE, Line, Lines, SendOptions
+from synth_ai.sdk.lines import DONE, Line, Lines, SendOptions, Streamed
 from synth_ai.sdk.pace import pace_of
 from synth_ai.sdk.secrets import Secrets
 from synth_ai.sdk.translation import decoded, decoded_event, translated
@@ -81,8 +81,8 @@ class SDKClient:
                 line = await self._lines.here()
                 async with line.places:
                     response = await line.send("POST", path, body, options)
-                    turn.learn(response.headers, answered=response.is_success)
                     await line.check(response)
+                    turn.learn(response.headers)
                 answer = _answer(response, secrets)
             turn.used = total_tokens(answer.data)
         return answer
@@ -102,9 +102,9 @@ class SDKClient:
         async with self.pace.turn(body) as turn:
             with translated(secrets):
                 line = await self._lines.here()
-                async with line.streamed(path, body, options) as response:
-                    turn.learn(response.headers, answered=response.is_success)
+                async with Streamed(line, path, body, options) as response:
                     await line.check(response)
+                    turn.learn(response.headers)
                     head.request_id = _request_id(response, secrets)
                     if "json" in response.headers.get("content-type", ""):
                         decoded(secrets.masked(await response.aread()))

@@ -7,7 +7,7 @@ import json
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -160,22 +160,6 @@ class Line:
         except Exception as error:
             raise unreached(error, request.url.host) from error
 
-    @asynccontextmanager
-    async def streamed(
-        self, path: str, body: Mapping[str, Any], options: SendOptions | None
-    ) -> AsyncGenerator[Any, None]:
-        """The response to a POST, still to be read; the end of the block ends the connection.
-
-        Raises:
-            ServerError: the server could not be reached.
-        """
-        async with self.places:
-            response = await self.send("POST", path, body, options, stream=True)
-            try:
-                yield response
-            finally:
-                await response.aclose()
-
     async def check(self, response: Any) -> None:
         """Nothing if the status of a response is success.
 
@@ -206,6 +190,34 @@ class Line:
                 return
             if event.data:
                 yield event.data
+
+
+class Streamed:
+    """The response to a POST while it is read: `async with` waits for a connection and ends it.
+
+    Raises:
+        ServerError: the server could not be reached.
+    """
+
+    # No generator: at the end of its loop that would be closed in another task, which connections do not survive.
+    def __init__(self, line: Line, path: str, body: Mapping[str, Any], options: SendOptions | None) -> None:
+        self._line = line
+        self._what = path, body, options
+
+    async def __aenter__(self) -> Any:
+        await self._line.places.acquire()
+        try:
+            self._response = await self._line.send("POST", *self._what, stream=True)
+        except BaseException:
+            self._line.places.release()
+            raise
+        return self._response
+
+    async def __aexit__(self, *why: object) -> None:
+        try:
+            await self._response.aclose()
+        finally:
+            self._line.places.release()
 
 
 async def _closing(line: weakref.ref[Line]) -> AsyncGenerator[None, None]:

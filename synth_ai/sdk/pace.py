@@ -197,9 +197,9 @@ class Turn:
         if self.used is not None:
             self._put_right(self.used)
 
-    def learn(self, headers: Mapping[str, str], *, answered: bool = True) -> None:
-        """What the headers of an answer, or of a refusal, say of the limits."""
-        self._answered = answered
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """The server has begun to answer, and these are its headers."""
+        self._answered = True
         self._model.learn(headers)
 
     def _put_right(self, used: int) -> None:

@@ -46,7 +46,7 @@ class Shown:
     @property
     def tool_names(self) -> list[str]:
         """The names that the model knows its tools by: functions by their own, built-in tools by their type."""
-        return [tool.get("name") or tool["type"] for tool in self.tools]
+        return [f"functions.{tool['name']}" if "name" in tool else tool["type"] for tool in self.tools]
 
     def preface(self) -> harmony.Preface:
         """The system and the developer message."""
