@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, TypeAlias, TypeVar
 
 from synth_ai.errors import RequestError
-from synth_ai.lm.vendors.base import VendorBase
 
 T = TypeVar("T")
 
@@ -43,18 +42,6 @@ def as_arguments(prompt: BatchPrompt) -> tuple[tuple[str, ...], dict[str, Any]]:
         "A prompt of a batch is a string, a (system, user) pair, a list of messages or a dict of arguments, "
         f"not {prompt!r:.200}."
     )
-
-
-@runtime_checkable
-class TakesBatches(Protocol):
-    """A backend that serves calls better when it knows that they come together."""
-
-    def for_batch(self, count: int) -> VendorBase: ...
-
-
-def for_batch(vendor: VendorBase, count: int) -> VendorBase:
-    """The backend for `count` calls that come together; the same one where that makes no difference to it."""
-    return vendor.for_batch(count) if isinstance(vendor, TakesBatches) else vendor
 
 
 async def gather(

@@ -13,7 +13,7 @@ from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError
 from synth_ai.lm import exchange, portal, tool_runs
 from synth_ai.lm.backends import Where, make_vendor
-from synth_ai.lm.batch import BatchPrompt, as_calls, for_batch, gather
+from synth_ai.lm.batch import BatchPrompt, as_calls, gather
 from synth_ai.lm.compaction import Compact, Compactor
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.lm.events import StreamEvent
@@ -294,7 +294,7 @@ class LM:
         """
         written = as_calls(prompts)
         alone = self._derive(Head(), chains=False)
-        alone._setup = replace(self._setup, vendor=for_batch(self._setup.vendor, len(written)))
+        alone._setup = replace(self._setup, vendor=self._setup.vendor.for_batch(len(written)))
         calls = [alone.respond_async(*texts, **{**arguments, **own}) for texts, own in written]
         return await gather(calls, return_exceptions=return_exceptions, progress=progress)
 

@@ -54,6 +54,10 @@ class VendorBase(ABC):
         for event in whole_response_events(response):
             yield event
 
+    def for_batch(self, count: int) -> VendorBase:
+        """The backend for `count` calls that come together: itself, unless it gains by knowing of them."""
+        return self
+
     async def models(self) -> list[str]:
         """The names of the models that the backend has."""
         return []
