@@ -79,7 +79,7 @@ def _is_clean(header: Header, text: str) -> bool:
     written, name = found["before"] or found["behind"], header.name or ""
     if header.code:
         return bool(written == name)
-    return written == f"functions.{name}" or (written == name and "." in name)
+    return written == f"functions.{name}" or (written == name and ("." in name or name in BUILT_INS))
 
 
 def _understood(text: str, offered: Offered, implied: bool) -> Header:

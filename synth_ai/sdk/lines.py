@@ -149,7 +149,7 @@ class Line:
         options = options or {}
         request = self.http.build_request(
             method,
-            f"{self.sdk.base_url}{path.removeprefix('/')}",
+            f"{str(self.sdk.base_url).rstrip('/')}{path}",
             content=None if body is None else encoded({**body, **options.get("extra_json", {})}),
             headers=self._headers(options.get("headers")),
             params=options.get("params"),

@@ -16,6 +16,7 @@ import pytest
 
 from servers.vllm import VLLMServer
 from synth_ai import LM, RemoteEngine
+from synth_ai.engines import remote
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta
 from synth_ai.errors import ContextLengthError, EngineRequestError, RejectedError
 
@@ -321,9 +322,16 @@ async def test_a_call_that_ends_early_is_gone_within_a_few_steps(vllm_engine: An
 
 @pytest.mark.parametrize("how", ["cancelled", "closed"])
 async def test_a_server_stops_what_nobody_waits_for(
-    vllm_server: VLLMServer, prompt_of: Prompt, how: str, until: Callable[[Callable[[], bool], float], bool]
+    vllm_server: VLLMServer,
+    prompt_of: Prompt,
+    how: str,
+    until: Callable[[Callable[[], bool], float], bool],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A cancelled call and a closed stream end on the server too, by its own count, long before their last token."""
+    # The server would else stop at the model's own end of the story, after some thirty tokens.
+    body_of = remote.request_body
+    monkeypatch.setattr(remote, "request_body", lambda *what, **more: body_of(*what, **more) | {"ignore_eos": True})
     engine = RemoteEngine(vllm_server.base_url, vllm_server.model)
     metrics = vllm_server.base_url.removesuffix("/v1") + "/metrics"
 
@@ -345,7 +353,7 @@ async def test_a_server_stops_what_nobody_waits_for(
         with pytest.raises(asyncio.CancelledError):
             await task
     # The server counts at its steps, so another call shows what is left.
-    await complete(engine, prompt_of("Hello!"))
+    await complete(engine, prompt_of("Hello!"), Sampling(temperature=0, max_tokens=5))
     assert await asyncio.to_thread(until, lambda: running() == 0, 5)
     assert time.monotonic() - before < 20
     await engine.aclose()
