@@ -7,12 +7,10 @@ is ever downloaded. Decoding needs no other package; encoding needs tiktoken, wh
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from array import array
 from binascii import a2b_base64
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
@@ -75,8 +73,6 @@ _CONTROL = re.compile(r"(<\|[a-z]+(?:_[0-9]+)?\|>)")
 
 _LONG = 100_000
 _KEPT = 1024
-_THREADS = min(4, os.cpu_count() or 1)
-_WORTH_THREADS = 50_000
 _KEPT_LENGTH = 16_384
 _BLANK = r"\t\x0b\x0c \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _LONG_BLANK = re.compile(rf"(?<![{_BLANK}])[{_BLANK}]{{{_LONG},}}(?![{_BLANK}\r\n])")
@@ -180,27 +176,6 @@ def _encode_text(text: str) -> list[int]:
                 del _kept[next(iter(_kept))]
             _kept[text] = array("I", ids)
     return ids
-
-
-def encode_ahead(texts: Iterable[str]) -> None:
-    """Encode texts that are about to be needed, so that `encode` has them at hand: much new text on several threads.
-
-    tiktoken works without the interpreter's lock. Little text is left to `encode`.
-    """
-    new = [text for text in dict.fromkeys(texts) if text not in _kept and len(text) <= _KEPT_LENGTH][:_KEPT]
-    if _THREADS < 2 or sum(map(len, new)) < _WORTH_THREADS:
-        return
-    first, *others = (new[n::_THREADS] for n in range(_THREADS))
-    with ThreadPoolExecutor(len(others)) as pool:
-        shares = [pool.submit(_encode_all, share) for share in others]
-        _encode_all(first)
-        for share in shares:
-            share.result()
-
-
-def _encode_all(texts: Iterable[str]) -> None:
-    for text in texts:
-        _encode_text(text)
 
 
 def _encode_long(text: str) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from synth_ai.errors import RequestError
 from synth_ai.harmony import messages
-from synth_ai.harmony.encoding import START, encode_ahead, encode_word
+from synth_ai.harmony.encoding import START, encode_word
 from synth_ai.harmony.messages import Author, Item, Part
 from synth_ai.harmony.parser import FinishReason
 from synth_ai.harmony.preface import IDENTITY, Preface, ReasoningEffort
@@ -58,7 +58,6 @@ class Transcript:
         """
         items = [_checked(item) for item in items]
         last_final = max((n for n, item in enumerate(items) if _is_final(item)), default=-1)
-        encode_ahead(text for item in items if item.get("role") in _SPEAKERS for text in messages.texts_of(item))
         calls = dict(self._calls)
         parts = [
             part
