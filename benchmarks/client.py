@@ -21,7 +21,7 @@ ENVIRONMENTS = HERE.parent / ".venvs"
 OURS = ("openai", "synth_ai", "synth_ai chained", "synth_ai aiohttp")
 #: Peers and what has to be installed for them.
 PEERS = {
-    "litellm": "litellm",
+    "litellm": "litellm mcp",
     "langchain-openai": "langchain-openai",
     "pydantic-ai": "pydantic-ai-slim[openai]",
     "openai-agents": "openai-agents",
@@ -36,7 +36,7 @@ def peer_python(name: str) -> str:
     if not python.exists():
         uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
         subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(python.parents[1])], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "--python", str(python), PEERS[name]], check=True)
+        subprocess.run([uv, "pip", "install", "-q", "--python", str(python), *PEERS[name].split()], check=True)
     return str(python)
 
 
