@@ -91,14 +91,15 @@ class RemoteEngine(Engine):
                 async for delta in deltas:
                     yield delta
         else:
-            yield _whole((await self._client.post(_PATH, body, self._options)).data, sampling.logprobs)
+            answer = await self._client.post(_PATH, body, self._options)
+            yield answer.read(lambda data: _whole(data, sampling.logprobs))
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
     async def _stream(self, body: Mapping[str, Any], wanted_logprobs: int | None) -> AsyncGenerator[TokenDelta, None]:
         last = None
-        async with aclosing(self._client.stream(_PATH, body, self._options)) as events:
+        async with self._client.stream(_PATH, body, self._options) as events:
             async for event in events:
                 delta = token_delta(event, wanted_logprobs)
                 if last is not None:

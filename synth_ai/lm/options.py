@@ -7,6 +7,7 @@ which are dictionaries of independent settings, are merged key by key instead.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,9 @@ _OWN = frozenset({"include_reasoning", "timeout", "truncation"})
 
 #: What the SDK adds to any call.
 _EXTRAS = frozenset({"extra_body", "extra_headers", "extra_query"})
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 #: Options whose keys stand each for itself: a call's keys come on top of the LM's.
 MERGED = frozenset({*_EXTRAS, "metadata", "stream_options", "reasoning", "text"})
@@ -150,8 +154,11 @@ def _check_dictionaries(values: Mapping[str, Any]) -> None:
         if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
             raise OptionError(f"{name}={value!r} is no dictionary of names to values.")
     for name, value in (values.get("extra_headers") or {}).items():
-        if not isinstance(value, str):
-            raise OptionError(f"extra_headers={{{name!r}: {value!r}}}: the value of a header is a string.")
+        # The value may be a key, so it is not shown.
+        if not (_HEADER_NAME.fullmatch(name) and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
+            raise OptionError(
+                f"extra_headers: {name!r} cannot be sent; a header is a name and a string of ASCII in one line."
+            )
 
 
 def _take_out(values: dict[str, Any]) -> None:
