@@ -13,7 +13,7 @@ from typing import Any
 
 from synth_ai.errors import RequestError
 from synth_ai.harmony import messages
-from synth_ai.harmony.encoding import START, encode_word
+from synth_ai.harmony.encoding import START, VOCABULARY_SIZE, encode_word
 from synth_ai.harmony.messages import Author, Item, Part
 from synth_ai.harmony.parser import FinishReason
 from synth_ai.harmony.preface import IDENTITY, Preface, ReasoningEffort
@@ -203,8 +203,20 @@ def _answered(item: Item, calls: dict[str, Author]) -> Author:
     raise RequestError(f"The output of the call {call_id!r} comes without a function_call before it.")
 
 
+class _Shared(dict[int, int]):
+    """One object for each id: a long branch has tens of thousands of ids, and copying them touches every object."""
+
+    def __missing__(self, token_id: int) -> int:
+        if 0 <= token_id < VOCABULARY_SIZE:
+            self[token_id] = token_id
+        return token_id
+
+
+_shared = _Shared()
+
+
 def _joined(parts: Sequence[Part]) -> Part:
     ids: list[int] = []
     for part in parts:
         ids += part.ids
-    return Part(tuple(ids), b"".join(part.mask for part in parts), final=True)
+    return Part(tuple(map(_shared.__getitem__, ids)), b"".join(part.mask for part in parts), final=True)
