@@ -65,11 +65,13 @@ def test_a_loop_closes_its_connections_at_its_end(
 ) -> None:
     """Nothing is left open or kept for later, and nobody complains."""
     lm = hosted(transport=transport, auto_store_responses=False)
+    # LMs of other tests may still hold some.
+    before = connections(openai_server)
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always", ResourceWarning)
         for _ in range(30):
             asyncio.run(main(lm))
-            assert connections(openai_server) == 0
+            assert connections(openai_server) <= before
         gc.collect()
     assert len(lm._setup.vendor._client._lines._open) == 1  # type: ignore[attr-defined]
     assert [str(complaint.message) for complaint in complaints if "raddr" not in str(complaint.message)] == []
