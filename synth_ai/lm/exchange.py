@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -17,11 +16,11 @@ from synth_ai.errors import (
     RejectedError,
     StructuredOutputError,
     SynthAIError,
-    TimedOutError,
 )
 from synth_ai.lm import conversation, items, structured
 from synth_ai.lm.compaction import Compactor, is_too_long, leave_out
 from synth_ai.lm.conversation import Head, Parent, Ticket
+from synth_ai.lm.deadline import Deadline
 from synth_ai.lm.events import Completed, StreamEvent
 from synth_ai.lm.images import Image
 from synth_ai.lm.items import Prompt, ToolOutputs
@@ -122,7 +121,7 @@ async def respond(setup: Setup, call: Call, head: Head) -> BaseLMResponse:
         SynthAIError: see `synth_ai.errors`.
     """
     exchange = await prepare(setup, call)
-    async with _deadline_at(_end_of(exchange.request.timeout.total)), setup.gate.slot():
+    async with Deadline(exchange.request.timeout.total), setup.gate:
         exchange, response, sent = await _deliver(setup, exchange, setup.vendor.respond)
     response.attempts = sent
     await record(setup, call, head, exchange, response)
@@ -136,16 +135,16 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
         SynthAIError: see `synth_ai.errors`.
     """
     exchange = await prepare(setup, call)
-    ends = _end_of(exchange.request.timeout.total)
+    deadline = Deadline(exchange.request.timeout.total)
     async with AsyncExitStack() as place:
-        async with _deadline_at(ends):
-            await place.enter_async_context(setup.gate.slot())
+        async with deadline:
+            await place.enter_async_context(setup.gate)
             exchange, (events, event), sent = await _deliver(setup, exchange, partial(_opened, setup.vendor))
         async with aclosing(events):
             while not isinstance(event, Completed):
                 if exchange.include_reasoning or not isinstance(event, ReasoningDelta):
                     yield event
-                async with _deadline_at(ends):
+                async with deadline:
                     event = await _following(events)
     response = event.response
     response.attempts = sent
@@ -366,19 +365,3 @@ def _response_format(setup: Setup, call: Call) -> ResponseFormat | None:
     if isinstance(call.response_model, NotGiven):
         return setup.response_format
     return None if call.response_model is None else ResponseFormat.of(call.response_model)
-
-
-@asynccontextmanager
-async def _deadline_at(ends: float | None) -> AsyncIterator[None]:
-    scope = asyncio.timeout_at(ends)
-    try:
-        async with scope:
-            yield
-    except TimeoutError as error:
-        if not scope.expired():
-            raise
-        raise TimedOutError("The call was given up: its timeout= has passed. It may still have run.") from error
-
-
-def _end_of(seconds: float | None) -> float | None:
-    return None if seconds is None else asyncio.get_running_loop().time() + seconds

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from synth_ai.errors import OptionError
 
 
 class Concurrency:
-    """A gate that lets `limit` calls through at a time, in the order they came.
+    """A gate that lets `limit` calls through at a time, in the order they came: `async with` waits for a place.
 
     asyncio's own semaphore belongs to one loop, and one LM may be called from several.
     """
@@ -24,21 +22,11 @@ class Concurrency:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._lock = threading.Lock()
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Wait for a place, and give it back afterwards."""
+    # No generator: thousands of calls may wait here, and each would hold a frame more.
+    async def __aenter__(self) -> None:
         if self._free is None:
-            yield
             return
-        await self._enter()
-        try:
-            yield
-        finally:
-            self._leave()
-
-    async def _enter(self) -> None:
         with self._lock:
-            assert self._free is not None
             if self._free > 0:
                 self._free -= 1
                 return
@@ -54,6 +42,10 @@ class Concurrency:
             if given:
                 self._leave()
             raise
+
+    async def __aexit__(self, *why: object) -> None:
+        if self._free is not None:
+            self._leave()
 
     def _leave(self) -> None:
         with self._lock:

@@ -98,7 +98,7 @@ class Gate:
             self._queued += not at_once
         if not at_once:
             try:
-                async with self._queue.slot():
+                async with self._queue:
                     await self._wait_for(tokens)
             finally:
                 with self._lock:

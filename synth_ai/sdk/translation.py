@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -93,24 +92,29 @@ def _class_of(status: int) -> type[errors.ServerError]:
     return errors.OverloadedError if status >= 500 else errors.RejectedError
 
 
-@contextmanager
-def translated(secrets: Secrets = _NOTHING) -> Iterator[None]:
+class translated:
     """Turn the SDK's errors into ours, keeping the cause, and mask secrets where a server repeats them.
 
     Raises:
         ServerError: TimedOutError, ConnectionFailedError, or the class of the status that came back.
     """
-    try:
-        yield
-    except errors.SynthAIError as error:
-        secrets.mask_error(error)
-        raise
-    except Exception as error:
-        secrets.mask_error(error)
-        ours = translate(error)
-        if ours is None:
-            raise
-        secrets.mask_error(ours)
+
+    __slots__ = ("_secrets",)
+
+    # No generator: thousands of calls may wait in here, and each would hold a frame more.
+    def __init__(self, secrets: Secrets = _NOTHING) -> None:
+        self._secrets = secrets
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception):
+            return
+        self._secrets.mask_error(error)
+        if isinstance(error, errors.SynthAIError) or (ours := translate(error)) is None:
+            return
+        self._secrets.mask_error(ours)
         raise ours from error
 
 

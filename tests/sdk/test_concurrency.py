@@ -22,7 +22,7 @@ class Counter:
         self._lock = threading.Lock()
 
     async def visit(self, gate: Concurrency) -> None:
-        async with gate.slot():
+        async with gate:
             with self._lock:
                 self.inside += 1
                 self.most = max(self.most, self.inside)
@@ -67,7 +67,7 @@ async def test_first_come_first_served() -> None:
     gate, order = Concurrency(1), []
 
     async def visit(number: int) -> None:
-        async with gate.slot():
+        async with gate:
             order.append(number)
             await asyncio.sleep(0)
 
@@ -79,9 +79,9 @@ async def test_an_error_gives_the_place_back() -> None:
     """However a call ends."""
     gate = Concurrency(1)
     with pytest.raises(KeyError):
-        async with gate.slot():
+        async with gate:
             raise KeyError
-    async with asyncio.timeout(5), gate.slot():
+    async with asyncio.timeout(5), gate:
         pass
 
 
@@ -91,10 +91,10 @@ async def test_cancelled_waiters_give_their_place_on() -> None:
     entered: list[str] = []
 
     async def visit(name: str) -> None:
-        async with gate.slot():
+        async with gate:
             entered.append(name)
 
-    async with gate.slot():
+    async with gate:
         waiting, handed, last = (asyncio.create_task(visit(name)) for name in ("waiting", "handed", "last"))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -104,7 +104,7 @@ async def test_cancelled_waiters_give_their_place_on() -> None:
     async with asyncio.timeout(5):
         await asyncio.gather(waiting, handed, last, return_exceptions=True)
     assert entered == ["last"]
-    async with asyncio.timeout(5), gate.slot():
+    async with asyncio.timeout(5), gate:
         pass
 
 
@@ -114,7 +114,7 @@ def test_a_closed_loop_does_not_keep_its_place() -> None:
     holding, done = threading.Event(), threading.Event()
 
     async def hold() -> None:
-        async with gate.slot():
+        async with gate:
             holding.set()
             await asyncio.to_thread(done.wait, 10)
 
@@ -122,7 +122,7 @@ def test_a_closed_loop_does_not_keep_its_place() -> None:
     holder.start()
     assert holding.wait(10)
     lost = asyncio.new_event_loop()
-    waiter = gate.slot().__aenter__()
+    waiter = gate.__aenter__()
     task = lost.create_task(waiter)  # type: ignore[arg-type]
     lost.call_soon(lost.stop)
     lost.run_forever()
@@ -132,7 +132,7 @@ def test_a_closed_loop_does_not_keep_its_place() -> None:
     holder.join(10)
 
     async def pass_through() -> None:
-        async with asyncio.timeout(5), gate.slot():
+        async with asyncio.timeout(5), gate:
             pass
 
     asyncio.run(pass_through())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -45,8 +44,11 @@ class ChatVendor(VendorBase):
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         body, options, notes = self._body(request)
-        with self._explained(request):
+        try:
             answer = await self._client.post(PATH, body, options)
+        except RejectedError as error:
+            self._explain(request, error)
+            raise
         response = answer.read(chat.read_response)
         response.request_id = answer.request_id
         response.warnings += notes
@@ -58,7 +60,7 @@ class ChatVendor(VendorBase):
         body["stream"] = True
         body["stream_options"] = {"include_usage": True} | (body.get("stream_options") or {})
         reader = ChunkReader()
-        with self._explained(request):
+        try:
             async with self._client.stream(PATH, body, options) as chunks:
                 async for chunk in chunks:
                     for event in reader.read(chunk):
@@ -67,6 +69,9 @@ class ChatVendor(VendorBase):
                 if whole is None:
                     raise ConnectionFailedError("The stream broke off before the answer was finished.")
                 response = chat.read_response(whole)
+        except RejectedError as error:
+            self._explain(request, error)
+            raise
         response.request_id = chunks.request_id
         response._raw = partial(_typed, {"object": "chat.completion", **whole})
         response.warnings += notes
@@ -78,15 +83,10 @@ class ChatVendor(VendorBase):
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    @contextmanager
-    def _explained(self, request: LMRequest) -> Iterator[None]:
+    def _explain(self, request: LMRequest, error: RejectedError) -> None:
         """Say what is known of OpenAI's newer models where one of them refuses function tools on this API."""
-        try:
-            yield
-        except RejectedError as error:
-            if self._dialect is chat.OPENAI and request.tools and request.reasoning_effort != "none":
-                error.args = (f"{error} {_TOOLS_NOTE}", *error.args[1:])
-            raise
+        if self._dialect is chat.OPENAI and request.tools and request.reasoning_effort != "none":
+            error.args = (f"{error} {_TOOLS_NOTE}", *error.args[1:])
 
     def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions, list[str]]:
         request, options = split_options(request)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -44,8 +43,11 @@ class ResponsesVendor(VendorBase):
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         body, options = self._body(request)
-        with _forgetting(request):
+        try:
             answer = await self._client.post(PATH, body, options)
+        except (NotFoundError, RejectedError) as error:
+            _tell_forgotten(request, error)
+            raise
         if request.options.get("background"):
             answer = replace(answer, data=await finished(self._client, PATH, answer.data))
         response = answer.read(partial(self._read, request))
@@ -56,7 +58,7 @@ class ResponsesVendor(VendorBase):
         body, options = self._body(request)
         body["stream"] = True
         reader = responses.EventReader()
-        with _forgetting(request):
+        try:
             async with self._client.stream(PATH, body, options) as events:
                 async for event in events:
                     if event.get("type") == "error":
@@ -66,6 +68,9 @@ class ResponsesVendor(VendorBase):
                 if reader.body is None:
                     raise ConnectionFailedError("The stream broke off before the answer was finished.")
                 response = self._read(request, reader.body)
+        except (NotFoundError, RejectedError) as error:
+            _tell_forgotten(request, error)
+            raise
         response.request_id = events.request_id
         yield Completed(response)
 
@@ -94,25 +99,21 @@ class ResponsesVendor(VendorBase):
         return response
 
 
-@contextmanager
-def _forgetting(request: LMRequest) -> Iterator[None]:
+def _tell_forgotten(request: LMRequest, error: ServerError) -> None:
     """Tell apart the errors that mean: this server cannot continue from that id.
 
     Raises:
-        ForgottenResponseError: for those; other errors pass as they are.
+        ForgottenResponseError: for those.
     """
-    try:
-        yield
-    except (NotFoundError, RejectedError) as error:
-        if request.previous_response_id is None or not _is_about_previous(error, request.previous_response_id):
-            raise
-        raise ForgottenResponseError(
-            f"The server cannot continue from {request.previous_response_id!r}: {error}",
-            status_code=error.status_code,
-            request_id=error.request_id,
-            code=error.code,
-            body=error.body,
-        ) from error
+    if request.previous_response_id is None or not _is_about_previous(error, request.previous_response_id):
+        return
+    raise ForgottenResponseError(
+        f"The server cannot continue from {request.previous_response_id!r}: {error}",
+        status_code=error.status_code,
+        request_id=error.request_id,
+        code=error.code,
+        body=error.body,
+    ) from error
 
 
 def _is_about_previous(error: ServerError, id: str) -> bool:
