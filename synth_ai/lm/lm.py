@@ -37,6 +37,7 @@ from synth_ai.sdk.concurrency import Concurrency
 from synth_ai.sdk.timeouts import Timeout
 from synth_ai.settings import Settings
 from synth_ai.store.base import ResponseStore
+from synth_ai.store.memory import MemoryStore
 from synth_ai.store.none import NoStore
 from synth_ai.store.opening import open_store
 from synth_ai.store.tree import Tree
@@ -337,16 +338,20 @@ class LM:
         given = arguments.get("tools", NOT_GIVEN)
         if not isinstance(given, NotGiven):
             given = arguments["tools"] = tool_specs(given or ())
-        response = await self.respond_async(*prompt, **arguments)
+        runner = self._derive(self._head, chains=self._chains)
+        if isinstance(self._setup.store, NoStore):
+            # The rounds continue one another, and what the caller wants kept nowhere goes with the run.
+            runner._setup = replace(self._setup, store=MemoryStore())
+        response = await runner.respond_async(*prompt, **arguments)
         if isinstance(given, NotGiven):
-            tools = await tool_runs.tools_in_force(response, self._head.current, self._setup.store)
+            tools = await tool_runs.tools_in_force(response, self._head.current, runner._setup.store)
             toolbox = Toolbox(tools, self._setup.toolbox)
         else:
             toolbox = Toolbox(given)
         follow_up = tool_runs.follow_up(arguments, toolbox, self._setup.defaults)
 
         def go_on(before: BaseLMResponse, outputs: dict[str, Any]) -> Coroutine[Any, Any, BaseLMResponse]:
-            return self.respond_async(**follow_up, tool_outputs=outputs, previous_response_id=before.response_id)
+            return runner.respond_async(**follow_up, tool_outputs=outputs, previous_response_id=before.response_id)
 
         return await tool_runs.run_until_answered(response, toolbox, go_on, max_rounds, on_error, on_step)
 

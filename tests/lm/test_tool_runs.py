@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from synth_ai import LM, BaseTool, ToolRun, harmony
-from synth_ai.errors import OptionError, ToolError, ToolRunError
+from synth_ai.errors import OptionError, ToolError, ToolRunError, UnknownResponseError
 from synth_ai.testing import ScriptedEngine, ScriptedVendor, call_text, final_text, tool_call
 
 SCHEMA = {"type": "function", "name": "ask_user", "parameters": {"type": "object", "properties": {}}}
@@ -415,11 +415,19 @@ async def test_a_branch_from_a_file(tmp_path: Path) -> None:
     assert [call["id"] for call in done.pending] == ["call_b"]
 
 
-async def test_tools_of_a_run_without_a_store() -> None:
-    """The server keeps no tools, so each round brings them again."""
-    vendor, lm = scripted(tool_call("get_weather", city="Oslo"), "done", response_store=False)
-    assert (await lm.run_tools_async("Hi", tools=[get_weather])).text == "done"
-    assert [len(request.tools) for request in vendor.requests] == [1, 1]
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_a_run_without_a_store(api: Any) -> None:
+    """The rounds of a run continue one another with instructions and tools, and nothing of it is kept after it."""
+    calls = [tool_call("get_weather", city=city) for city in ("Oslo", "Rome")]
+    vendor = ScriptedVendor([*calls, "done"], api_type=api)
+    lm = LM("any-name", vendor=vendor, response_store=False)
+    done = await lm.run_tools_async("Be terse.", "Hi", tools=[get_weather])
+    assert done.text == "done"
+    assert [len(request.tools) for request in vendor.requests] == [1, 1, 1]
+    assert [request.instructions for request in vendor.requests] == ["Be terse."] * 3
+    assert [len(request.history) for request in vendor.requests] == ([0, 1, 2] if api == "chat" else [0, 0, 0])
+    with pytest.raises(UnknownResponseError):
+        await lm.responses.retrieve(done.response.response_id or "")
 
 
 # --- side by side -------------------------------------------------------------------------------------------------
