@@ -17,32 +17,35 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.writers import numbered_turn
 from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.sqlite_file import Durability
 
 
-def kill_rounds(path: Path, rounds: int) -> None:
+def kill_rounds(path: Path, durability: Durability, rounds: int) -> None:
     """Kill a writer, look at what it left; again and again."""
     dice = random.Random()
     start, turns = time.monotonic(), 0
     for number in range(1, rounds + 1):
-        printed = kill_a_writer(path, f"round{number}", dice)
+        printed = kill_a_writer(path, f"round{number}", durability, dice)
         asyncio.run(check_what_is_left(path, f"round{number}", printed))
         turns += len(printed)
         if number % 50 == 0 or number == rounds:
-            say(f"{number} rounds of kill -9: {turns} printed turns, none lost ({time.monotonic() - start:.0f} s)")
+            seconds = time.monotonic() - start
+            say(f"{durability}: {number} rounds of kill -9, {turns} printed turns, none lost ({seconds:.0f} s)")
 
 
-def write_together(path: Path, processes: int, turns: int) -> None:
+def write_together(path: Path, durability: Durability, processes: int, turns: int) -> None:
     """Let processes write into one new file at once, and count."""
     start = time.monotonic()
     writers = [
         subprocess.Popen(
-            [sys.executable, str(WRITER), "many", str(path), f"p{n}", str(turns)],
+            [sys.executable, str(WRITER), "many", str(path), f"p{n}", durability, str(turns)],
             stdout=subprocess.DEVNULL,
             env=ENVIRONMENT,
         )
@@ -53,7 +56,8 @@ def write_together(path: Path, processes: int, turns: int) -> None:
     if any(codes):
         raise SystemExit(f"writers failed: exit codes {codes}")
     asyncio.run(_check_together(path, processes, turns))
-    say(f"{processes} processes x {turns} turns: no error, none lost, {processes * turns / seconds:.0f} turns a second")
+    speed = processes * turns / seconds
+    say(f"{durability}: {processes} processes x {turns} turns, no error, none lost, {speed:.0f} turns a second")
 
 
 async def _check_together(path: Path, processes: int, turns: int) -> None:
@@ -73,7 +77,7 @@ def say(line: str) -> None:
 
 
 def main() -> None:
-    """Both parts, each in a file of its own."""
+    """Both parts with each durability, each in a file of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", default=None, help="where to make the files; a temporary folder by default")
     parser.add_argument("--rounds", type=int, default=500)
@@ -81,8 +85,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=1000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        write_together(Path(folder) / "together.db", arguments.processes, arguments.turns)
-        kill_rounds(Path(folder) / "killed.db", arguments.rounds)
+        for durability in get_args(Durability):
+            write_together(Path(folder) / f"together-{durability}.db", durability, arguments.processes, arguments.turns)
+            kill_rounds(Path(folder) / f"killed-{durability}.db", durability, arguments.rounds)
 
 
 if __name__ == "__main__":

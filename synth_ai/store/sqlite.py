@@ -24,7 +24,9 @@ class SQLiteStore(ResponseStore):
 
     A `put` that returned is on disk: with `durability="power-loss"` it survives a loss of power (each commit waits for
     an fsync, which callers at the same moment share); with `"process-crash"` it survives the end of the process,
-    `kill -9` included, but the last turns may be gone after a loss of power. Neither can damage the file.
+    `kill -9` included, but the last turns may be gone after a loss of power. Neither can damage the file. Waiting for a
+    disk, and for other processes, is done on a thread; with `"process-crash"` there is mostly nothing to wait for, and
+    a turn of up to 64 KiB goes to the system's memory on the caller's own, in about 50 us.
 
     The file is in WAL mode, readable by its owner alone (0600) when this makes it, and has `-wal` and `-shm` files
     beside it while it is open. It must lie on a disk of this machine, not on a network folder. Deleted text is

@@ -43,7 +43,8 @@ _COUNT_CHILDREN = "SELECT count(*) FROM turns WHERE parent_id = ?"
 
 _INSERT_BODY = "INSERT INTO bodies (text, token_ids) VALUES (?, ?)"
 _INSERT_TURN = """INSERT INTO turns (id, parent_id, created_at, content, instructions, tools)
-    VALUES (?, ?, ?, ?, ?, ?)"""
+    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+_KNOWN = "SELECT seq, parent_id, content FROM turns WHERE id = ?"
 _UPDATE_TURN = "UPDATE turns SET created_at = ?, content = ?, instructions = ?, tools = ? WHERE seq = ?"
 
 # A record of the same length is overwritten where it lies, page by page.
@@ -62,17 +63,16 @@ _MOST_VALUES = 900
 
 def put(connection: sqlite3.Connection, row: Row) -> None:
     """Keep a turn, in place of the one of this id if it continues the same turn."""
-    known = connection.execute("SELECT seq, parent_id, content FROM turns WHERE id = ?", (row.id,)).fetchone()
-    if known is not None and known[1] != row.parent_id:
-        raise id_in_use(row.id)
     instructions, tools = _keep_text(connection, row.instructions), _keep_text(connection, row.tools)
     content = connection.execute(_INSERT_BODY, (row.content, row.token_ids)).lastrowid
-    if known is None:
-        new = (row.id, row.parent_id, row.created_at, content, instructions, tools)
-        connection.execute(_INSERT_TURN, new)
-    else:
-        connection.execute(_UPDATE_TURN, (row.created_at, content, instructions, tools, known[0]))
-        connection.execute(_BLANK_BODY, (known[2],))
+    new = (row.id, row.parent_id, row.created_at, content, instructions, tools)
+    if connection.execute(_INSERT_TURN, new).rowcount:
+        return
+    seq, parent_id, earlier = connection.execute(_KNOWN, (row.id,)).fetchone()
+    if parent_id != row.parent_id:
+        raise id_in_use(row.id)
+    connection.execute(_UPDATE_TURN, (row.created_at, content, instructions, tools, seq))
+    connection.execute(_BLANK_BODY, (earlier,))
 
 
 def get(connection: sqlite3.Connection, id: str) -> Turn | None:

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,8 +29,9 @@ class SharedFile:
     def __init__(self, path: Path, durability: Durability, timeout: float) -> None:
         self.key = _key(path, durability)
         guard = _guard(path, timeout, self.key)
-        self.writer = Writer(lambda: connect(path, durability, timeout=timeout), guard)
-        self.readers = Readers(lambda: connect(path, durability, timeout=timeout), guard)
+        patient, hasty = (partial(connect, path, durability, timeout=seconds) for seconds in (timeout, 0.0))
+        self.writer = Writer(patient, guard, hasty if durability == "process-crash" else None)
+        self.readers = Readers(patient, guard)
         self.users = 0
         self._pid = os.getpid()
         # Runs at the exit of the interpreter too, after the last work: then the WAL goes back into the file.

@@ -1,7 +1,8 @@
 """The threads that touch the SQLite file, so that no event loop ever waits for a disk.
 
 One thread writes. Whatever was asked of it while the disk was busy goes into one transaction, so a hundred callers
-at once pay for one fsync. A few others read, each over a connection of its own.
+at once pay for one fsync. A few others read, each over a connection of its own. Where a commit does not wait for the
+disk, going to a thread and back costs more than the work, so a small one is done by whoever asks, unless it would wait.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ _MAX_GROUP = 256
 # SQLite's own measure: 1000 pages of 4 KiB. One turn writes about four pages and its content.
 _CHECKPOINT_BYTES = 1000 * 4096
 _TURN_BYTES = 4 * 4096
+# What takes longer to copy than the way to the thread and back.
+_LARGE_BYTES = 64 * 1024
+
+
+class _WouldWait(Exception):
+    """Somebody else uses the connection, there is none yet, or the WAL is due to go into the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,16 @@ class Writer:
     Args:
         connect: makes the connection; called in the thread, at its first use.
         guard: a context that every commit runs in; it checks the file and translates errors.
+        connect_here: makes the connection that callers use themselves, whose commits wait neither for the disk nor
+            for a lock; called in the thread too. None where there is no such way.
     """
 
-    def __init__(self, connect: Connect, guard: Guard) -> None:
+    def __init__(self, connect: Connect, guard: Guard, connect_here: Connect | None = None) -> None:
         self._connect = connect
         self._guard = guard
+        self._connect_here = connect_here
+        self._here: sqlite3.Connection | None = None
+        self._using = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="synth-ai-store-writer")
         self._waiting: deque[Job] = deque()
@@ -70,6 +82,10 @@ class Writer:
 
         `work` may run twice: when another one of its group fails, each is tried again in a transaction of its own.
         """
+        if self._connect_here is not None and not alone and size <= _LARGE_BYTES:
+            # Whatever goes wrong here, such as a lock of another process, is for the thread to wait for or to tell.
+            with suppress(Exception):
+                return self._run_here(work, size)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         with self._lock:
@@ -82,9 +98,26 @@ class Writer:
     def close(self) -> None:
         """Finish what waits, then close the connection. Blocks; safe to call twice."""
         self._thread.shutdown(wait=True)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with self._using:
+            for connection in (self._connection, self._here):
+                if connection is not None:
+                    connection.close()
+            self._connection = self._here = None
+
+    def _run_here(self, work: Work[T], size: int) -> T:
+        """The result of `work`, done by the caller's own thread if it need not wait for anybody."""
+        written = size + _TURN_BYTES
+        if self._unchecked + written >= _CHECKPOINT_BYTES or not self._using.acquire(blocking=False):
+            raise _WouldWait
+        try:
+            if self._here is None:
+                raise _WouldWait
+            with self._guard(), transaction(self._here):
+                result = work(self._here)
+        finally:
+            self._using.release()
+        self._unchecked += written
+        return result
 
     def _drain(self) -> None:
         while group := self._next_group():
@@ -108,6 +141,7 @@ class Writer:
             with self._guard():
                 if self._connection is None:
                     self._connection = self._connect()
+                    self._here = self._connect_here() if self._connect_here is not None else None
                 if group[0].alone:
                     return [group[0].work(self._connection)]
                 with transaction(self._connection):

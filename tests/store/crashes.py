@@ -12,6 +12,7 @@ from pathlib import Path
 
 from store.writers import numbered_turn
 from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.sqlite_file import Durability
 
 WRITER = Path(__file__).with_name("writers.py")
 
@@ -19,10 +20,10 @@ WRITER = Path(__file__).with_name("writers.py")
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(WRITER.parent.parent), *sys.path])}
 
 
-def kill_a_writer(path: Path, name: str, dice: random.Random) -> list[int]:
+def kill_a_writer(path: Path, name: str, durability: Durability, dice: random.Random) -> list[int]:
     """Start a writer, kill it with SIGKILL after some of its turns, and return the numbers that it had printed."""
     writer = subprocess.Popen(
-        [sys.executable, str(WRITER), "crash", str(path), name],
+        [sys.executable, str(WRITER), "crash", str(path), name, durability],
         stdout=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,

@@ -10,8 +10,10 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -94,8 +96,8 @@ async def test_the_connection_that_writes_has_the_documented_settings(
         names = ("journal_mode", "synchronous", "secure_delete", "fullfsync", "temp_store", "wal_autocheckpoint")
         return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
-    found = await store._opened().writer.run(settings)
-    assert found == {
+    writer = store._opened().writer
+    documented = {
         "journal_mode": "wal",
         "synchronous": synchronous,
         "secure_delete": 1,
@@ -103,6 +105,9 @@ async def test_the_connection_that_writes_has_the_documented_settings(
         "temp_store": 2,
         "wal_autocheckpoint": 0,
     }
+    assert await writer.run(settings, alone=True) == documented
+    if durability == "process-crash":
+        assert writer._run_here(settings, 0) == documented
     await store.aclose()
 
 
@@ -143,9 +148,13 @@ async def test_one_bad_turn_does_not_fail_its_group(path: Path) -> None:
     await store.aclose()
 
 
-async def test_the_loop_runs_while_another_process_holds_the_lock(path: Path) -> None:
+@pytest.mark.parametrize("durability", get_args(sqlite_file.Durability))
+async def test_the_loop_runs_while_another_process_holds_the_lock(
+    path: Path, durability: sqlite_file.Durability
+) -> None:
     """A store that has to wait does not stop the program's other tasks."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, durability=durability)
+    await store.put(make_turn("before"))
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     put = asyncio.create_task(store.put(make_turn("a")))
@@ -158,6 +167,70 @@ async def test_the_loop_runs_while_another_process_holds_the_lock(path: Path) ->
     await put
     assert await store.get("a") is not None
     await store.aclose()
+
+
+async def test_who_writes_a_turn(path: Path) -> None:
+    """Where no commit waits for the disk, a turn does not wait for the writer's thread, unless it is a large one."""
+    for durability, large, thread_is_needed in (
+        ("power-loss", False, True),
+        ("process-crash", False, False),
+        ("process-crash", True, True),
+    ):
+        store = SQLiteStore(path, durability=durability)
+        await store.put(make_turn(f"first_{durability}_{large}"))
+        busy = threading.Event()
+        other = asyncio.create_task(store._opened().writer.run(lambda _, busy=busy: busy.wait(60), alone=True))
+        await asyncio.sleep(0)
+        text = "long " * (20_000 if large else 1)
+        put = asyncio.create_task(store.put(make_turn(f"turn_{durability}_{large}", output=(text,))))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert put.done() != thread_is_needed
+        busy.set()
+        await asyncio.gather(put, other)
+        assert await store.get(f"turn_{durability}_{large}") is not None
+        await store.aclose()
+
+
+async def test_the_wal_goes_into_the_file_whoever_writes(path: Path) -> None:
+    """A store that is written for long does not leave everything in the WAL."""
+    store = SQLiteStore(path, durability="process-crash")
+    for n in range(1500):
+        await store.put(make_turn(f"t{n}", output=("some words " * 100,)))
+    assert path.stat().st_size > 2_000_000
+    assert Path(f"{path}-wal").stat().st_size < 12_000_000
+    await store.aclose()
+
+
+def test_closing_while_callers_of_many_loops_write(path: Path) -> None:
+    """Every put either returned, and its turn is there, or says that the store was closed."""
+    store = SQLiteStore(path, durability="process-crash")
+    kept: list[str] = []
+    refused: list[str] = []
+
+    async def write(name: str) -> None:
+        for n in range(100_000):
+            try:
+                await store.put(make_turn(f"{name}_{n}"))
+            except StoreError as error:
+                refused.append(str(error))
+                return
+            kept.append(f"{name}_{n}")
+
+    threads = [threading.Thread(target=lambda n=n: asyncio.run(write(f"thread{n}"))) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(kept) < 500:
+        time.sleep(0.01)
+    asyncio.run(store.aclose())
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert all("closed" in why for why in refused)
+    assert len(refused) == 4
+    again = SQLiteStore(path)
+    assert {turn.id for turn in asyncio.run(again.list())} == set(kept)
+    asyncio.run(again.aclose())
 
 
 async def test_a_lock_that_never_opens_is_an_error(path: Path) -> None:

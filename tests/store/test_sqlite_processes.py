@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -15,23 +16,28 @@ from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.turns import make_turn
 from store.writers import numbered_turn
 from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.sqlite_file import Durability
+
+DURABILITIES = pytest.mark.parametrize("durability", get_args(Durability))
 
 
-async def test_what_was_returned_survives_kill_9(tmp_path: Path) -> None:
+@DURABILITIES
+async def test_what_was_returned_survives_kill_9(tmp_path: Path, durability: Durability) -> None:
     """A turn whose put returned is there after the process was killed, whatever it was doing."""
     dice = random.Random(9)
     path = tmp_path / "turns.db"
     for round in range(8):
-        printed = kill_a_writer(path, f"round{round}", dice)
+        printed = kill_a_writer(path, f"round{round}", durability, dice)
         await check_what_is_left(path, f"round{round}", printed)
 
 
-async def test_processes_write_into_one_file(tmp_path: Path) -> None:
+@DURABILITIES
+async def test_processes_write_into_one_file(tmp_path: Path, durability: Durability) -> None:
     """Processes that open the file at the same moment, before it exists, and write at once lose nothing."""
     path = tmp_path / "turns.db"
     writers = [
         subprocess.Popen(
-            [sys.executable, str(WRITER), "many", str(path), f"p{n}", "60"],
+            [sys.executable, str(WRITER), "many", str(path), f"p{n}", durability, "60"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,14 +1,16 @@
-"""Processes that write turns, for the tests and the soak: run as `python writers.py crash|many PATH NAME [COUNT]`."""
+"""Processes that write turns, for the tests and the soak: run as
+`python writers.py crash|many PATH NAME DURABILITY [COUNT]`."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import sys
-from typing import Any
+from typing import Any, cast
 
 from synth_ai.store.base import Turn
 from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.sqlite_file import Durability
 
 
 def numbered_turn(name: str, number: int) -> Turn:
@@ -34,9 +36,9 @@ def numbered_turn(name: str, number: int) -> Turn:
     )
 
 
-async def write(path: str, name: str, count: int | None, at_once: int) -> None:
+async def write(path: str, name: str, durability: Durability, count: int | None, at_once: int) -> None:
     """Put turns, `at_once` of them together, and print the id of each once it is said to be on disk."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, durability=durability)
 
     async def put(number: int) -> None:
         await store.put(numbered_turn(name, number))
@@ -50,5 +52,6 @@ async def write(path: str, name: str, count: int | None, at_once: int) -> None:
 
 
 if __name__ == "__main__":
-    kind, path, name, *rest = sys.argv[1:]
-    asyncio.run(write(path, name, None if kind == "crash" else int(rest[0]), 4 if kind == "crash" else 1))
+    kind, path, name, durability, *rest = sys.argv[1:]
+    count, at_once = (None, 4) if kind == "crash" else (int(rest[0]), 1)
+    asyncio.run(write(path, name, cast("Durability", durability), count, at_once))
