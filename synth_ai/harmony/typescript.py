@@ -16,6 +16,8 @@ from synth_ai.errors import ToolError
 
 _SCALARS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"}
 _WORD = re.compile(r"[\w.-]{1,64}")
+#: References that one schema may have inlined. Definitions that each refer to others twice double with every level.
+_MOST_REFERENCES = 2000
 _PLAIN_KEY = re.compile(r"[^\s\"'`{}()\[\]:;,<>|\\/\x00-\x1f]+")
 
 
@@ -23,7 +25,8 @@ def to_typescript(schema: Any) -> str:
     """The type that `schema` describes.
 
     Raises:
-        ToolError: the schema is not a mapping or boolean, or refers to a definition that is not there.
+        ToolError: the schema is not a mapping or boolean, refers to a definition that is not there, or grows without
+            end when its references are inlined.
     """
     return _Renderer(schema).type_of(schema, "")
 
@@ -47,6 +50,7 @@ class _Renderer:
     def __init__(self, root: Any) -> None:
         self._root = root
         self._inside = ["#"]
+        self._inlined = 0
 
     def type_of(self, schema: Any, indent: str) -> str:
         if isinstance(schema, bool):
@@ -94,6 +98,12 @@ class _Renderer:
         name = schema["$ref"]
         if name in self._inside:  # a type that contains itself has no end when inlined
             return f"any /* {_called(name)} */"
+        self._inlined += 1
+        if self._inlined > _MOST_REFERENCES:
+            raise ToolError(
+                f"The schema needs more than {_MOST_REFERENCES} references inlined, {name!r} among them, which is more "
+                "than a prompt should hold. Give the tool fewer or flatter types."
+            )
         self._inside.append(name)
         beside = {key: value for key, value in schema.items() if key != "$ref"}
         rendered = self.type_of({**self._definition(name), **beside}, indent)

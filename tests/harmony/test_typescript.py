@@ -204,3 +204,13 @@ def test_bad_schema(schema: Any) -> None:
     """A schema that cannot be read is an error of the tool, not of Python."""
     with pytest.raises(ToolError):
         to_typescript(schema)
+
+
+def test_references_that_multiply_are_refused() -> None:
+    """Forty levels that each name the next one twice would be a million million types."""
+    levels: dict[str, Any] = {
+        f"L{n}": {"type": "object", "properties": {side: {"$ref": f"#/$defs/L{n + 1}"} for side in ("left", "right")}}
+        for n in range(40)
+    }
+    with pytest.raises(ToolError, match=r"more than 2000 references inlined, '#/\$defs/L\d+' among them"):
+        to_typescript({"$ref": "#/$defs/L0", "$defs": levels | {"L40": {"type": "string"}}})
