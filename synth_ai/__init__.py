@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from synth_ai.lm.request import LMRequest
     from synth_ai.lm.response import BaseLMResponse, Usage
     from synth_ai.lm.retry import RetryPolicy
-    from synth_ai.lm.tool_runs import ToolRun
+    from synth_ai.lm.streams import ResponseStream, SyncResponseStream
+    from synth_ai.lm.tool_runs import ToolResult, ToolRun, ToolStep
     from synth_ai.lm.tools import BaseTool
     from synth_ai.lm.vendors.base import VendorBase
     from synth_ai.sdk.timeouts import Timeout
@@ -46,14 +47,18 @@ _HOMES = {
     "Price": "synth_ai.lm.prices",
     "RemoteEngine": "synth_ai.engines.remote",
     "ResponseStore": "synth_ai.store.base",
+    "ResponseStream": "synth_ai.lm.streams",
     "RetryPolicy": "synth_ai.lm.retry",
     "SQLiteStore": "synth_ai.store.sqlite",
     "Sampling": "synth_ai.engines.base",
     "StreamEvent": "synth_ai.lm.events",
+    "SyncResponseStream": "synth_ai.lm.streams",
     "TextDelta": "synth_ai.deltas",
     "Timeout": "synth_ai.sdk.timeouts",
     "ToolCallDelta": "synth_ai.deltas",
+    "ToolResult": "synth_ai.lm.tool_runs",
     "ToolRun": "synth_ai.lm.tool_runs",
+    "ToolStep": "synth_ai.lm.tool_runs",
     "TransformersEngine": "synth_ai.engines.transformers",
     "Tree": "synth_ai.store.tree",
     "Turn": "synth_ai.store.base",
@@ -76,14 +81,18 @@ __all__ = [
     "ReasoningDelta",
     "RemoteEngine",
     "ResponseStore",
+    "ResponseStream",
     "RetryPolicy",
     "SQLiteStore",
     "Sampling",
     "StreamEvent",
+    "SyncResponseStream",
     "TextDelta",
     "Timeout",
     "ToolCallDelta",
+    "ToolResult",
     "ToolRun",
+    "ToolStep",
     "TransformersEngine",
     "Tree",
     "Turn",

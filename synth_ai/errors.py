@@ -13,12 +13,13 @@
     │   ├── UnknownResponseError             `previous_response_id` names a turn nobody has
     │   ├── MissingToolOutputError           the last turn's tool calls are not all answered
     │   ├── ToolError                        a tool's name or schema cannot be used
-    │   └── ContextLengthError               the prompt is longer than the model's context
+    │   └── ContextLengthError               the conversation is longer than the model's context
     ├── ServerError                          a server answered with an error, or not at all
     │   ├── ConnectionFailedError            no answer: refused, reset, cut off
     │   │   └── TimedOutError (TimeoutError) no answer in time
     │   ├── AuthenticationFailedError        401, 403
     │   ├── RejectedError                    400, 409, 413, 422: the server will not take this request
+    │   │   └── PromptTooLongError           likewise, as the conversation is too long (a ContextLengthError too)
     │   ├── NotFoundError                    404: no such model, response or route
     │   │   └── ForgottenResponseError       the server no longer has the turn to continue from
     │   ├── RateLimitError                   429
@@ -63,6 +64,7 @@ __all__ = [
     "NotFoundError",
     "OptionError",
     "OverloadedError",
+    "PromptTooLongError",
     "RateLimitError",
     "RejectedError",
     "RequestError",
@@ -113,7 +115,7 @@ class MissingExtraError(ConfigurationError, ImportError):
 
 
 class RequestError(SynthAIError, ValueError):
-    """This call cannot be made as written; nothing was sent."""
+    """This call cannot be made as written. Nothing was sent, but for what a server itself found too long."""
 
 
 class UnknownResponseError(RequestError):
@@ -137,7 +139,7 @@ class ToolError(RequestError):
 
 
 class ContextLengthError(RequestError):
-    """The prompt leaves no room in the model's context."""
+    """The conversation leaves no room in the model's context; from a server it is a `PromptTooLongError`."""
 
 
 class ServerError(SynthAIError):
@@ -183,6 +185,10 @@ class AuthenticationFailedError(ServerError):
 
 class RejectedError(ServerError):
     """The server will not take this request as it is (400, 409, 413, 422)."""
+
+
+class PromptTooLongError(RejectedError, ContextLengthError):
+    """The server says that the conversation is longer than the model's context."""
 
 
 class NotFoundError(ServerError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, TypeAlias, TypeVar
 
-from synth_ai.errors import RequestError
+from synth_ai.errors import MissingExtraError, RequestError
 
 T = TypeVar("T")
 
@@ -44,21 +45,33 @@ def as_arguments(prompt: BatchPrompt) -> tuple[tuple[str, ...], dict[str, Any]]:
     )
 
 
+def check_progress(progress: bool) -> None:
+    """Refuse to show a progress bar where there is nothing to draw it with.
+
+    Raises:
+        MissingExtraError: tqdm is not installed.
+    """
+    if progress and find_spec("tqdm") is None:
+        raise MissingExtraError(
+            'progress=True draws a bar with tqdm: pip install "synth-ai[progress]", or leave the option out.'
+        )
+
+
 async def gather(
     calls: Sequence[Coroutine[Any, Any, T]], *, return_exceptions: bool = False, progress: bool = False
-) -> list[T]:
+) -> list[T | BaseException]:
     """Run all calls at once and wait for every one, so that a failure does not throw the others' answers away.
 
     Args:
         return_exceptions: return errors in their places instead of raising the first.
-        progress: show a progress bar.
+        progress: show a progress bar, for which `check_progress` has passed.
     """
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         if progress:
             await _show(tasks)
         results = await asyncio.gather(*tasks, return_exceptions=True)
-    except asyncio.CancelledError:
+    except BaseException:
         for task in tasks:
             task.cancel()
         raise
@@ -66,7 +79,7 @@ async def gather(
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-    return results  # type: ignore[return-value]
+    return results
 
 
 async def _show(tasks: Sequence[asyncio.Future[Any]]) -> None:

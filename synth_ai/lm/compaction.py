@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from synth_ai.errors import ContextLengthError, ServerError
 from synth_ai.lm.items import Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.store.base import Turn
@@ -24,16 +23,6 @@ from synth_ai.store.redaction import redactions
 Compact: TypeAlias = Callable[[list[Item]], str | Sequence[Item] | Awaitable[str | Sequence[Item]]]
 
 _KEPT_SUMMARIES = 256
-_CODES = frozenset({"context_length_exceeded", "string_above_max_length"})
-
-
-def is_too_long(error: Exception) -> bool:
-    """Whether an error says that the conversation does not fit: ours, OpenAI's by its code, vLLM's by its words."""
-    if isinstance(error, ContextLengthError):
-        return True
-    if not isinstance(error, ServerError):
-        return False
-    return error.code in _CODES or "maximum context length" in str(error)
 
 
 async def leave_out(items: list[Item]) -> str | Sequence[Item]:

@@ -13,12 +13,11 @@ from synth_ai.errors import (
     ContextLengthError,
     ForgottenResponseError,
     MalformedAnswerError,
-    RejectedError,
     StructuredOutputError,
     SynthAIError,
 )
 from synth_ai.lm import conversation, items, structured
-from synth_ai.lm.compaction import Compactor, is_too_long, leave_out
+from synth_ai.lm.compaction import Compactor, leave_out
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.deadline import Deadline
 from synth_ai.lm.events import Completed, StreamEvent
@@ -83,7 +82,7 @@ class Call:
 CALL_ARGUMENTS = frozenset(Call.__dataclass_fields__) - {"texts", "ticket", "continues", "moves_head", "options"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """What an LM and its forks share: where calls go, where turns are kept, what is asked for by default."""
 
@@ -91,7 +90,6 @@ class Setup:
     vendor: VendorBase
     store: ResponseStore
     defaults: Options
-    tools: tuple[ToolSpec, ...] | None
     toolbox: Toolbox
     response_format: ResponseFormat | None
     retry: RetryPolicy
@@ -166,7 +164,7 @@ async def _deliver(
     while True:
         try:
             return exchange, await setup.retry.run(attempt), sent
-        except (ForgottenResponseError, ContextLengthError, RejectedError) as error:
+        except (ForgottenResponseError, ContextLengthError) as error:
             exchange = await _adapted(setup, exchange, error)
 
 
@@ -179,7 +177,7 @@ async def _adapted(setup: Setup, exchange: Exchange, error: SynthAIError) -> Exc
     if isinstance(error, ForgottenResponseError):
         return await _with_history(setup, exchange, str(error))
     compactor = exchange.compactor
-    if compactor is None or exchange.parent is None or not is_too_long(error):
+    if compactor is None or exchange.parent is None:
         raise error
     if exchange.request.previous_response_id is not None:
         exchange = await _with_history(setup, exchange, "the conversation was too long for the server")
@@ -237,7 +235,7 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
     continuation = conversation.Continuation()
     if parent is not None:
         continuation = await conversation.continue_from(parent, setup.store, vendor)
-    tools = conversation.inherited_tools(_given_tools(call), before, setup.tools)
+    tools = conversation.inherited_tools(_given_tools(call), before, setup.toolbox.specs)
     include_reasoning = options.pop("include_reasoning", True)
     compactor = _compactor(setup, options)
     request = LMRequest(

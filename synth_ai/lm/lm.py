@@ -7,13 +7,13 @@ import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError
 from synth_ai.lm import exchange, portal, tool_runs
 from synth_ai.lm.backends import Where, make_vendor
-from synth_ai.lm.batch import BatchPrompt, as_calls, gather
+from synth_ai.lm.batch import BatchPrompt, as_calls, check_progress, gather
 from synth_ai.lm.compaction import Compact, Compactor
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.lm.events import StreamEvent
@@ -123,7 +123,7 @@ class LM:
         own_prices = None if prices is None else read_prices(prices)
         gate = Concurrency(max_concurrency)
         tries = policy(retry)
-        specs = None if tools is None else tool_specs(tools)
+        toolbox = Toolbox(tools)
         shape = None if response_model is None else ResponseFormat.of(response_model)
         where = Where(
             vendor=vendor,
@@ -150,17 +150,16 @@ class LM:
         self._store_is_ours = not isinstance(response_store, ResponseStore)
         store = open_store(settings.store if response_store is None else response_store)
         self._setup = Setup(
-            model,
-            backend,
-            store,
-            defaults,
-            specs,
-            Toolbox(tools or ()),
-            shape,
-            tries,
-            gate,
-            backend.list_prices if own_prices is None else own_prices,
-            None if compact is None else Compactor(compact),
+            model=model,
+            vendor=backend,
+            store=store,
+            defaults=defaults,
+            toolbox=toolbox,
+            response_format=shape,
+            retry=tries,
+            gate=gate,
+            prices=backend.list_prices if own_prices is None else own_prices,
+            compactor=None if compact is None else Compactor(compact),
         )
         self.responses = StoredResponses(self._setup)
         self._head = Head()
@@ -270,6 +269,19 @@ class LM:
 
     # --- many calls -------------------------------------------------------------------------------------------------
 
+    @overload
+    async def respond_batch_async(
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        return_exceptions: Literal[False] = False,
+        progress: bool = False,
+        **arguments: Any,
+    ) -> list[BaseLMResponse]: ...
+    @overload
+    async def respond_batch_async(
+        self, prompts: Sequence[BatchPrompt], *, return_exceptions: bool, progress: bool = False, **arguments: Any
+    ) -> list[BaseLMResponse | BaseException]: ...
     async def respond_batch_async(
         self,
         prompts: Sequence[BatchPrompt],
@@ -277,14 +289,14 @@ class LM:
         return_exceptions: bool = False,
         progress: bool = False,
         **arguments: Any,
-    ) -> list[BaseLMResponse]:
+    ) -> list[Any]:
         """Answer many prompts at once, each on its own: none continues another, and the head stays where it is.
 
         Args:
             prompts: each a string, a `(system, user)` pair, a list of messages, or a dict of `respond_async`'s
                 arguments.
             return_exceptions: put a failed call's error in its place instead of raising it.
-            progress: show a progress bar.
+            progress: show a progress bar (the extra of that name).
             **arguments: arguments for every call. `previous_response_id=` makes each of them a fork of that response.
 
         Returns:
@@ -293,13 +305,27 @@ class LM:
         Raises:
             SynthAIError: the first error, once every other call has ended.
         """
+        check_progress(progress)
         written = as_calls(prompts)
-        alone = self._derive(Head(), chains=False)
-        alone._setup = replace(self._setup, vendor=self._setup.vendor.for_batch(len(written)))
+        batch = replace(self._setup, vendor=self._setup.vendor.for_batch(len(written)))
+        alone = self._derive(Head(), chains=False, setup=batch)
         calls = [alone.respond_async(*texts, **{**arguments, **own}) for texts, own in written]
         return await gather(calls, return_exceptions=return_exceptions, progress=progress)
 
-    def respond_batch(self, prompts: Sequence[BatchPrompt], **arguments: Any) -> list[BaseLMResponse]:
+    @overload
+    def respond_batch(
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        return_exceptions: Literal[False] = False,
+        progress: bool = False,
+        **arguments: Any,
+    ) -> list[BaseLMResponse]: ...
+    @overload
+    def respond_batch(
+        self, prompts: Sequence[BatchPrompt], *, return_exceptions: bool, progress: bool = False, **arguments: Any
+    ) -> list[BaseLMResponse | BaseException]: ...
+    def respond_batch(self, prompts: Sequence[BatchPrompt], **arguments: Any) -> list[Any]:
         """`respond_batch_async` for callers that do not await."""
         return portal.run(self.respond_batch_async(prompts, **arguments))
 
@@ -338,23 +364,25 @@ class LM:
         given = arguments.get("tools", NOT_GIVEN)
         if not isinstance(given, NotGiven):
             given = arguments["tools"] = tool_specs(given or ())
-        runner = self._derive(self._head, chains=self._chains)
-        if isinstance(self._setup.store, NoStore):
+        setup = self._setup
+        if isinstance(setup.store, NoStore):
             # The rounds continue one another, and what the caller wants kept nowhere goes with the run.
-            runner._setup = replace(self._setup, store=MemoryStore())
+            setup = replace(setup, store=MemoryStore())
+        runner = self._derive(self._head, chains=self._chains, setup=setup)
         response = await runner.respond_async(*prompt, **arguments)
         if isinstance(given, NotGiven):
-            tools = await tool_runs.tools_in_force(response, self._head.current, runner._setup.store)
-            toolbox = Toolbox(tools, self._setup.toolbox)
+            tools = await tool_runs.tools_in_force(response, self._head.current, setup.store)
+            toolbox = Toolbox(tools, setup.toolbox)
         else:
             toolbox = Toolbox(given)
-        follow_up = tool_runs.follow_up(arguments, toolbox, self._setup.defaults)
+        follow_up = tool_runs.follow_up(arguments, toolbox, setup.defaults)
 
         def go_on(before: BaseLMResponse, outputs: dict[str, Any]) -> Coroutine[Any, Any, BaseLMResponse]:
             return runner.respond_async(**follow_up, tool_outputs=outputs, previous_response_id=before.response_id)
 
         return await tool_runs.run_until_answered(response, toolbox, go_on, max_rounds, on_error, on_step)
 
+    @takes_the_same_as(run_tools_async)
     def run_tools(self, *prompt: str, **arguments: Any) -> ToolRun:
         """`run_tools_async` for callers that do not await."""
         run = portal.run(tool_runs.holding_exits(self.run_tools_async(*prompt, **arguments)))
@@ -389,9 +417,10 @@ class LM:
         """The conversations in the store as a tree to look at: it prints in a terminal and draws in a notebook."""
         return Tree.of(portal.run(self._setup.store.list()), head=self.head)
 
-    def _derive(self, head: Head, *, chains: bool) -> Self:
-        """An LM that shares everything with this one but its head."""
+    def _derive(self, head: Head, *, chains: bool, setup: Setup | None = None) -> Self:
+        """An LM that shares everything with this one but its head, and what `setup` has otherwise."""
         other = copy.copy(self)
+        other._setup = self._setup if setup is None else setup
         other._head = head
         other._chains = chains
         other._owns = False

@@ -34,6 +34,8 @@ _BY_WORD: Mapping[str, type[errors.ServerError]] = {
     "insufficient_quota": errors.RateLimitError,
 }
 
+_TOO_LONG = frozenset({"context_length_exceeded", "string_above_max_length"})
+
 
 def decoded(content: bytes) -> dict[str, Any]:
     """The JSON object in a body.
@@ -83,6 +85,8 @@ def from_body(error: Mapping[str, Any], what: str) -> errors.ServerError:
     else:
         said = (_BY_WORD.get(str(error.get(name))) for name in ("code", "type"))
         kind = next((kind for kind in said if kind is not None), errors.RejectedError)
+    if kind is errors.RejectedError and _is_too_long(_text(code), _text(error.get("message"))):
+        kind = errors.PromptTooLongError
     return kind(f"{what}: {error.get('message')}", status_code=status, code=_text(code), body=dict(error))
 
 
@@ -90,6 +94,11 @@ def _class_of(status: int) -> type[errors.ServerError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     return errors.OverloadedError if status >= 500 else errors.RejectedError
+
+
+def _is_too_long(code: str | None, message: str | None) -> bool:
+    """Whether a server says that the conversation does not fit: OpenAI by its code, vLLM and others by their words."""
+    return code in _TOO_LONG or "maximum context length" in (message or "")
 
 
 class translated:
@@ -164,10 +173,12 @@ def _library(kind: type) -> str:
 def _from_status(error: Any) -> errors.ServerError:
     status = error.status_code
     headers = error.response.headers
-    message = f"{status}: {_message(error.body) or error.message}"
-    if error.request_id:
-        message += f" (request {error.request_id})"
-    return _class_of(status)(
+    said = _message(error.body) or error.message
+    message = f"{status}: {said}" + (f" (request {error.request_id})" if error.request_id else "")
+    kind = _class_of(status)
+    if kind is errors.RejectedError and _is_too_long(_text(error.code), said):
+        kind = errors.PromptTooLongError
+    return kind(
         message,
         status_code=status,
         request_id=error.request_id,

@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 
 REDACTED = "[redacted]"
 
+#: What is left of a call or its output: the fields that link the two, and what stands for the text.
+_LINKED: Mapping[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "function_call": (("call_id", "name", "status"), {"arguments": "{}"}),
+    "custom_tool_call": (("call_id", "name", "status"), {"input": REDACTED}),
+    "function_call_output": (("call_id",), {"output": REDACTED}),
+    "custom_tool_call_output": (("call_id",), {"output": REDACTED}),
+}
+
 
 def redacted(turn: Turn) -> Turn:
     """The turn as `ResponseStore.redact` leaves it."""
@@ -46,11 +54,10 @@ def _redact(item: Mapping[str, Any]) -> dict[str, Any] | None:
     if kind == "message":
         part = "output_text" if item.get("role") == "assistant" else "input_text"
         return _pick(item, "role", "phase", "status") | {"type": kind, "content": [{"type": part, "text": REDACTED}]}
-    if kind == "function_call":
-        return _pick(item, "call_id", "name", "status") | {"type": kind, "arguments": "{}"}
-    if kind == "function_call_output":
-        return _pick(item, "call_id") | {"type": kind, "output": REDACTED}
-    return None
+    if kind not in _LINKED:
+        return None
+    names, text = _LINKED[kind]
+    return _pick(item, *names) | {"type": kind} | text
 
 
 def _pick(item: Mapping[str, Any], *names: str) -> dict[str, Any]:

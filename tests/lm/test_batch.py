@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from synth_ai import LM, BaseLMResponse, LMRequest
 from synth_ai.engines.base import Engine, Sampling, TokenDelta
 from synth_ai.engines.gathered import Gathered
-from synth_ai.errors import OverloadedError, RequestError
+from synth_ai.errors import MissingExtraError, OverloadedError, RequestError
 from synth_ai.lm import items
 from synth_ai.testing import ScriptedEngine, ScriptedVendor, final_text
 
@@ -47,6 +48,24 @@ async def test_results_are_in_the_order_of_the_prompts() -> None:
     lm, _ = batch_lm(10)
     responses = await lm.respond_batch_async([str(number) for number in range(10)])
     assert [response.raw_response for response in responses] == [f"re: {number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_progress_is_shown(capfd: pytest.CaptureFixture[str], failing: bool) -> None:
+    """A long batch shows how far it is, failed calls included."""
+    lm, _ = batch_lm(3)
+    prompts = ["1", "13" if failing else "2", "3"]
+    await lm.respond_batch_async(prompts, progress=True, return_exceptions=True)
+    assert "3/3" in capfd.readouterr().err
+
+
+async def test_progress_needs_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before any call is made, with what to install."""
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    lm, vendor = batch_lm(1)
+    with pytest.raises(MissingExtraError, match=r'pip install "synth-ai\[progress\]"'):
+        await lm.respond_batch_async(["1"], progress=True)
+    assert vendor.requests == []
 
 
 async def test_calls_of_a_batch_are_never_chained() -> None:

@@ -133,8 +133,10 @@ async def test_servers_that_say_so_get_the_conversation_shorter(openai_server: O
 async def test_without_a_choice_the_servers_error_stands(openai_server: OpenAIServer, hosted: Hosted) -> None:
     """The server's own words, with its counts."""
     openai_server.enqueue(answers.context_length_exceeded())
-    with pytest.raises(RejectedError, match="context"):
+    with pytest.raises(RejectedError, match="resulted in 130000 tokens") as caught:
         await hosted("chat").respond_async("Hi")
+    assert isinstance(caught.value, ContextLengthError)
+    assert (caught.value.status_code, caught.value.code) == (400, "context_length_exceeded")
 
 
 def test_truncation_takes_two_words() -> None:

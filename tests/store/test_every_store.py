@@ -157,6 +157,19 @@ async def test_redact_keeps_the_branch(store: ResponseStore) -> None:
     assert not await store.redact("unknown")
 
 
+async def test_redact_keeps_custom_calls_and_their_outputs_together(store: ResponseStore) -> None:
+    """A server refuses an output without its call, and a call without its output."""
+    call = {"type": "custom_tool_call", "call_id": "c1", "name": "sql", "input": "secret", "id": "ctc_1"}
+    output = {"type": "custom_tool_call_output", "call_id": "c1", "output": "secret"}
+    await put_all(store, [make_turn("asks", output=(call,)), make_turn("answers", "asks", input=(output,))])
+    await store.redact("asks")
+    await store.redact("answers")
+    chain = await store.chain("answers")
+    assert chain is not None
+    assert chain[0].output == ({"type": "custom_tool_call", "call_id": "c1", "name": "sql", "input": "[redacted]"},)
+    assert chain[1].input == ({"type": "custom_tool_call_output", "call_id": "c1", "output": "[redacted]"},)
+
+
 async def test_redact_leaves_no_text_in_small_facts(store: ResponseStore) -> None:
     """Errors and warnings may quote the text, and options may be texts."""
     facts = {"error": "secret", "warnings": ("secret",), "settings": {"top_p": 0.5, "prediction": {"text": "secret"}}}

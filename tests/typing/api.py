@@ -15,14 +15,16 @@ from synth_ai import (
     MemoryStore,
     PreambleDelta,
     ReasoningDelta,
+    ResponseStream,
     RetryPolicy,
     StreamEvent,
+    SyncResponseStream,
     TextDelta,
     ToolCallDelta,
+    ToolRun,
     Usage,
     VendorBase,
 )
-from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 
 
 class City(BaseModel):
@@ -49,6 +51,11 @@ async def calling(lm: LM) -> None:
     assert_type(lm.respond_sync("Hi", previous_response_id="resp_1"), BaseLMResponse)
     assert_type(await lm.respond_batch_async(["a", ("b", "c"), {"user_message": "d"}]), list[BaseLMResponse])
     assert_type(lm.respond_batch(["a"]), list[BaseLMResponse])
+    errors_too = await lm.respond_batch_async(["a"], return_exceptions=True, progress=True, temperature=0)
+    assert_type(errors_too, list[BaseLMResponse | BaseException])
+    assert_type(lm.respond_batch(["a"], return_exceptions=True), list[BaseLMResponse | BaseException])
+    assert_type(await lm.run_tools_async("Hi", max_rounds=3), ToolRun)
+    assert_type(lm.run_tools("Hi", on_error="raise"), ToolRun)
     await lm.respond_async(tool_outputs={"call_1": 5}, images=[b"", "a.png"])
     await lm.respond_async(5)  # type: ignore[arg-type]
     await lm.respond_async("Hi", previous_response_id=5)  # type: ignore[arg-type]
