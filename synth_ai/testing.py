@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from synth_ai import harmony
@@ -92,7 +92,7 @@ class ScriptedVendor(VendorBase):
         response._kept = self._remembers
         return response
 
-    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
         for event in whole_response_events(await self.respond(request)):
             if isinstance(event, TextDelta):
                 for word in event.text.split(" ")[:-1]:
@@ -177,7 +177,7 @@ class ScriptedEngine(Engine):
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
-    ) -> AsyncIterator[TokenDelta]:
+    ) -> AsyncGenerator[TokenDelta, None]:
         check_prompt(prompt, self._facts)
         check_sampling(sampling)
         self.prompts.append(list(prompt))

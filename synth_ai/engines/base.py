@@ -7,7 +7,7 @@ the ids that come back, so vLLM, a remote server and a scripted fake are peers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -115,7 +115,9 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def generate(self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False) -> AsyncIterator[TokenDelta]:
+    def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
+    ) -> AsyncGenerator[TokenDelta, None]:
         """One completion of `prompt`, as deltas; without `stream` it may come as a single one.
 
         Leaving the iteration early, closing it or cancelling the task aborts the request in the engine.

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta
@@ -75,7 +75,9 @@ class SharedEngine(Engine):
     async def facts(self) -> EngineFacts:
         return await self._held().facts()
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False) -> AsyncIterator[TokenDelta]:
+    def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
+    ) -> AsyncGenerator[TokenDelta, None]:
         return self._held().generate(prompt, sampling, stream=stream)
 
     async def generate_batch(

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from synth_ai.deltas import ReasoningDelta
 from synth_ai.errors import (
@@ -194,7 +194,7 @@ async def _adapted(setup: Setup, exchange: Exchange, error: SynthAIError) -> Exc
 
 async def _opened(vendor: VendorBase, request: LMRequest) -> tuple[AsyncGenerator[StreamEvent, None], StreamEvent]:
     """A stream and its first event. Up to there a failure may be tried again; after it, part is already shown."""
-    events = cast("AsyncGenerator[StreamEvent, None]", vendor.stream(request))
+    events = vendor.stream(request)
     try:
         return events, await _following(events)
     except BaseException:

@@ -95,7 +95,7 @@ class LM:
         model: str,
         *,
         vendor: str | VendorBase | None = None,
-        api: str = "auto",
+        api: ApiType | Literal["auto"] = "auto",
         use_responses_api: bool | None = None,
         auto_store_responses: bool | None = None,
         base_url: str | None = None,
@@ -113,7 +113,7 @@ class LM:
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         prices: Mapping[str, Price | Mapping[str, float]] | None = None,
-        transport: str | None = None,
+        transport: Literal["httpx", "aiohttp"] | None = None,
         compact: Compact | None = None,
         **options: Any,
     ) -> None:

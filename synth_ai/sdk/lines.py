@@ -115,14 +115,15 @@ class Line:
         mask_logs()
         http = openai.DefaultAioHttpClient if transport == "aiohttp" else openai.DefaultAsyncHttpxClient
         # The SDK's own client tries to close itself when collected, on whatever loop then runs.
-        sdk = openai.AsyncOpenAI(api_key=api_key, base_url=base_url, http_client=http())
+        client = http()
+        sdk = openai.AsyncOpenAI(api_key=api_key, base_url=base_url, http_client=client)
         if not openai_account:
             # Read from the environment by the SDK, and no business of another server.
             sdk.organization = sdk.project = None
         # What is not to be sent is marked there by something that is no text.
         headers = {name: value for name, value in sdk.default_headers.items() if isinstance(value, str)}
         places = asyncio.Semaphore(openai.DEFAULT_CONNECTION_LIMITS.max_connections or 1000)
-        return cls(sdk, sdk._client, headers | {"Authorization": f"Bearer {api_key}"}, places)
+        return cls(sdk, client, headers | {"Authorization": f"Bearer {api_key}"}, places)
 
     async def open(self) -> None:
         """Let the running event loop close the line at its end, as it does with every generator begun on it."""

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -273,7 +273,7 @@ class Talkative(Engine):
     async def facts(self) -> EngineFacts:
         return await self._engine.facts()
 
-    def generate(self, prompt: Any, sampling: Sampling, *, stream: bool = False) -> AsyncIterator[TokenDelta]:
+    def generate(self, prompt: Any, sampling: Sampling, *, stream: bool = False) -> AsyncGenerator[TokenDelta, None]:
         return self._engine.generate(prompt, replace(sampling, temperature=0, stop_token_ids=()), stream=stream)
 
     async def aclose(self) -> None:
@@ -295,7 +295,7 @@ async def test_a_call_that_ends_early_is_gone_within_a_few_steps(vllm_engine: An
             async with asyncio.timeout(0.3 if how == "out of time" else None):
                 await complete(vllm_engine, prompt, ENDLESS)
 
-    async def beside() -> AsyncIterator[TokenDelta]:
+    async def beside() -> AsyncGenerator[TokenDelta, None]:
         while True:
             async with aclosing(vllm_engine.generate(prompt, ENDLESS, stream=True)) as deltas:
                 async for delta in deltas:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -48,7 +48,7 @@ class ScriptedStream(VendorBase):
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         raise AssertionError("only streamed")
 
-    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
         self.begun += 1
         finished = False
         try:

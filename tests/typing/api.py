@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, assert_type
 
 from pydantic import BaseModel
@@ -105,7 +105,7 @@ class OwnVendor(VendorBase):
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         return BaseLMResponse(raw_response=request.model)
 
-    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
         yield TextDelta("Hi")
         yield Completed(await self.respond(request))
 

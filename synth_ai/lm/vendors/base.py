@@ -6,7 +6,7 @@ Subclass `VendorBase` to put a model of your own behind `LM`: only `respond` mus
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -45,7 +45,7 @@ class VendorBase(ABC):
             SynthAIError: any of this library's errors; what the vendor's own library raises is translated here.
         """
 
-    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
         """Answer one request as events, the last of which is `Completed`.
 
         A backend that cannot stream need not write this: the whole answer then comes in one piece.

@@ -6,13 +6,13 @@ import asyncio
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from synth_ai import harmony
-from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta
+from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure
 from synth_ai.errors import ContextLengthError, OptionError
 from synth_ai.lm.compaction import is_whole
 from synth_ai.lm.events import Completed, StreamEvent
@@ -61,7 +61,7 @@ class HarmonyVendor(VendorBase):
                     return event.response
         raise AssertionError("a run ends with Completed")
 
-    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
         async with aclosing(self._run(request, stream=True)) as events:
             async for event in events:
                 yield event
@@ -97,7 +97,7 @@ class HarmonyVendor(VendorBase):
         sampling, clipped = sampling_of(request, len(prompt), await self.engine.facts())
         reading = Reading(tools=shown.tool_names, stop=request.stop, prefill=shown.forced_start())
         # Closing the iterator is what aborts the request in the engine.
-        deltas = cast("AsyncGenerator[TokenDelta, None]", self.engine.generate(prompt, sampling, stream=stream))
+        deltas = self.engine.generate(prompt, sampling, stream=stream)
         async with aclosing(deltas):
             async for delta in deltas:
                 for event in reading.take(delta):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Any
 
@@ -55,7 +55,7 @@ class ChatVendor(VendorBase):
         response._raw = partial(_typed, answer.data)
         return response
 
-    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
         body, options, notes = self._body(request)
         body["stream"] = True
         body["stream_options"] = {"include_usage": True} | (body.get("stream_options") or {})

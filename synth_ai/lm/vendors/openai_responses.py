@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -54,7 +54,7 @@ class ResponsesVendor(VendorBase):
         response.request_id = answer.request_id
         return response
 
-    async def stream(self, request: LMRequest) -> AsyncIterator[StreamEvent]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
         body, options = self._body(request)
         body["stream"] = True
         reader = responses.EventReader()
