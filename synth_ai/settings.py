@@ -89,4 +89,11 @@ def check_url(value: str, what: str, error: type[Exception]) -> str:
         usable = False
     if not usable:
         raise error(f"{what} is {value!r}; it takes an address such as http://localhost:8000/v1.")
+    if parts.username is not None or parts.password is not None:
+        # Not shown: it would go into logs and stores with the address.
+        raise error(
+            f"{what} holds a user name or a password; give api_key=, or extra_headers={{'Authorization': ...}}."
+        )
+    if parts.query or parts.fragment:
+        raise error(f"{what} is {value!r}; what follows the path goes into extra_query={{...}}.")
     return value.rstrip("/")

@@ -159,7 +159,7 @@ class Line:
         try:
             return await self.http.send(request, stream=stream)
         except Exception as error:
-            raise unreached(error, request.url.host) from error
+            raise unreached(error, request.url.netloc.decode()) from error
 
     async def check(self, response: Any) -> None:
         """Nothing if the status of a response is success.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,11 +11,13 @@ from weakref import WeakSet
 
 _MASK = "***"
 
-#: What is shorter is no secret, and letters of it would be found in every sentence.
-_SHORTEST = 8
+#: What is shorter is no secret, nor is a short word such as `anything` or `not-needed`, which local servers take for a
+#: key: it would be taken out of every sentence of an answer.
+_SHORTEST, _LONGEST_WORD = 8, 15
 
-#: Parts of the names of headers whose values are secret.
-_NAMES = ("auth", "key", "token", "secret", "cookie", "password")
+#: Words of the names of headers whose values are secret, and what such words end in (`X-ApiKey`).
+_WORDS = frozenset({"auth", "authorization", "authentication"})
+_ENDINGS = ("key", "token", "secret", "cookie", "password", "credential", "credentials")
 
 #: Loggers of the SDK's HTTP library. They write addresses and the headers of answers, which may repeat a key.
 _LOGGERS = (
@@ -28,7 +31,7 @@ class Secrets:
 
     def __init__(self, texts: Iterable[str]) -> None:
         # The longest first, as one may hold another.
-        self._texts = tuple(sorted({text for text in texts if len(text) >= _SHORTEST}, key=len, reverse=True))
+        self._texts = tuple(sorted({text for text in texts if _can_be_secret(text)}, key=len, reverse=True))
         with _lock:
             _living.add(self)
 
@@ -61,8 +64,13 @@ class Secrets:
                     setattr(link, name, self.masked(value))
 
 
+def _can_be_secret(text: str) -> bool:
+    has_digit = any(letter.isdigit() for letter in text)
+    return len(text) >= _SHORTEST and (has_digit or len(text) > _LONGEST_WORD)
+
+
 def _is_secret(name: str) -> bool:
-    return any(part in name.lower() for part in _NAMES)
+    return any(word in _WORDS or word.endswith(_ENDINGS) for word in re.split(r"[-_.]", name.lower()))
 
 
 def _parts(value: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -34,7 +35,13 @@ _BY_WORD: Mapping[str, type[errors.ServerError]] = {
     "insufficient_quota": errors.RateLimitError,
 }
 
-_TOO_LONG = frozenset({"context_length_exceeded", "string_above_max_length"})
+#: OpenAI's codes, and llama.cpp's type, for a conversation that does not fit.
+_TOO_LONG = frozenset({"context_length_exceeded", "string_above_max_length", "exceed_context_size_error"})
+
+_TAG = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+#: Characters of an error page that go into a message; the whole is in the error's `body`.
+_LONGEST_WORDS = 300
 
 
 def decoded(content: bytes) -> dict[str, Any]:
@@ -79,13 +86,13 @@ def decoded_event(text: str) -> dict[str, Any]:
 def from_body(error: Mapping[str, Any], what: str) -> errors.ServerError:
     """Our error for an error body that came without a status of its own; `what` says where it was."""
     code = error.get("code")
-    status = code if isinstance(code, int) else None
+    status = int(code) if str(code).isdecimal() and len(str(code)) == 3 else None
     if status is not None:
         kind = _class_of(status)
     else:
         said = (_BY_WORD.get(str(error.get(name))) for name in ("code", "type"))
         kind = next((kind for kind in said if kind is not None), errors.RejectedError)
-    if kind is errors.RejectedError and _is_too_long(_text(code), _text(error.get("message"))):
+    if kind is errors.RejectedError and _is_too_long(error):
         kind = errors.PromptTooLongError
     return kind(f"{what}: {error.get('message')}", status_code=status, code=_text(code), body=dict(error))
 
@@ -96,9 +103,12 @@ def _class_of(status: int) -> type[errors.ServerError]:
     return errors.OverloadedError if status >= 500 else errors.RejectedError
 
 
-def _is_too_long(code: str | None, message: str | None) -> bool:
-    """Whether a server says that the conversation does not fit: OpenAI by its code, vLLM and others by their words."""
-    return code in _TOO_LONG or "maximum context length" in (message or "")
+def _is_too_long(body: Any) -> bool:
+    """Whether a server says that the conversation does not fit, by a code or, as vLLM and others do, by its words."""
+    if not isinstance(body, Mapping):
+        return False
+    said = {str(body.get(name)) for name in ("code", "type")}
+    return bool(said & _TOO_LONG) or "maximum context length" in str(body.get("message"))
 
 
 class translated:
@@ -127,11 +137,11 @@ class translated:
         raise ours from error
 
 
-def unreached(error: Exception, host: str) -> errors.ConnectionFailedError:
+def unreached(error: Exception, address: str) -> errors.ConnectionFailedError:
     """Our error for a request that got no answer. The HTTP library, its transport and the system have their own."""
     if _broken(error) is errors.TimedOutError:
         return errors.TimedOutError("The server did not answer in time; the request may still have run.")
-    return errors.ConnectionFailedError(f"The server cannot be reached at {host}: {error or type(error).__name__}")
+    return errors.ConnectionFailedError(f"The server cannot be reached at {address}: {error or type(error).__name__}")
 
 
 def translate(error: Exception) -> errors.ServerError | None:
@@ -173,10 +183,13 @@ def _library(kind: type) -> str:
 def _from_status(error: Any) -> errors.ServerError:
     status = error.status_code
     headers = error.response.headers
-    said = _message(error.body) or error.message
-    message = f"{status}: {said}" + (f" (request {error.request_id})" if error.request_id else "")
+    message = f"{status}: {_message(error.body) or error.message}"
+    if status == 404:
+        message += _where(error.response.request.url)
+    if error.request_id:
+        message += f" (request {error.request_id})"
     kind = _class_of(status)
-    if kind is errors.RejectedError and _is_too_long(_text(error.code), said):
+    if kind is errors.RejectedError and _is_too_long(error.body):
         kind = errors.PromptTooLongError
     return kind(
         message,
@@ -188,11 +201,27 @@ def _from_status(error: Any) -> errors.ServerError:
     )
 
 
+def _where(url: Any) -> str:
+    """The address that was not found, and the likeliest reason."""
+    hint = "" if "/v1" in url.path else "; most servers have their API under /v1, which belongs into base_url"
+    return f" (at {url.scheme}://{url.netloc.decode()}{url.path}{hint})"
+
+
 def _message(body: Any) -> str | None:
-    if isinstance(body, dict):
-        inner = body.get("error")
-        return _text(body.get("message")) or (_message(inner) if isinstance(inner, dict) else None)
-    return None
+    """What an error body says: OpenAI's `error.message`, or what Ollama, FastAPI, gateways and others have instead."""
+    if isinstance(body, str):
+        return _first_words(body)
+    if isinstance(body, list) and body:
+        return _message(body[0])
+    if not isinstance(body, dict):
+        return None
+    found = next((body[name] for name in ("message", "error", "detail", "msg") if body.get(name)), None)
+    return _message(found) or (None if found is None else _text(found))
+
+
+def _first_words(text: str) -> str | None:
+    """A text on one line, without the markup of a page."""
+    return " ".join(_TAG.sub(" ", text).split())[:_LONGEST_WORDS] or None
 
 
 def _text(value: Any) -> str | None:

@@ -334,10 +334,16 @@ def test_a_key_over_plain_http_is_warned_of() -> None:
 
 
 def test_a_key_in_an_address_is_not_shown() -> None:
-    """Some write it there; errors and `repr` name the host alone."""
-    with pytest.raises(MissingKeyError) as raised:
+    """Some write it there, from where it would go into logs and stores; the error names the way out."""
+    with pytest.raises(OptionError, match="give api_key=") as raised:
         LM("gpt-oss-20b", vendor="synth", base_url=f"https://user:{SECRET}@synth.test/v1")
     assert SECRET not in str(raised.value)
+
+
+def test_an_address_has_no_query() -> None:
+    """Paths are put behind it."""
+    with pytest.raises(OptionError, match=r"extra_query=\{\.\.\.\}"):
+        LM("x", base_url="http://localhost:8000/v1?api-version=1")
 
 
 def test_a_key_is_not_pickled() -> None:

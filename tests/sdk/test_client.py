@@ -37,7 +37,7 @@ ERRORS: dict[str, tuple[Answer | Raw, type[ServerError], int | None, str | None,
     "no such model": (failures.model_not_found("gpt-9"), errors.NotFoundError, 404, "model_not_found", "`gpt-9`"),
     "too long": (
         failures.context_length_exceeded(),
-        errors.RejectedError,
+        errors.PromptTooLongError,
         400,
         "context_length_exceeded",
         "maximum context length",
@@ -60,6 +60,24 @@ ERRORS: dict[str, tuple[Answer | Raw, type[ServerError], int | None, str | None,
     "an empty body": (Raw(b""), errors.MalformedAnswerError, None, None, "not JSON"),
     "no UTF-8": (Raw(b'{"id": "\xff\xfe"'), errors.MalformedAnswerError, None, None, "not JSON"),
     "another object": (Raw({"object": "list", "data": []}), errors.MalformedAnswerError, None, None, "answer is no"),
+    "Ollama's": (Raw({"error": "model not found, try pulling it"}, 404), errors.NotFoundError, 404, None, "pulling it"),
+    "FastAPI's": (Raw({"detail": "Bad password"}, 401), errors.AuthenticationFailedError, 401, None, "Bad password"),
+    "Gemini's": (Raw([{"error": {"message": "Not valid."}}], 400), errors.RejectedError, 400, None, "400: Not valid"),
+    "a proxy's text": (Raw(b"upstream\ntimed out", 504), errors.OverloadedError, 504, None, "504: upstream timed out"),
+    "a page with a style": (
+        Raw(b"<html><style>h1 {}</style><h1>Bad Gateway</h1></html>", 502),
+        errors.OverloadedError,
+        502,
+        None,
+        "502: Bad Gateway",
+    ),
+    "llama.cpp's": (
+        Raw({"error": {"code": 400, "message": "too large", "type": "exceed_context_size_error"}}, 400),
+        errors.PromptTooLongError,
+        400,
+        "400",
+        "too large",
+    ),
 }
 
 
@@ -90,6 +108,14 @@ async def test_each_failure_is_an_error_of_ours(
         assert error.body
         assert error.__cause__ is not None
     assert len(openai_server.requests) == 1
+
+
+async def test_a_forgotten_v1_is_guessed(openai_server: OpenAIServer) -> None:
+    """The most common 404 of a server of one's own says where it looked and what is missing."""
+    root = openai_server.base_url.removesuffix("/v1")
+    async with LM("house-model", base_url=root, retry=False) as lm:
+        with pytest.raises(errors.NotFoundError, match=r"at http://127\.0\.0\.1:\d+/chat/completions; .* under /v1"):
+            await lm.respond_async("Hi")
 
 
 async def test_aiohttp_carries_the_calls(

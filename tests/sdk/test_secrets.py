@@ -26,6 +26,14 @@ Hosted = Callable[..., LM]
 APIS = ("chat", "responses")
 KEY = "sk-secret-0123456789abcdef"
 
+
+async def test_a_word_that_serves_as_a_key_stays_in_answers(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Local servers take any word for a key; an answer with that word in it is not garbled."""
+    openai_server.enqueue(Answer(text="Ask me anything, Shakespeare."))
+    lm = hosted("chat", api_key="anything", extra_headers={"X-Author": "Shakespeare 1564"})
+    assert (await lm.respond_async("Hi")).text == "Ask me anything, Shakespeare."
+
+
 # --- places ---------------------------------------------------------------------------------------------------------
 
 
