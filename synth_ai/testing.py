@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from inspect import isawaitable
+from typing import Any, TypeAlias, TypeVar
 
 from synth_ai import harmony
 from synth_ai.deltas import TextDelta
@@ -31,8 +32,12 @@ from synth_ai.lm.vendors.base import VendorBase, whole_response_events
 
 __all__ = ["ScriptedEngine", "ScriptedVendor", "call_text", "final_text", "tool_call"]
 
+T = TypeVar("T")
+
 Answer: TypeAlias = str | BaseLMResponse | BaseException | Item | Sequence[Item]
+Answering: TypeAlias = Callable[[LMRequest], Answer | Awaitable[Answer]]
 Completion: TypeAlias = str | Sequence[int] | BaseException
+Completing: TypeAlias = Callable[[Sequence[int], Sampling], Completion | Awaitable[Completion]]
 
 
 def tool_call(name: str, *, call_id: str | None = None, **arguments: Any) -> Item:
@@ -45,7 +50,7 @@ class ScriptedVendor(VendorBase):
 
     Args:
         answers: for each call a text, a `tool_call(...)` or a list of output items, a whole response, an error to
-            raise, or a function of the request that returns one of these.
+            raise, or a function of the request that returns one of these; an async one may take its time.
         api_type: the API to stand for.
         remembers: whether it continues from ids, as a server that keeps responses does; `forget()` loses one.
 
@@ -55,7 +60,7 @@ class ScriptedVendor(VendorBase):
 
     def __init__(
         self,
-        answers: Iterable[Answer | Callable[[LMRequest], Answer]] = (),
+        answers: Iterable[Answer | Answering] = (),
         *,
         api_type: ApiType = "responses",
         remembers: bool = True,
@@ -64,11 +69,11 @@ class ScriptedVendor(VendorBase):
         self.origin = f"scripted:{id(self)}"
         self.requests: list[LMRequest] = []
         self.closed = False
-        self._answers = deque(answers)
+        self._answers = deque(_script(answers))
         self._remembers = remembers and api_type == "responses"
         self._forgotten: set[str] = set()
 
-    def add(self, *answers: Answer | Callable[[LMRequest], Answer]) -> None:
+    def add(self, *answers: Answer | Answering) -> None:
         """Put more answers at the end of the script."""
         self._answers.extend(answers)
 
@@ -86,7 +91,8 @@ class ScriptedVendor(VendorBase):
             raise ForgottenResponseError(f"{request.previous_response_id!r} is not known here.", status_code=400)
         assert self._answers, f"The script has no answer left for call {len(self.requests)}: {request.input}"
         answer = self._answers.popleft()
-        response = self._response(answer(request) if callable(answer) else answer, request)
+        given = answer(request) if callable(answer) else answer
+        response = self._response(await given if isawaitable(given) else given, request)
         if response.response_id is None and self._remembers:
             response.response_id = items.new_response_id()
         response._kept = self._remembers
@@ -115,9 +121,18 @@ class ScriptedVendor(VendorBase):
         if isinstance(answer, str):
             output: list[Item] = [items.assistant_message(answer)]
         else:
-            output = [answer] if isinstance(answer, dict) else list(answer)
+            output = [answer] if isinstance(answer, Mapping) else list(answer)
+            if not all(isinstance(item, Mapping) and "type" in item for item in output):
+                raise TypeError(f"{answer!r} is no answer: give a text, tool_call(...), or items, each with its type.")
         usage = Usage(input_tokens=len(request.items()), output_tokens=len(output))
         return BaseLMResponse.of_output(output, model=request.model, usage=usage)
+
+
+def _script(told: Iterable[T]) -> Iterable[T]:
+    """What a script is made of; a single text is a list that somebody forgot to write."""
+    if isinstance(told, (str, Mapping)):
+        raise TypeError(f"{told!r:.100} is one answer, and a script is a list of them: [{told!r:.100}].")
+    return told
 
 
 def final_text(answer: str, *, reasoning: str | None = None) -> str:
@@ -140,7 +155,7 @@ class ScriptedEngine(Engine):
 
     Args:
         completions: for each call Harmony text (control tokens spelt out) or token ids, an error to raise, or a
-            function of (prompt, sampling) that returns one of these.
+            function of (prompt, sampling) that returns one of these; an async one may take its time.
         context_length: what it says its context is.
 
     Attributes:
@@ -151,7 +166,7 @@ class ScriptedEngine(Engine):
 
     def __init__(
         self,
-        completions: Iterable[Completion | Callable[[Sequence[int], Sampling], Completion]] = (),
+        completions: Iterable[Completion | Completing] = (),
         *,
         model: str = "scripted",
         context_length: int = 131_072,
@@ -161,10 +176,10 @@ class ScriptedEngine(Engine):
         self.samplings: list[Sampling] = []
         self.aborted = 0
         self.closed = False
-        self._completions = deque(completions)
+        self._completions = deque(_script(completions))
         self._facts = EngineFacts(context_length, harmony.VOCABULARY_SIZE)
 
-    def add(self, *completions: Completion | Callable[[Sequence[int], Sampling], Completion]) -> None:
+    def add(self, *completions: Completion | Completing) -> None:
         """Put more completions at the end of the script."""
         self._completions.extend(completions)
 
@@ -184,7 +199,8 @@ class ScriptedEngine(Engine):
         self.samplings.append(sampling)
         assert self._completions, f"The script has no completion left for call {len(self.prompts)}."
         completion = self._completions.popleft()
-        ids = self._ids(completion(prompt, sampling) if callable(completion) else completion)
+        given = completion(prompt, sampling) if callable(completion) else completion
+        ids = self._ids(await given if isawaitable(given) else given)
         cut = ids[: sampling.max_tokens]
         reason = "stop" if len(cut) == len(ids) else "length"
         pieces = [[token] for token in cut] if stream and cut else [cut]

@@ -144,9 +144,13 @@ async def replay(parent: Parent, store: ResponseStore, reason: str | None) -> Co
     return Continuation(history=tuple(turns), replay_reason=reason)
 
 
-def inherited_instructions(given: str | None, parent: Turn | None) -> str | None:
-    """The system message in force: the call's own, or else the branch's."""
-    return given if given is not None or parent is None else parent.instructions
+def inherited_instructions(given: str | None, parent: Parent | None, default: str | None) -> str | None:
+    """The system message in force: the call's own, or else the branch's; at the start of a conversation, the LM's."""
+    if given is not None:
+        return given
+    if parent is None:
+        return default
+    return parent.turn.instructions if parent.turn is not None else None
 
 
 def inherited_tools(

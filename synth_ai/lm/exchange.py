@@ -90,6 +90,7 @@ class Setup:
     vendor: VendorBase
     store: ResponseStore
     defaults: Options
+    system_message: str | None
     toolbox: Toolbox
     response_format: ResponseFormat | None
     retry: RetryPolicy
@@ -243,7 +244,7 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
         input=typed_tool_outputs(asked, prompt.items),
         history=continuation.history,
         previous_response_id=continuation.previous_response_id,
-        instructions=conversation.inherited_instructions(prompt.instructions, before),
+        instructions=conversation.inherited_instructions(prompt.instructions, parent, setup.system_message),
         tools=tools or (),
         response_format=_response_format(setup, call),
         temperature=options.pop("temperature", None),

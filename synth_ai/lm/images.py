@@ -16,12 +16,17 @@ def image_part(image: Image) -> dict[str, Any]:
     """A picture as a content part; bytes and files travel inside the request.
 
     Raises:
-        RequestError: there is no such file, or its content is no picture we know.
+        RequestError: it is none of these, there is no such file, or its content is no picture we know.
     """
     if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
         return {"type": "input_image", "image_url": image, "detail": "auto"}
-    if isinstance(image, bytes):
-        data, name = image, "the bytes given"
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        data, name = bytes(image), "the bytes given"
+    elif not isinstance(image, (str, os.PathLike)):
+        raise RequestError(
+            f"An image is bytes, a path or an address, not {type(image).__name__}; of an open file give .read(), of a "
+            "picture in memory the bytes of a PNG."
+        )
     else:
         path = Path(image).expanduser()
         try:

@@ -66,6 +66,7 @@ class LM:
             engine, and other arguments for a model that is in use are an error, or a second engine where
             `"new_engine": True` is among them.
         response_store: where turns are kept: a path (SQLite), a store object, False for nowhere; memory by default.
+        system_message: the system message of conversations that are begun without one.
         tools: functions, tool classes or schemas that the model may call.
         response_model: the shape of the answers: a pydantic model, a type, or a JSON schema.
         temperature: 0 to 2; unset by default, which leaves it to the model.
@@ -102,6 +103,7 @@ class LM:
         api_key: str | None = None,
         engine: Engine | Mapping[str, Any] | None = None,
         response_store: str | os.PathLike[str] | ResponseStore | bool | None = None,
+        system_message: str | None = None,
         tools: Sequence[Tool] | None = None,
         response_model: Any = None,
         temperature: float | None = None,
@@ -120,6 +122,8 @@ class LM:
         settings = Settings.from_environment()
         if compact is not None and not callable(compact):
             raise OptionError(f"compact={compact!r} cannot be called; truncation='auto' leaves old turns out.")
+        if not (system_message is None or isinstance(system_message, str)):
+            raise OptionError(f"system_message={system_message!r} is no string.")
         own_prices = None if prices is None else read_prices(prices)
         gate = Concurrency(max_concurrency)
         tries = policy(retry)
@@ -154,6 +158,7 @@ class LM:
             vendor=backend,
             store=store,
             defaults=defaults,
+            system_message=system_message,
             toolbox=toolbox,
             response_format=shape,
             retry=tries,

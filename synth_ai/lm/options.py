@@ -46,12 +46,31 @@ _RESERVED: Mapping[str, str] = {
     "stream": "Use stream_async() or stream_sync().",
     "previous_response_id": "It goes to a call, not to the LM: lm.respond(..., previous_response_id=...).",
     "conversation": "Branches are addressed by response id: previous_response_id=, or lm.fork(response_id).",
-    "n": "Ask n times, with respond_batch or tasks of your own; each answer then has an id to continue from.",
+    "n": "Ask n times: respond_batch([prompt] * n), each with a seed= of its own where you set one. Each answer then "
+    "has an id to continue from.",
     "messages": "It goes to a call, not to the LM: lm.respond(messages=...).",
     "model": "An LM speaks to one model; make another LM for another.",
     "functions": "Use tools=.",
     "function_call": "Use tool_choice=.",
 }
+
+#: Names from elsewhere that mean something here, where the API at hand has no option of that name.
+_MEANT: Mapping[str, str] = {
+    "system": "Give the system message as the first of two strings, or as system_message=.",
+    "system_prompt": "Give the system message as the first of two strings, or as system_message=.",
+    "image": "Pictures go into images=[...].",
+    "max_output_tokens": "Use max_tokens=, which is the same on every API.",
+    "max_completion_tokens": "Use max_tokens=, which is the same on every API.",
+    "response_format": "Use response_model=, which takes a type or a schema.",
+    "text_format": "Use response_model=, which takes a type or a schema.",
+    "retry": "It goes to the LM, not to a call: LM(..., retry=5).",
+    "max_retries": "Use retry= of the LM: a number of tries, or a RetryPolicy.",
+    "organization": "Set OPENAI_ORG_ID in the environment, or give extra_headers={'OpenAI-Organization': ...}.",
+    "project": "Set OPENAI_PROJECT_ID in the environment, or give extra_headers={'OpenAI-Project': ...}.",
+}
+
+#: Those of them that an API has too, with something else for a value.
+_WRITTEN_OUT = frozenset({"image", "response_format"})
 
 #: What gpt-oss can be told on harmony: sampling, and the lines of its system message.
 _HARMONY = frozenset(
@@ -149,6 +168,9 @@ def _merged(name: str, below: Mapping[str, Any], above: Mapping[str, Any]) -> di
 
 
 def _check_dictionaries(values: Mapping[str, Any]) -> None:
+    for name in _WRITTEN_OUT & values.keys():
+        if values[name] is not None and not isinstance(values[name], Mapping):
+            raise OptionError(f"{name}= takes a dictionary of the API's own, not {values[name]!r:.100}. {_MEANT[name]}")
     for name in MERGED & values.keys():
         value = values[name]
         if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
@@ -186,6 +208,8 @@ def check_name(api: ApiType, name: str) -> None:
         return
     if name in _RESERVED:
         raise OptionError(f"{name}= is not an option here. {_RESERVED[name]}")
+    if name in _MEANT:
+        raise OptionError(f"{name}= is no option of the {api} API. {_MEANT[name]}")
     elsewhere = [other for other in ACCEPTED if name in ACCEPTED[other]]
     if elsewhere:
         raise OptionError(

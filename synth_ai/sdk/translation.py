@@ -86,7 +86,8 @@ def decoded_event(text: str) -> dict[str, Any]:
 def from_body(error: Mapping[str, Any], what: str) -> errors.ServerError:
     """Our error for an error body that came without a status of its own; `what` says where it was."""
     code = error.get("code")
-    status = int(code) if str(code).isdecimal() and len(str(code)) == 3 else None
+    # Some gateways write the status as a string.
+    status = int(str(code)) if str(code).isdecimal() and len(str(code)) == 3 else None
     if status is not None:
         kind = _class_of(status)
     else:

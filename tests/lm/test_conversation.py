@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from synth_ai import LM, BaseLMResponse, LMRequest, MemoryStore
-from synth_ai.errors import MissingToolOutputError, RateLimitError, RequestError, SynthAIError, UnknownResponseError
+from synth_ai.errors import (
+    MissingToolOutputError,
+    OptionError,
+    RateLimitError,
+    RequestError,
+    SynthAIError,
+    UnknownResponseError,
+)
 from synth_ai.lm import items
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.testing import ScriptedVendor, tool_call
@@ -371,6 +378,22 @@ def sub(a: int, b: int) -> int:
 def names(request: LMRequest) -> list[str]:
     """The tools in force."""
     return [tool["name"] for tool in request.tools]
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
+async def test_the_system_message_of_the_lm_begins_conversations(api: Any) -> None:
+    """Where a call gives none of its own; a branch keeps what it was begun with, and a history's own is in it."""
+    vendor = ScriptedVendor(["ok"] * 6, api_type=api)
+    lm = LM("x", vendor=vendor, system_message="Be terse.")
+    first = await lm.respond_async("Hi")
+    loud = await lm.respond_async("Be loud.", "Hi", previous_response_id=first.response_id)
+    await lm.fork(loud.response_id).respond_async("Hi")
+    assert [request.instructions for request in vendor.requests] == ["Be terse.", "Be loud.", "Be loud."]
+    lm.reset()
+    await lm.respond_batch_async(["Hi", ("", "Hi")])
+    assert [request.instructions for request in vendor.requests[3:]] == ["Be terse.", ""]
+    with pytest.raises(OptionError, match=r"system_message=\['Be terse\.'\] is no string"):
+        LM("x", vendor=vendor, system_message=["Be terse."])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("api", ["chat", "responses", "harmony"])

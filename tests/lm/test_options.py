@@ -38,6 +38,28 @@ def test_names_that_lm_uses_itself_are_explained(api: ApiType, name: str, messag
         Options.of(api, {name: 1})
 
 
+@pytest.mark.parametrize(
+    ("api", "given", "message"),
+    [
+        ("chat", {"image": "a.png"}, r"images=\["),
+        ("responses", {"image": "a.png"}, r"a dictionary of the API's own, not 'a\.png'\. Pictures go into images="),
+        ("harmony", {"max_output_tokens": 5}, "Use max_tokens="),
+        ("responses", {"max_completion_tokens": 5}, "Use max_tokens="),
+        ("responses", {"text_format": dict}, "Use response_model="),
+        ("responses", {"response_format": dict}, "Use response_model="),
+        ("chat", {"response_format": dict}, r"own, not <class 'dict'>\. Use response_model="),
+        ("chat", {"max_retries": 5}, "Use retry= of the LM"),
+        ("chat", {"retry": 5}, r"LM\(\.\.\., retry=5\)"),
+        ("responses", {"organization": "o"}, "OPENAI_ORG_ID"),
+        ("harmony", {"system": "Be terse."}, "system_message="),
+    ],
+)
+def test_what_people_carry_over_from_elsewhere(api: ApiType, given: dict[str, Any], message: str) -> None:
+    """Names of the SDK and of peers that LM calls otherwise."""
+    with pytest.raises(OptionError, match=message):
+        Options.of(api, given)
+
+
 @pytest.mark.parametrize("api", ["chat", "responses"])
 def test_every_parameter_of_the_sdk_is_taken_by_name(api: ApiType) -> None:
     """Except the ones that are LM's own, nothing that the SDK knows is refused."""
