@@ -263,6 +263,12 @@ def spoken_message(audio: Mapping[str, Any]) -> Item:
     return item | {"audio": known} if "id" in known else item
 
 
+def refusal_message(refusal: str) -> Item:
+    """An assistant's message in which it refuses to answer."""
+    part = {"type": "refusal", "refusal": refusal}
+    return {"type": "message", "role": "assistant", "status": "completed", "content": [part]}
+
+
 def output_text(text: str) -> dict[str, Any]:
     """A text part of an assistant's message."""
     return {"type": "output_text", "text": text, "annotations": []}

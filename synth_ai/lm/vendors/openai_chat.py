@@ -13,9 +13,10 @@ from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse
 from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.lm.vendors.formats import chat
+from synth_ai.lm.vendors.formats import chat, chat_answer
 from synth_ai.lm.vendors.formats.chat_history import prepared
 from synth_ai.lm.vendors.formats.chat_stream import ChunkReader
+from synth_ai.lm.vendors.formats.reading import model_names
 from synth_ai.lm.vendors.send_options import split_options
 from synth_ai.sdk.client import SDKClient, SendOptions
 
@@ -49,7 +50,7 @@ class ChatVendor(VendorBase):
         except RejectedError as error:
             self._explain(request, error)
             raise
-        response = answer.read(chat.read_response)
+        response = answer.read(chat_answer.read_response)
         response.request_id = answer.request_id
         response.warnings += notes
         response._raw = partial(_typed, answer.data)
@@ -68,7 +69,7 @@ class ChatVendor(VendorBase):
                 whole = reader.body()
                 if whole is None:
                     raise ConnectionFailedError("The stream broke off before the answer was finished.")
-                response = chat.read_response(whole)
+                response = chat_answer.read_response(whole)
         except RejectedError as error:
             self._explain(request, error)
             raise
@@ -78,7 +79,7 @@ class ChatVendor(VendorBase):
         yield Completed(response)
 
     async def models(self) -> list[str]:
-        return [model["id"] for model in (await self._client.get("/models")).data["data"]]
+        return (await self._client.get("/models")).read(model_names)
 
     async def aclose(self) -> None:
         await self._client.aclose()

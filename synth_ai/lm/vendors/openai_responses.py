@@ -15,6 +15,7 @@ from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.background import finished
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import responses
+from synth_ai.lm.vendors.formats.reading import model_names
 from synth_ai.lm.vendors.send_options import split_options
 from synth_ai.sdk.client import SDKClient, SendOptions
 from synth_ai.sdk.translation import from_body
@@ -75,7 +76,7 @@ class ResponsesVendor(VendorBase):
         yield Completed(response)
 
     async def models(self) -> list[str]:
-        return [model["id"] for model in (await self._client.get("/models")).data["data"]]
+        return (await self._client.get("/models")).read(model_names)
 
     async def delete(self, response_id: str) -> None:
         await self._client.delete(f"{PATH}/{response_id}")

@@ -1,4 +1,4 @@
-"""Chat Completions' bodies: requests to JSON, JSON to responses. Pure; `chat_stream` reads what is streamed.
+"""Chat Completions' requests as JSON. Pure; `chat_answer` reads what comes back.
 
 Chat has messages where the Responses API has items, so consecutive items of the assistant (reasoning, text, calls)
 become one message, and one message becomes several items. A tool message takes text alone, so pictures in a tool's
@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from synth_ai.errors import MalformedAnswerError, OptionError, RequestError
+from synth_ai.errors import OptionError, RequestError
 from synth_ai.lm import items as item_shapes
 from synth_ai.lm.items import Item
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.response import BaseLMResponse, Usage
 from synth_ai.lm.structured import ResponseFormat
 from synth_ai.lm.vendors.formats import custom_tools
 
@@ -40,8 +39,6 @@ class Dialect:
 
 OPENAI = Dialect("max_completion_tokens", takes_reasoning=False)
 COMPATIBLE = Dialect()
-
-_STATUS = {"length": ("incomplete", "max_output_tokens"), "content_filter": ("incomplete", "content_filter")}
 
 
 def request_body(request: LMRequest, dialect: Dialect = COMPATIBLE) -> dict[str, Any]:
@@ -197,68 +194,3 @@ def _tool_choice(choice: str | Mapping[str, Any], tools: Iterable[Mapping[str, A
 def _response_format(shape: ResponseFormat) -> dict[str, Any]:
     schema = {"name": shape.name, "schema": dict(shape.schema), "strict": shape.strict}
     return {"type": "json_schema", "json_schema": schema}
-
-
-def read_response(data: Mapping[str, Any]) -> BaseLMResponse:
-    """The response in a decoded body.
-
-    Raises:
-        MalformedAnswerError: the body is no chat completion.
-    """
-    try:
-        return _read(data)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswerError(f"The server's answer is no chat completion: {data!r:.300}", body=data) from error
-
-
-def _read(data: Mapping[str, Any]) -> BaseLMResponse:
-    choice = data["choices"][0]
-    status, reason = _STATUS.get(choice.get("finish_reason"), ("completed", None))
-    return BaseLMResponse.of_output(
-        output_items(choice["message"]),
-        api_type="chat",
-        model=data.get("model"),
-        status=status,
-        incomplete_reason=reason,
-        usage=read_usage(data.get("usage")),
-        logprobs=(choice.get("logprobs") or {}).get("content"),
-    )
-
-
-def output_items(message: Mapping[str, Any]) -> list[Item]:
-    """The items of an assistant's message."""
-    found: list[Item] = []
-    # vLLM renamed `reasoning_content` to `reasoning`; other servers kept the old name.
-    if reasoning := message.get("reasoning") or message.get("reasoning_content"):
-        found.append(item_shapes.reasoning_item(reasoning))
-    if content := message.get("content"):
-        found.append(item_shapes.assistant_message(content))
-    if audio := message.get("audio"):
-        found.append(item_shapes.spoken_message(audio))
-    if refusal := message.get("refusal"):
-        part = {"type": "refusal", "refusal": refusal}
-        found.append({"type": "message", "role": "assistant", "status": "completed", "content": [part]})
-    found += [
-        _call_item(call) for call in message.get("tool_calls") or () if call.get("function") or call.get("custom")
-    ]
-    return found
-
-
-def _call_item(call: Mapping[str, Any]) -> Item:
-    call_id = call.get("id") or item_shapes.new_call_id()
-    if custom := call.get("custom"):
-        return item_shapes.custom_tool_call(call_id, custom["name"], custom.get("input") or "")
-    function = call["function"]
-    return item_shapes.function_call(call_id, function["name"], function.get("arguments") or "")
-
-
-def read_usage(usage: Mapping[str, Any] | None) -> Usage | None:
-    """Token counts in our shape."""
-    if not usage:
-        return None
-    return Usage(
-        input_tokens=usage.get("prompt_tokens") or 0,
-        output_tokens=usage.get("completion_tokens") or 0,
-        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-        reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
-    )

@@ -9,13 +9,15 @@ from typing import Any
 
 from synth_ai.deltas import ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.lm.events import StreamEvent
+from synth_ai.lm.vendors.formats.chat_answer import check_choice, reasoning_of, texts_of
+from synth_ai.lm.vendors.formats.reading import expecting, text
 
 
 @dataclass(slots=True)
 class _Call:
-    kind: str
-    id: str | None
-    name: str | None
+    id: str | None = None
+    kind: str = "function"
+    name: str | None = None
     texts: list[str] = field(default_factory=list)
 
     def body(self) -> dict[str, Any]:
@@ -35,59 +37,82 @@ class ChunkReader:
         self._texts: dict[str, list[str]] = {"content": [], "reasoning": [], "refusal": []}
         self._audio: dict[str, Any] = {}
         self._sound: list[str] = []
-        self._calls: dict[int, _Call] = {}
+        self._calls: list[_Call] = []
+        self._places: dict[int, int] = {}
         self._logprobs: list[Any] = []
         self._finish_reason: str | None = None
 
     def read(self, chunk: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        """The events that one chunk stands for. An empty chunk is the mark at the end."""
+        """The events that one chunk stands for. An empty chunk is the mark at the end.
+
+        Raises:
+            MalformedAnswerError: the chunk is of another shape.
+            ServerError: it holds an error in place of an answer.
+        """
         self._is_done = self._is_done or not chunk
-        self._facts |= {key: chunk[key] for key in ("id", "model", "usage") if chunk.get(key)}
-        for choice in chunk.get("choices") or ():
-            self._finish_reason = choice.get("finish_reason") or self._finish_reason
-            self._logprobs += (choice.get("logprobs") or {}).get("content") or ()
-            delta = choice.get("delta") or {}
-            if reasoning := delta.get("reasoning") or delta.get("reasoning_content"):
-                self._texts["reasoning"].append(reasoning)
-                yield ReasoningDelta(reasoning)
-            if content := delta.get("content"):
-                self._texts["content"].append(content)
-                yield TextDelta(content)
-            if audio := delta.get("audio"):
-                yield from self._heard(audio)
-            if refusal := delta.get("refusal"):
-                self._texts["refusal"].append(refusal)
-            for call in delta.get("tool_calls") or ():
-                yield self._call_delta(call)
+        with expecting("An event of the stream is no chunk of a chat completion", chunk):
+            self._facts |= {key: chunk[key] for key in ("id", "model", "usage") if chunk.get(key)}
+            for choice in chunk.get("choices") or ():
+                check_choice(choice)
+                self._finish_reason = choice.get("finish_reason") or self._finish_reason
+                self._logprobs += (choice.get("logprobs") or {}).get("content") or ()
+                yield from self._said(choice.get("delta") or {})
+
+    def _said(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
+        thinking, content = texts_of(delta.get("content"))
+        if reasoning := reasoning_of(delta) + thinking:
+            self._texts["reasoning"].append(reasoning)
+            yield ReasoningDelta(reasoning)
+        if content:
+            self._texts["content"].append(content)
+            yield TextDelta(content)
+        if audio := delta.get("audio"):
+            yield from self._heard(audio)
+        if refusal := delta.get("refusal"):
+            self._texts["refusal"].append(text(refusal))
+        for call in delta.get("tool_calls") or ():
+            yield from self._called(call)
 
     def _heard(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
         self._audio |= {key: delta[key] for key in ("id", "expires_at") if delta.get(key) is not None}
         if sound := delta.get("data"):
-            self._sound.append(sound)
+            self._sound.append(text(sound))
         if transcript := delta.get("transcript"):
             self._audio["transcript"] = self._audio.get("transcript", "") + transcript
             yield TextDelta(transcript)
 
-    def _call_delta(self, delta: Mapping[str, Any]) -> StreamEvent:
-        kind = "custom" if "custom" in delta else "function"
+    def _called(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
+        kind = "custom" if delta.get("custom") else "function"
         said = delta.get(kind) or {}
-        at = self._place(delta, said.get("name"))
-        call = self._calls.get(at)
-        first = call is None
-        if call is None:
-            call = self._calls[at] = _Call(kind, delta.get("id"), said.get("name"))
-        text = said.get("arguments") or said.get("input") or ""
-        call.texts.append(text)
-        return ToolCallDelta(at, call.name if first else None, text, call.id if first else None)
+        name, id = said.get("name") or None, delta.get("id") or None
+        at = self._place(delta.get("index"), id, name)
+        if at == len(self._calls):
+            self._calls.append(_Call())
+        call = self._calls[at]
+        call.id = call.id or id
+        more = text(said.get("arguments") or said.get("input") or "")
+        call.texts.append(more)
+        if call.name is not None:
+            yield ToolCallDelta(at, None, more)
+        elif name is not None:
+            call.kind, call.name = kind, text(name)
+            yield ToolCallDelta(at, name, "".join(call.texts), call.id)
 
-    def _place(self, delta: Mapping[str, Any], name: str | None) -> int:
-        """Which call a delta is of. Servers that leave `index` out name the call by id, or send it in one piece."""
-        index, id = delta.get("index"), delta.get("id")
+    def _place(self, index: int | None, id: str | None, name: str | None) -> int:
+        """Which call a delta is of; `len(self._calls)` for a new one.
+
+        Servers that leave `index` out name the call by id, or send it in one piece. Others give every call the index
+        0, where a new id says that it is another.
+        """
+        ids = [call.id for call in self._calls]
         if index is not None:
-            return int(index)
+            at = self._places.setdefault(index, len(ids))
+            if at < len(ids) and id and ids[at] and ids[at] != id:
+                at = self._places[index] = ids.index(id) if id in ids else len(ids)
+            return at
         if id:
-            return next((at for at, call in self._calls.items() if call.id == id), len(self._calls))
-        return len(self._calls) if name else max(len(self._calls) - 1, 0)
+            return ids.index(id) if id in ids else len(ids)
+        return len(ids) if name else max(len(ids) - 1, 0)
 
     def body(self) -> dict[str, Any] | None:
         """The completion as an unstreamed call would have answered it; None when the stream was cut off.
@@ -97,9 +122,10 @@ class ChunkReader:
         if self._finish_reason is None or not (self._is_done or "usage" in self._facts):
             return None
         message: dict[str, Any] = {key: "".join(parts) or None for key, parts in self._texts.items()}
-        message["tool_calls"] = [call.body() for _, call in sorted(self._calls.items())]
+        message["tool_calls"] = [call.body() for call in self._calls]
         if self._audio:
-            message["audio"] = {**self._audio, "data": _joined(self._sound)}
+            with expecting("The sound in the stream is no base64", self._sound[:1]):
+                message["audio"] = {**self._audio, "data": _joined(self._sound)}
         choice = {
             "message": message,
             "finish_reason": self._finish_reason,

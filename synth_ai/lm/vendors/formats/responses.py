@@ -7,15 +7,17 @@ https://platform.openai.com/docs/api-reference/responses
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
-from synth_ai.errors import MalformedAnswerError, OptionError
+from synth_ai.errors import OptionError
 from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.items import CALLS, Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage
 from synth_ai.lm.vendors.formats import custom_tools
+from synth_ai.lm.vendors.formats.reading import expecting, text
 from synth_ai.store.base import Turn
 
 
@@ -168,12 +170,8 @@ def read_response(data: Mapping[str, Any]) -> BaseLMResponse:
     Raises:
         MalformedAnswerError: the body is no response.
     """
-    try:
+    with expecting("The server's answer is no response of the Responses API", data):
         return _read(data)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswerError(
-            f"The server's answer is no response of the Responses API: {data!r:.300}", body=data
-        ) from error
 
 
 def _read(data: Mapping[str, Any]) -> BaseLMResponse:
@@ -227,21 +225,37 @@ class EventReader:
         self.body: Mapping[str, Any] | None = None
         self._calls: dict[int, int] = {}
         self._commentary: set[int] = set()
+        self._done: list[tuple[int, Item]] = []
 
     def read(self, event: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        """The events of ours that one server-sent event stands for: none, or one."""
+        """The events of ours that one server-sent event stands for: none, or one.
+
+        Raises:
+            MalformedAnswerError: the event is of another shape than its type has.
+        """
+        with expecting("An event of the stream is of no shape of the Responses API", event):
+            yield from self._read(event)
+
+    def _read(self, event: Mapping[str, Any]) -> Iterator[StreamEvent]:
         kind = event.get("type")
-        at = event.get("output_index", 0)
+        at = event.get("output_index") or 0
         if kind == "response.output_text.delta":
-            yield (PreambleDelta if at in self._commentary else TextDelta)(event["delta"])
+            yield (PreambleDelta if at in self._commentary else TextDelta)(text(event["delta"]))
         elif kind in ("response.reasoning_text.delta", "response.reasoning_summary_text.delta"):
-            yield ReasoningDelta(event["delta"])
+            yield ReasoningDelta(text(event["delta"]))
         elif kind in ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta"):
-            yield ToolCallDelta(self._calls.get(at, 0), None, event["delta"])
+            yield ToolCallDelta(self._calls.get(at, 0), None, text(event["delta"]))
         elif kind == "response.output_item.added":
             yield from self._added(at, event["item"])
+        elif kind == "response.output_item.done":
+            self._done.append((at, dict(event["item"])))
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
-            self.body = event["response"]
+            self.body = self._whole(dict(event["response"]))
+
+    def _whole(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The final response. Some proxies leave its output empty, as they have told the items before."""
+        told = [item for _, item in sorted(self._done, key=itemgetter(0))]
+        return {**body, "output": told} if told and not body.get("output") else body
 
     def _added(self, at: int, item: Mapping[str, Any]) -> Iterator[StreamEvent]:
         if item.get("type") in CALLS:

@@ -13,7 +13,7 @@ from synth_ai.errors import MalformedAnswerError, OptionError, RequestError
 from synth_ai.lm import items
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured import ResponseFormat
-from synth_ai.lm.vendors.formats import chat
+from synth_ai.lm.vendors.formats import chat, chat_answer
 from synth_ai.lm.vendors.formats.chat_history import prepared
 
 TOOL = {"type": "function", "name": "add", "description": "", "parameters": {"type": "object", "properties": {}}}
@@ -181,7 +181,7 @@ def test_an_answer_is_read() -> None:
         "prompt_tokens_details": {"cached_tokens": 2},
         "completion_tokens_details": {"reasoning_tokens": 1},
     }
-    response = chat.read_response(completion({"content": "Hello"}, usage=usage))
+    response = chat_answer.read_response(completion({"content": "Hello"}, usage=usage))
     assert (response.raw_response, response.model, response.status) == ("Hello", "gpt-5-x", "completed")
     assert response.response_id is None
     assert response.usage is not None
@@ -197,25 +197,25 @@ def test_an_answer_is_read() -> None:
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 def test_reasoning_under_both_names(name: str) -> None:
     """vLLM renamed it; others did not."""
-    response = chat.read_response(completion({"content": "4", name: "2 + 2"}))
+    response = chat_answer.read_response(completion({"content": "4", name: "2 + 2"}))
     assert (response.reasoning, response.raw_response) == ("2 + 2", "4")
 
 
 def test_tool_calls_a_refusal_and_sparse_bodies_are_read() -> None:
     """Fields may be null or missing."""
-    response = chat.read_response(completion({"content": None, "tool_calls": [CALL]}, "tool_calls"))
+    response = chat_answer.read_response(completion({"content": None, "tool_calls": [CALL]}, "tool_calls"))
     assert response.tool_calls == [CALL]
     assert (response.raw_response, response.status) == ("", "completed")
-    refused = chat.read_response(completion({"content": None, "refusal": "No."}))
+    refused = chat_answer.read_response(completion({"content": None, "refusal": "No."}))
     assert (refused.refusal, refused.raw_response) == ("No.", "")
-    empty = chat.read_response({"choices": [{"message": {}}]})
+    empty = chat_answer.read_response({"choices": [{"message": {}}]})
     assert (empty.raw_response, empty.usage, empty.tool_calls) == ("", None, None)
 
 
 def test_a_call_without_an_id_gets_one() -> None:
     """Some servers give none, and an output must be able to name its call."""
     calls = [{"function": CALL["function"]}, {"id": "", "function": CALL["function"]}]
-    read = chat.read_response(completion({"tool_calls": calls})).tool_calls or []
+    read = chat_answer.read_response(completion({"tool_calls": calls})).tool_calls or []
     assert len({call["id"] for call in read}) == 2
     assert all(call["id"].startswith("call_") for call in read)
 
@@ -231,7 +231,7 @@ def test_a_call_without_an_id_gets_one() -> None:
 )
 def test_why_an_answer_ended(finish_reason: str, status: str, reason: str | None) -> None:
     """An answer that was cut says so."""
-    response = chat.read_response(completion({"content": "Hel"}, finish_reason))
+    response = chat_answer.read_response(completion({"content": "Hel"}, finish_reason))
     assert (response.status, response.incomplete_reason) == (status, reason)
 
 
@@ -239,7 +239,7 @@ def test_why_an_answer_ended(finish_reason: str, status: str, reason: str | None
 def test_a_body_that_is_no_completion(body: dict[str, Any]) -> None:
     """Another service behind the address, or half an answer."""
     with pytest.raises(MalformedAnswerError, match="no chat completion") as raised:
-        chat.read_response(body)
+        chat_answer.read_response(body)
     assert raised.value.body == body
 
 
@@ -268,7 +268,7 @@ def test_a_custom_tool_in_either_api_s_shape(tool: dict[str, Any], choice: Any) 
 def test_a_custom_tool_s_call_and_its_output() -> None:
     """Read as the item of Responses, and said again in the words of Chat."""
     call = {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
-    response = chat.read_response(completion({"content": None, "tool_calls": [call]}, "tool_calls"))
+    response = chat_answer.read_response(completion({"content": None, "tool_calls": [call]}, "tool_calls"))
     assert response.output == [items.custom_tool_call("call_1", "sql", "select 1")]
     assert response.tool_calls == [call]
     output = {"type": "custom_tool_call_output", "call_id": "call_1", "output": "1"}
@@ -326,13 +326,13 @@ AUDIO = {"id": "audio_1", "data": "AAAA", "transcript": "Hello Ada", "expires_at
 
 def spoken_turn(origin: str) -> Turn:
     """A turn that was answered aloud by the server at `origin`."""
-    output = chat.read_response(completion({"content": None, "audio": AUDIO})).output
+    output = chat_answer.read_response(completion({"content": None, "audio": AUDIO})).output
     return Turn("resp_1", None, "chat", "gpt-audio", (USER,), tuple(output), origin=origin)
 
 
 def test_a_spoken_answer_has_its_transcript_for_text() -> None:
     """The answer would seem empty otherwise."""
-    response = chat.read_response(completion({"content": None, "audio": AUDIO}))
+    response = chat_answer.read_response(completion({"content": None, "audio": AUDIO}))
     assert response.raw_response == "Hello Ada"
     assert response.output[0]["audio"] == {"id": "audio_1", "expires_at": 100}
 

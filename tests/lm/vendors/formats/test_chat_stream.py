@@ -10,7 +10,7 @@ import pytest
 from synth_ai import ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.lm.events import StreamEvent
 from synth_ai.lm.response import BaseLMResponse
-from synth_ai.lm.vendors.formats import chat
+from synth_ai.lm.vendors.formats import chat_answer
 from synth_ai.lm.vendors.formats.chat_stream import ChunkReader
 
 
@@ -49,7 +49,7 @@ def test_chunks_add_up() -> None:
     ]
     whole = reader.body()
     assert whole is not None
-    response = chat.read_response(whole)
+    response = chat_answer.read_response(whole)
     assert (response.reasoning, response.raw_response, response.model) == ("Hm.", "Hello", "gpt-5-x")
     assert [call["function"]["arguments"] for call in response.tool_calls or ()] == ['{"a": 1}', '{"b": 2}']
     assert response.usage is not None
@@ -64,7 +64,7 @@ def streamed(*deltas: dict[str, Any]) -> tuple[list[StreamEvent], dict[str, Any]
     list(reader.read({}))
     body = reader.body()
     assert body is not None
-    return events, body, chat.read_response(body)
+    return events, body, chat_answer.read_response(body)
 
 
 def piece(arguments: str, name: str | None = None, **where: Any) -> dict[str, Any]:

@@ -1,0 +1,212 @@
+"""Bodies as servers other than OpenAI's send them, over the wire: gateways, proxies, other makers' models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from servers.answers import Raw
+from servers.openai_fake import OpenAIServer
+from synth_ai import LM, Completed, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai.errors import MalformedAnswerError, OverloadedError, RateLimitError, ServerError
+
+Hosted = Callable[..., LM]
+
+
+def completion(message: dict[str, Any], finish_reason: str = "stop", **choice: Any) -> Raw:
+    """A chat completion with this message."""
+    whole = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", **message}, **choice}
+    return Raw({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [whole]})
+
+
+def events(*data: Any) -> Raw:
+    """A stream of server-sent events."""
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in data) + "data: [DONE]\n\n"
+    return Raw(body, headers={"content-type": "text/event-stream"})
+
+
+def chunk(delta: dict[str, Any] | None = None, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
+    """A chunk of a chat completion."""
+    whole = {"index": 0, "delta": delta or {}, "finish_reason": finish_reason, **choice}
+    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [whole]}
+
+
+def response(*output: dict[str, Any], status: str = "completed", **fields: Any) -> dict[str, Any]:
+    """A response of the Responses API."""
+    return {"id": "resp_1", "object": "response", "model": "m", "status": status, "output": list(output), **fields}
+
+
+def message(text: str) -> dict[str, Any]:
+    """A message of the Responses API."""
+    part = {"type": "output_text", "text": text, "annotations": []}
+    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+
+
+async def streamed(lm: LM) -> list[Any]:
+    """The events of a streamed call."""
+    return [event async for event in lm.stream_async("Hi", auto_store=False)]
+
+
+# --- calls in streams -----------------------------------------------------------------------------------------------
+
+
+def called(index: int, id: str, name: str | None, arguments: str, **more: Any) -> dict[str, Any]:
+    """A chunk with a tool call."""
+    function = {"name": name, "arguments": arguments}
+    return chunk({"tool_calls": [{"index": index, "id": id, "type": "function", "function": function, **more}]})
+
+
+def end(finish_reason: str = "tool_calls") -> dict[str, Any]:
+    """The chunk that ends an answer."""
+    return chunk(None, finish_reason)
+
+
+async def test_calls_that_all_have_the_index_0_are_told_apart(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Gemini numbers every call of a turn so; a new id is a new call, and the id again is not."""
+    sent = called(0, "a", "f", '{"x": 1}'), called(0, "b", "g", '{"y":'), called(0, "b", None, " 2}")
+    openai_server.enqueue(events(*sent, end()))
+    *found, done = await streamed(hosted("chat"))
+    assert found == [
+        ToolCallDelta(0, "f", '{"x": 1}', "a"),
+        ToolCallDelta(1, "g", '{"y":', "b"),
+        ToolCallDelta(1, None, " 2}"),
+    ]
+    assert [(call["id"], *call["function"].values()) for call in done.response.tool_calls] == [
+        ("a", "f", '{"x": 1}'),
+        ("b", "g", '{"y": 2}'),
+    ]
+
+
+async def test_a_null_beside_the_function_is_nothing(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Servers that dump every field of a call send `custom` as null."""
+    openai_server.enqueue(events(called(0, "a", "f", "{}", custom=None), end()))
+    *found, done = await streamed(hosted("chat"))
+    assert found == [ToolCallDelta(0, "f", "{}", "a")]
+    assert done.response.tool_calls[0]["function"] == {"name": "f", "arguments": "{}"}
+
+
+@pytest.mark.parametrize("name", ["", None])
+async def test_a_name_may_come_late(openai_server: OpenAIServer, hosted: Hosted, name: str | None) -> None:
+    """The first delta of the call that is shown has it."""
+    openai_server.enqueue(events(called(0, "a", name, ""), called(0, "", "f", "{"), called(0, "", None, "}"), end()))
+    *found, done = await streamed(hosted("chat"))
+    assert found == [ToolCallDelta(0, "f", "{", "a"), ToolCallDelta(0, None, "}")]
+    assert done.response.tool_calls == [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+
+
+# --- other shapes ---------------------------------------------------------------------------------------------------
+
+THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_content_in_parts_is_read(openai_server: OpenAIServer, hosted: Hosted, stream: bool) -> None:
+    """Mistral's thinking models answer so: the thinking is reasoning, the texts are the answer."""
+    parts = [THINKING, {"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    lm = hosted("chat")
+    if stream:
+        openai_server.enqueue(events(chunk({"content": parts[:1]}), chunk({"content": parts[1:]}), end("stop")))
+        *found, done = await streamed(lm)
+        assert found == [ReasoningDelta("Hm."), TextDelta("Hello")]
+        answer = done.response
+    else:
+        openai_server.enqueue(completion({"content": parts}))
+        answer = await lm.respond_async("Hi")
+    assert (answer.text, answer.reasoning) == ("Hello", "Hm.")
+
+
+BROKEN: dict[str, tuple[str, list[Any]]] = {
+    "a choice that is a text": ("chat", [{"choices": ["x"]}, end("stop")]),
+    "choices that are a number": ("chat", [{"choices": 1}]),
+    "a delta that is a text": ("chat", [{"choices": [{"delta": "x"}]}]),
+    "content that is a number": ("chat", [chunk({"content": 5}), end("stop")]),
+    "a part without a type": ("chat", [chunk({"content": [{"text": "x"}]}), end("stop")]),
+    "calls that are no list": ("chat", [chunk({"tool_calls": {"a": 1}}), end()]),
+    "calls that are texts": ("chat", [chunk({"tool_calls": ["x"]}), end()]),
+    "arguments that are an object": ("chat", [called(0, "a", "f", {"x": 1}), end()]),  # type: ignore[arg-type]
+    "a call without a name": ("chat", [called(0, "a", None, "{}"), end()]),
+    "sound that is none": (
+        "chat",
+        [chunk({"audio": {"id": "a", "data": piece}}) for piece in ("a=", "b=")] + [end("stop")],
+    ),
+    "a delta without one": ("responses", [{"type": "response.output_text.delta", "output_index": 0}]),
+    "a delta that is null": ("responses", [{"type": "response.reasoning_text.delta", "delta": None}]),
+    "no item": ("responses", [{"type": "response.output_item.added", "output_index": 0}]),
+    "an item that is a text": ("responses", [{"type": "response.output_item.done", "item": "x"}]),
+    "no response": ("responses", [{"type": "response.completed"}]),
+    "a response that is null": ("responses", [{"type": "response.completed", "response": None}]),
+    "a place that is a list": (
+        "responses",
+        [{"type": "response.output_text.delta", "delta": "x", "output_index": [1]}],
+    ),
+}
+
+
+@pytest.mark.parametrize(("api", "sent"), BROKEN.values(), ids=BROKEN)
+async def test_a_stream_of_another_shape(
+    openai_server: OpenAIServer, hosted: Hosted, api: str, sent: list[Any]
+) -> None:
+    """It is the server's mistake, and a typed error; nobody has to catch a KeyError."""
+    openai_server.enqueue(events(*sent))
+    with pytest.raises(MalformedAnswerError):
+        await streamed(hosted(api, retry=False))
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("body", [{"models": []}, {"data": ["m"]}, {"data": None}, {"data": [{"id": None}]}])
+async def test_a_list_of_models_of_another_shape(
+    openai_server: OpenAIServer, hosted: Hosted, api: str, body: dict[str, Any]
+) -> None:
+    """The same where the models are asked for."""
+    openai_server.enqueue(Raw(body), on="models")
+    with pytest.raises(MalformedAnswerError, match="no list of models"):
+        await hosted(api, retry=False).models_async()
+
+
+FAILED: dict[str, tuple[dict[str, Any], type[ServerError], str]] = {
+    "a gateway": ({"error": {"code": 502, "message": "Provider died"}}, OverloadedError, "Provider died"),
+    "a limit": ({"error": {"code": 429, "message": "Slow down"}}, RateLimitError, "Slow down"),
+    "a text": ({"error": "Provider died"}, OverloadedError, "Provider died"),
+    "no reason": ({}, OverloadedError, "does not say why"),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("choice", "kind", "words"), FAILED.values(), ids=FAILED)
+async def test_an_answer_that_ends_with_an_error(
+    openai_server: OpenAIServer,
+    hosted: Hosted,
+    choice: dict[str, Any],
+    kind: type[ServerError],
+    words: str,
+    stream: bool,
+) -> None:
+    """OpenRouter tells so of the provider behind it; it is no answer of nothing."""
+    lm = hosted("chat", retry=False)
+    if stream:
+        openai_server.enqueue(events(chunk({"content": "par"}), chunk({"content": ""}, "error", **choice)))
+    else:
+        openai_server.enqueue(completion({"content": ""}, "error", **choice))
+    with pytest.raises(kind, match=words):
+        await (streamed(lm) if stream else lm.respond_async("Hi"))
+
+
+async def test_a_stream_whose_final_response_is_empty(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Some proxies leave the output out of it, having told the items one by one."""
+    call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    openai_server.enqueue(
+        events(
+            {"type": "response.output_text.delta", "output_index": 0, "delta": "Hello"},
+            {"type": "response.output_item.done", "output_index": 1, "item": call},
+            {"type": "response.output_item.done", "output_index": 0, "item": message("Hello")},
+            {"type": "response.completed", "response": response()},
+        )
+    )
+    found = await streamed(hosted())
+    assert isinstance(found[-1], Completed)
+    assert found[-1].response.text == "Hello"
+    assert found[-1].response.output == [message("Hello"), call]
+    assert [call["id"] for call in found[-1].response.tool_calls or ()] == ["call_1"]
