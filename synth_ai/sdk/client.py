@@ -114,10 +114,11 @@ class SDKClient:
                         turn.used = total_tokens(event) or turn.used
                         yield event
 
-    async def get(self, path: str) -> Answer:
+    async def get(self, path: str, options: SendOptions | None = None) -> Answer:
         """GET a path and return the decoded answer."""
-        with translated(self._secrets):
-            return _answer(await self._ask("GET", path), self._secrets)
+        secrets = self._secrets_of(options)
+        with translated(secrets):
+            return _answer(await self._ask("GET", path, options), secrets)
 
     async def delete(self, path: str) -> None:
         """DELETE a path."""
@@ -128,9 +129,9 @@ class SDKClient:
         """Close the connections. Those of other loops are closed there, as soon as these get to it."""
         await self._lines.aclose()
 
-    async def _ask(self, method: str, path: str) -> Any:
+    async def _ask(self, method: str, path: str, options: SendOptions | None = None) -> Any:
         line = await self._lines.here()
-        response = await line.send(method, path)
+        response = await line.send(method, path, None, options)
         await line.check(response)
         return response
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from synth_ai.errors import ServerError
 from synth_ai.lm.retry import RetryPolicy
-from synth_ai.sdk.client import SDKClient
+from synth_ai.sdk.client import SDKClient, SendOptions
 
 _UNFINISHED = ("queued", "in_progress")
 
@@ -21,27 +21,31 @@ _CANCEL_TIME = 5.0
 _ASKING = RetryPolicy(attempts=5)
 
 
-async def finished(client: SDKClient, path: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+async def finished(
+    client: SDKClient, path: str, data: Mapping[str, Any], options: SendOptions | None = None
+) -> Mapping[str, Any]:
     """The response once the server is done with it, whatever became of it.
 
     Args:
         path: where responses are, such as `/responses`.
         data: the response as it was when the server took the call.
+        options: how the call was sent. Its headers and query go along with every question, as gateways ask for them.
 
     Raises:
         ServerError: the server cannot be asked any more. The call is not worth another try, as it may still run.
     """
     wait = _FIRST_WAIT
     place = f"{path}/{data.get('id')}"
+    along = _along(options or {})
     try:
         while data.get("status") in _UNFINISHED:
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, _LONGEST_WAIT)
-            data = (await _ASKING.run(lambda: client.get(place))).data
+            data = (await _ASKING.run(lambda: client.get(place, along))).data
     except asyncio.CancelledError:
         with suppress(ServerError, TimeoutError):
             async with asyncio.timeout(_CANCEL_TIME):
-                await client.post(f"{place}/cancel", {})
+                await client.post(f"{place}/cancel", {}, along)
         raise
     except ServerError as error:
         raise ServerError(
@@ -53,3 +57,12 @@ async def finished(client: SDKClient, path: str, data: Mapping[str, Any]) -> Map
             body=error.body,
         ) from error
     return data
+
+
+def _along(options: SendOptions) -> SendOptions:
+    along: SendOptions = {}
+    if "headers" in options:
+        along["headers"] = options["headers"]
+    if "params" in options:
+        along["params"] = options["params"]
+    return along

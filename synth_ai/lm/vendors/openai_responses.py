@@ -50,7 +50,7 @@ class ResponsesVendor(VendorBase):
             _tell_forgotten(request, error)
             raise
         if request.options.get("background"):
-            answer = replace(answer, data=await finished(self._client, PATH, answer.data))
+            answer = replace(answer, data=await finished(self._client, PATH, answer.data, options))
         response = answer.read(partial(self._read, request))
         response.request_id = answer.request_id
         return response

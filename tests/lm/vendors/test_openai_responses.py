@@ -485,6 +485,20 @@ async def test_a_background_response_is_cancelled_with_its_call(openai_server: O
 
 
 @pytest.mark.usefixtures("no_wait")
+async def test_a_background_response_is_asked_for_as_it_was_sent(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """With the headers and the query of the call, which a gateway in between may need; its body is not sent again."""
+    lm = hosted(extra_headers={"x-gate": "1"}, extra_query={"v": "2"}, extra_body={"metadata": {"a": "b"}})
+    await lm.respond_async("Think long.", background=True)
+    openai_server.background_looks = 10**6
+    with pytest.raises(TimedOutError):
+        await lm.respond_async("Think long.", background=True, timeout=0.3)
+    assert openai_server.requests[-1].path.endswith("/cancel")
+    assert {request.method for request in openai_server.requests} == {"POST", "GET"}
+    assert {(request.headers["x-gate"], request.query["v"]) for request in openai_server.requests} == {("1", "2")}
+    assert openai_server.requests[-1].body == {}
+
+
+@pytest.mark.usefixtures("no_wait")
 async def test_a_background_response_that_is_lost_from_sight(openai_server: OpenAIServer, hosted: Hosted) -> None:
     """It is not asked for a second time, as the first may still run."""
     openai_server.enqueue(*[failures.server_error()] * 3, on="retrieve")
