@@ -90,7 +90,9 @@ class ResponsesVendor(VendorBase):
 
     def _read(self, request: LMRequest, data: Mapping[str, Any]) -> BaseLMResponse:
         response = responses.read_response(data)
-        keeps = self._remembers and _VLLM_MARKS.isdisjoint(data)
+        # The server remembers a call that was cut off too, and would wait for its output.
+        is_whole = len(response.output) == len(data["output"])
+        keeps = self._remembers and is_whole and _VLLM_MARKS.isdisjoint(data)
         response._kept = keeps and request.options.get("store") is not False
         response._raw = partial(_typed, data)
         if dropped := responses.lost_reasoning(request, self.origin):

@@ -210,3 +210,63 @@ async def test_a_stream_whose_final_response_is_empty(openai_server: OpenAIServe
     assert found[-1].response.text == "Hello"
     assert found[-1].response.output == [message("Hello"), call]
     assert [call["id"] for call in found[-1].response.tool_calls or ()] == ["call_1"]
+
+
+# --- answers that stop short ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_was_cut_off_is_in_no_response(
+    openai_server: OpenAIServer, hosted: Hosted, stream: bool
+) -> None:
+    """On Chat, the call before it stays; the warning says which was cut off, and the conversation can go on."""
+    texts = ('{"x": 1}', '{"y": ')
+    calls = [
+        {"index": at, "id": f"call_{at}", "type": "function", "function": {"name": "f", "arguments": text}}
+        for at, text in enumerate(texts)
+    ]
+    lm = hosted("chat")
+    if stream:
+        unnamed = {"index": 2, "id": "call_2", "type": "function"}
+        openai_server.enqueue(events(*(chunk({"tool_calls": [call]}) for call in (*calls, unnamed)), end("length")))
+        cut = (await streamed(lm))[-1].response
+    else:
+        openai_server.enqueue(completion({"content": None, "tool_calls": calls}, "length"))
+        cut = await lm.respond_async("Hi")
+    assert (cut.status, [call["id"] for call in cut.tool_calls or ()]) == ("incomplete", ["call_0"])
+    assert [item["call_id"] for item in cut.output] == ["call_0"]
+    assert cut.warnings == ["The call call_1 of 'f' was cut off and is left out."]
+
+
+async def test_a_custom_tool_s_call_at_the_cut_is_left_out(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Half a query is a query too, so its text does not say that it was cut off; the place does."""
+    calls = [
+        {"id": id, "type": "custom", "custom": {"name": "sql", "input": "delete from t"}} for id in ("call_1", "call_2")
+    ]
+    openai_server.enqueue(completion({"content": None, "tool_calls": calls}, "length"))
+    cut = await hosted("chat").respond_async("Hi")
+    assert cut.tool_calls == calls[:1]
+    assert cut.warnings == ["The call call_2 of 'sql' was cut off and is left out."]
+
+
+async def test_a_call_that_was_cut_off_on_responses(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """The branch goes on without it: from its own items, as the server would wait for the output of that call."""
+    call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    half = call | {"id": "fc_2", "call_id": "call_2", "arguments": '{"x": ', "status": "incomplete"}
+    custom = {"type": "custom_tool_call", "id": "ctc_1", "call_id": "call_3", "name": "sql", "input": "select"}
+    details = {"incomplete_details": {"reason": "max_output_tokens"}}
+    output = [message("Hello"), half, custom | {"status": "incomplete"}]
+    openai_server.enqueue(Raw(response(*output, status="incomplete", **details)))
+    lm = hosted()
+    cut = await lm.respond_async("Hi")
+    assert (cut.text, cut.tool_calls, cut.status) == ("Hello", None, "incomplete")
+    assert [warning.split()[2] for warning in cut.warnings] == ["call_2", "call_3"]
+    more = await lm.respond_async("more")
+    assert more.text == "You said: more"
+    assert "previous_response_id" not in openai_server.bodies[-1]
+    assert [item.get("role") for item in openai_server.bodies[-1]["input"]] == ["user", "assistant", "user"]
+
+    openai_server.enqueue(Raw(response(call | {"status": "incomplete"}, status="incomplete", **details)))
+    complete = await hosted().respond_async("Hi")
+    assert [call["id"] for call in complete.tool_calls or ()] == ["call_1"]
+    assert complete.warnings == []

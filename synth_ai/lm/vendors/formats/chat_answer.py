@@ -11,10 +11,12 @@ from typing import Any
 from synth_ai.lm import items as item_shapes
 from synth_ai.lm.items import Item
 from synth_ai.lm.response import BaseLMResponse, Usage
+from synth_ai.lm.vendors.formats.cut_calls import without_cut_calls
 from synth_ai.lm.vendors.formats.reading import expecting, text
 from synth_ai.sdk.translation import from_body
 
-_STATUS = {"length": ("incomplete", "max_output_tokens"), "content_filter": ("incomplete", "content_filter")}
+#: How answers end that stop short, by finish reason.
+STOPPED = {"length": ("incomplete", "max_output_tokens"), "content_filter": ("incomplete", "content_filter")}
 
 #: What is known of an answer that ends with `error` and does not say which.
 _UNTOLD = {"code": "server_error", "message": "the server does not say why."}
@@ -34,15 +36,20 @@ def read_response(data: Mapping[str, Any]) -> BaseLMResponse:
 def _read(data: Mapping[str, Any]) -> BaseLMResponse:
     choice = data["choices"][0]
     check_choice(choice)
-    status, reason = _STATUS.get(choice.get("finish_reason"), ("completed", None))
+    status, reason = STOPPED.get(choice.get("finish_reason"), ("completed", None))
+    output = output_items(choice["message"])
+    warnings: list[str] = []
+    if status == "incomplete":
+        output, warnings = without_cut_calls(output, is_cut_at_end=True)
     return BaseLMResponse.of_output(
-        output_items(choice["message"]),
+        output,
         api_type="chat",
         model=data.get("model"),
         status=status,
         incomplete_reason=reason,
         usage=read_usage(data.get("usage")),
         logprobs=(choice.get("logprobs") or {}).get("content"),
+        warnings=warnings,
     )
 
 

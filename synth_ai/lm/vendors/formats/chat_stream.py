@@ -9,7 +9,7 @@ from typing import Any
 
 from synth_ai.deltas import ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.lm.events import StreamEvent
-from synth_ai.lm.vendors.formats.chat_answer import check_choice, reasoning_of, texts_of
+from synth_ai.lm.vendors.formats.chat_answer import STOPPED, check_choice, reasoning_of, texts_of
 from synth_ai.lm.vendors.formats.reading import expecting, text
 
 
@@ -122,7 +122,9 @@ class ChunkReader:
         if self._finish_reason is None or not (self._is_done or "usage" in self._facts):
             return None
         message: dict[str, Any] = {key: "".join(parts) or None for key, parts in self._texts.items()}
-        message["tool_calls"] = [call.body() for call in self._calls]
+        # Of a call that was cut off before its name there is nothing to tell.
+        is_cut = self._finish_reason in STOPPED
+        message["tool_calls"] = [call.body() for call in self._calls if call.name or not is_cut]
         if self._audio:
             with expecting("The sound in the stream is no base64", self._sound[:1]):
                 message["audio"] = {**self._audio, "data": _joined(self._sound)}

@@ -17,6 +17,7 @@ from synth_ai.lm.items import CALLS, Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response import BaseLMResponse, Usage
 from synth_ai.lm.vendors.formats import custom_tools
+from synth_ai.lm.vendors.formats.cut_calls import without_cut_calls
 from synth_ai.lm.vendors.formats.reading import expecting, text
 from synth_ai.store.base import Turn
 
@@ -176,6 +177,9 @@ def read_response(data: Mapping[str, Any]) -> BaseLMResponse:
 
 def _read(data: Mapping[str, Any]) -> BaseLMResponse:
     output, error = data["output"], data.get("error")
+    warnings: list[str] = []
+    if data.get("status") == "incomplete":
+        output, warnings = without_cut_calls(output)
     if not isinstance(data["id"], str):
         raise TypeError("an id is a string")
     return BaseLMResponse.of_output(
@@ -188,6 +192,7 @@ def _read(data: Mapping[str, Any]) -> BaseLMResponse:
         error=f"{error.get('code')}: {error.get('message')}" if error else None,
         usage=read_usage(data.get("usage")),
         logprobs=_logprobs(output),
+        warnings=warnings,
     )
 
 
