@@ -16,6 +16,7 @@ from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import chat, chat_answer
 from synth_ai.lm.vendors.formats.chat_history import prepared
 from synth_ai.lm.vendors.formats.chat_stream import ChunkReader
+from synth_ai.lm.vendors.formats.choices import without_idle_choice
 from synth_ai.lm.vendors.formats.reading import model_names
 from synth_ai.lm.vendors.send_options import split_options
 from synth_ai.sdk.client import SDKClient, SendOptions
@@ -45,6 +46,7 @@ class ChatVendor(VendorBase):
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         body, options, notes = self._body(request)
+        body.pop("stream_options", None)
         try:
             answer = await self._client.post(PATH, body, options)
         except RejectedError as error:
@@ -92,7 +94,8 @@ class ChatVendor(VendorBase):
     def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions, list[str]]:
         request, options = split_options(request)
         request, notes = prepared(request, self._dialect, origin=self.origin, now=time.time())
-        return chat.request_body(request, self._dialect), options, notes
+        body = without_idle_choice(chat.request_body(request, self._dialect), options.get("extra_json", {}))
+        return body, options, notes
 
 
 def _typed(data: Mapping[str, Any]) -> Any:

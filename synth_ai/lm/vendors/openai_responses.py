@@ -15,6 +15,7 @@ from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.background import finished
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import responses
+from synth_ai.lm.vendors.formats.choices import without_idle_choice
 from synth_ai.lm.vendors.formats.reading import model_names
 from synth_ai.lm.vendors.send_options import split_options
 from synth_ai.sdk.client import SDKClient, SendOptions
@@ -44,6 +45,7 @@ class ResponsesVendor(VendorBase):
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         body, options = self._body(request)
+        body.pop("stream_options", None)
         try:
             answer = await self._client.post(PATH, body, options)
         except (NotFoundError, RejectedError) as error:
@@ -86,7 +88,8 @@ class ResponsesVendor(VendorBase):
 
     def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions]:
         request, options = split_options(request)
-        return responses.request_body(request, self.origin), options
+        body = responses.request_body(request, self.origin)
+        return without_idle_choice(body, options.get("extra_json", {})), options
 
     def _read(self, request: LMRequest, data: Mapping[str, Any]) -> BaseLMResponse:
         response = responses.read_response(data)
