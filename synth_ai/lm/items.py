@@ -214,6 +214,8 @@ def _input_part(part: Any) -> dict[str, Any]:
             image = part["image_url"]
             image = {"url": image} if isinstance(image, str) else image
             return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail", "auto")}
+        if kind == "file":
+            return {"type": "input_file", **part["file"]}
         return dict(part)
     except (AttributeError, KeyError, TypeError) as error:
         raise RequestError(

@@ -17,6 +17,7 @@ from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.formats import responses
 from synth_ai.lm.vendors.formats.choices import without_idle_choice
 from synth_ai.lm.vendors.formats.reading import model_names
+from synth_ai.lm.vendors.formats.responses_history import prepared
 from synth_ai.lm.vendors.send_options import split_options
 from synth_ai.sdk.client import SDKClient, SendOptions
 from synth_ai.sdk.translation import from_body
@@ -44,7 +45,7 @@ class ResponsesVendor(VendorBase):
         self.origin = client.base_url
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
-        body, options = self._body(request)
+        body, options, notes = self._body(request)
         body.pop("stream_options", None)
         try:
             answer = await self._client.post(PATH, body, options)
@@ -55,10 +56,11 @@ class ResponsesVendor(VendorBase):
             answer = replace(answer, data=await finished(self._client, PATH, answer.data, options))
         response = answer.read(partial(self._read, request))
         response.request_id = answer.request_id
+        response.warnings += notes
         return response
 
     async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
-        body, options = self._body(request)
+        body, options, notes = self._body(request)
         body["stream"] = True
         reader = responses.EventReader()
         try:
@@ -75,6 +77,7 @@ class ResponsesVendor(VendorBase):
             _tell_forgotten(request, error)
             raise
         response.request_id = events.request_id
+        response.warnings += notes
         yield Completed(response)
 
     async def models(self) -> list[str]:
@@ -86,10 +89,11 @@ class ResponsesVendor(VendorBase):
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions]:
+    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions, list[str]]:
         request, options = split_options(request)
-        body = responses.request_body(request, self.origin)
-        return without_idle_choice(body, options.get("extra_json", {})), options
+        request, notes = prepared(request, self.origin)
+        body = without_idle_choice(responses.request_body(request), options.get("extra_json", {}))
+        return body, options, notes
 
     def _read(self, request: LMRequest, data: Mapping[str, Any]) -> BaseLMResponse:
         response = responses.read_response(data)
@@ -98,10 +102,6 @@ class ResponsesVendor(VendorBase):
         keeps = self._remembers and is_whole and _VLLM_MARKS.isdisjoint(data)
         response._kept = keeps and request.options.get("store") is not False
         response._raw = partial(_typed, data)
-        if dropped := responses.lost_reasoning(request, self.origin):
-            response.warnings.append(
-                f"{dropped} reasoning item(s) that this server cannot read were left out of the history."
-            )
         return response
 
 

@@ -1,8 +1,8 @@
 """Chat Completions' requests as JSON. Pure; `chat_answer` reads what comes back.
 
 Chat has messages where the Responses API has items, so consecutive items of the assistant (reasoning, text, calls)
-become one message, and one message becomes several items. A tool message takes text alone, so pictures in a tool's
-output follow in a message of the user's, which names the call:
+become one message, and one message becomes several items. A tool message takes text alone, so pictures and files in a
+tool's output follow in a message of the user's, which names the call:
 https://platform.openai.com/docs/api-reference/chat
 """
 
@@ -39,6 +39,10 @@ class Dialect:
 
 OPENAI = Dialect("max_completion_tokens", takes_reasoning=False)
 COMPATIBLE = Dialect()
+
+#: The parts of a tool's output that follow it, and what is known of a file.
+_SHOWN = ("input_image", "input_file")
+_FILE = ("file_data", "file_id", "filename")
 
 
 def request_body(request: LMRequest, dialect: Dialect = COMPATIBLE) -> dict[str, Any]:
@@ -126,11 +130,11 @@ def _add_to(turn: Message, item: Item) -> None:
 
 
 def _tool_messages(outputs: Iterable[Item]) -> list[Message]:
-    """The outputs of consecutive calls, and behind all of them a message with the pictures in them."""
+    """The outputs of consecutive calls, and behind all of them a message with the pictures and files in them."""
     said: list[Message] = []
     shown: list[dict[str, Any]] = []
     for item in outputs:
-        pictures = [_content_part(part) for part in _tool_parts(item) if part.get("type") == "input_image"]
+        pictures = [_content_part(part) for part in _tool_parts(item) if part.get("type") in _SHOWN]
         if pictures:
             shown += [{"type": "text", "text": f"Output of the tool call {item['call_id']}:"}, *pictures]
         text = item_shapes.text_of(item) or ("The next message shows the output." if pictures else "")
@@ -141,10 +145,10 @@ def _tool_messages(outputs: Iterable[Item]) -> list[Message]:
 def _tool_parts(item: Item) -> Iterable[Mapping[str, Any]]:
     parts = [] if isinstance(item["output"], str) else [part for part in item["output"] if not isinstance(part, str)]
     for part in parts:
-        if part.get("type") not in ("input_text", "output_text", "text", "input_image"):
+        if part.get("type") not in ("input_text", "output_text", "text", *_SHOWN):
             raise RequestError(
                 f"A part of type {part.get('type')!r} in a tool's output has no counterpart in Chat Completions, "
-                "which takes texts and pictures; use the responses API."
+                "which takes texts, pictures and files; use the responses API."
             )
     return parts
 
@@ -167,6 +171,10 @@ def _content_part(part: Mapping[str, Any]) -> dict[str, Any]:
         if not part.get("image_url"):
             raise RequestError("A picture by file id exists on the Responses API alone; give bytes, a path or a URL.")
         return {"type": "image_url", "image_url": {"url": part["image_url"], "detail": part.get("detail", "auto")}}
+    if kind == "input_file":
+        if not part.get("file_data") and not part.get("file_id"):
+            raise RequestError("A file by URL exists on the Responses API alone; give its file_data.")
+        return {"type": "file", "file": {key: part[key] for key in _FILE if part.get(key) is not None}}
     return dict(part)
 
 

@@ -15,7 +15,7 @@ from synth_ai.store.base import Turn
 _TAKES = Takes(
     "chat",
     items=frozenset({"message", "reasoning"}) | items.CALLS | items.CALL_OUTPUTS,
-    parts=frozenset({"input_text", "output_text", "text", "refusal", "input_image"}),
+    parts=frozenset({"input_text", "output_text", "text", "refusal", "input_image", "input_file"}),
     tools=frozenset({"function", "custom"}),
 )
 

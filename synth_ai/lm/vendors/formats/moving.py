@@ -20,6 +20,9 @@ from synth_ai.store.base import Turn
 #: What a tool's output says where nothing else is left of it: its call still needs an answer.
 LEFT_OUT = "(The output is of a kind that cannot be shown here.)"
 
+#: Where parts that may also be ids, or files elsewhere, have what they show.
+_CONTENT = {"input_image": "image_url", "input_file": "file_data"}
+
 
 @dataclass(frozen=True, slots=True)
 class Takes:
@@ -31,11 +34,12 @@ class Takes:
     tools: frozenset[str]
 
     def takes_part(self, part: Any) -> bool:
-        """Whether a content part can be said; a picture by file id belongs to the server that has the file."""
+        """Whether a content part can be said; a picture or a file by its id belongs to the server that has it."""
         if isinstance(part, str):
             return True
         kind = part.get("type")
-        return kind in self.parts and (kind != "input_image" or bool(part.get("image_url")))
+        content = _CONTENT.get(kind)
+        return kind in self.parts and (content is None or bool(part.get(content)))
 
 
 def fitted(request: LMRequest, takes: Takes) -> tuple[LMRequest, list[str]]:

@@ -1,6 +1,7 @@
 """The Responses API's bodies: requests to JSON, JSON to responses, server-sent events to ours. Pure.
 
-Items are already in this API's shape, so most of the work is what to leave out:
+Items are already in this API's shape, so most of the work is what to leave out; `responses_history` does it for what
+came before:
 https://platform.openai.com/docs/api-reference/responses
 """
 
@@ -19,22 +20,15 @@ from synth_ai.lm.response import BaseLMResponse, Usage
 from synth_ai.lm.vendors.formats import custom_tools
 from synth_ai.lm.vendors.formats.cut_calls import without_cut_calls
 from synth_ai.lm.vendors.formats.reading import expecting, text
-from synth_ai.store.base import Turn
 
 
-def request_body(request: LMRequest, origin: str | None = None) -> dict[str, Any]:
+def request_body(request: LMRequest) -> dict[str, Any]:
     """The JSON body of a create call.
-
-    Args:
-        origin: the server it goes to. Turns of the history that came from elsewhere, or whose reasoning is only a
-            name for what the server kept, lose their reasoning and the ids of their items.
 
     Raises:
         OptionError: `response_model` and `text=` both say how the answer is shaped.
     """
-    items = [item for turn in request.history for item in _history_items(turn, origin)]
-    items += _input_items(request.input)
-    body: dict[str, Any] = {"model": request.model, "input": _shortest(items)}
+    body: dict[str, Any] = {"model": request.model, "input": _shortest(_input_items(request.items()))}
     if request.previous_response_id is not None:
         body["previous_response_id"] = request.previous_response_id
     if request.instructions is not None:
@@ -78,36 +72,6 @@ def _shortest(items: list[Item]) -> str | list[Item]:
     if len(items) == 1 and items[0].get("role") == "user" and isinstance(items[0]["content"], str):
         return items[0]["content"]
     return items
-
-
-def _history_items(turn: Turn, origin: str | None) -> list[Item]:
-    if turn.origin == origin and not _lost_reasoning(turn, origin):
-        return _input_items((*turn.input, *turn.output))
-    # Items know each other by id: where one stays out, the others must not ask for it.
-    rest = [_without_id(item) for item in turn.output if item.get("type") != "reasoning"]
-    return _input_items((*turn.input, *rest))
-
-
-def _lost_reasoning(turn: Turn, origin: str | None) -> int:
-    """How many reasoning items of a turn the server could not read.
-
-    Another server's mean nothing to it, and its own only where they hold the reasoning, as ciphertext or in the open:
-    the rest is a name for what it kept, and a history is sent because it did not keep it.
-    """
-    reasoning = [item for item in turn.output if item.get("type") == "reasoning"]
-    readable = ("id" in item and (item.get("encrypted_content") or item.get("content")) for item in reasoning)
-    if turn.origin == origin and all(readable):
-        return 0
-    return len(reasoning)
-
-
-def lost_reasoning(request: LMRequest, origin: str | None) -> int:
-    """How many reasoning items of the history are left out because the server could not read them."""
-    return sum(_lost_reasoning(turn, origin) for turn in request.history)
-
-
-def _without_id(item: Item) -> Item:
-    return {key: value for key, value in item.items() if key != "id"}
 
 
 def _input_items(items: Iterable[Item]) -> list[Item]:

@@ -312,10 +312,10 @@ def test_pictures_in_tool_outputs_follow_in_a_user_s_message() -> None:
     assert request_problems("/v1/chat/completions", body) == []
 
 
-def test_a_file_in_a_tool_s_output_is_an_error() -> None:
+def test_a_sound_in_a_tool_s_output_is_an_error() -> None:
     """It was left out without a word."""
-    output = items.function_call_output("call_1", [{"type": "input_file", "file_id": "file_1"}])
-    with pytest.raises(RequestError, match="'input_file' in a tool's output has no counterpart"):
+    output = items.function_call_output("call_1", [{"type": "input_audio", "input_audio": {}}])
+    with pytest.raises(RequestError, match="'input_audio' in a tool's output has no counterpart"):
         chat.messages([items.function_call("call_1", "look", "{}"), output])
 
 
@@ -378,3 +378,32 @@ def test_reasoning_that_a_chat_server_does_not_get_is_listed() -> None:
     (hosted,) = moved(plain, call, dialect=chat.OPENAI)
     assert "OpenAI's chat API has no field for it" in hosted
     assert moved(plain, answer, api="chat") == []
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+FILE = {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}}
+INPUT_FILE = {"type": "input_file", "file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}
+
+
+@pytest.mark.parametrize("part", [FILE, INPUT_FILE])
+def test_a_file_in_either_api_s_shape(part: dict[str, Any]) -> None:
+    """Kept in the shape of Responses and sent in that of Chat, from a user or from a tool."""
+    given, _ = items.read_messages([{"role": "user", "content": [part]}])
+    assert given[0]["content"] == [INPUT_FILE]
+    output = items.function_call_output("call_1", [part])
+    body = chat.request_body(request(*given, items.function_call("call_1", "read", "{}"), output))
+    assert body["messages"][0] == {"role": "user", "content": [FILE]}
+    assert body["messages"][-1]["content"] == [{"type": "text", "text": "Output of the tool call call_1:"}, FILE]
+    assert request_problems("/v1/chat/completions", body) == []
+
+
+def test_a_file_by_its_address_is_refused() -> None:
+    """Chat Completions takes no address; in a history from elsewhere such a file is left out."""
+    by_url = {**USER, "content": [{"type": "input_file", "file_url": "https://x.test/a.pdf"}, INPUT_FILE]}
+    with pytest.raises(RequestError, match="file by URL"):
+        chat.request_body(request(by_url))
+    turn = Turn("resp_1", None, "responses", "gpt-5", (by_url,), (items.assistant_message("Seen."),))
+    moved, notes = prepared(request(USER, history=(turn,)))
+    assert chat.request_body(moved)["messages"][0]["content"] == [FILE]
+    assert notes == ["Left out of the history, as the chat API has no counterpart: 1 input_file."]

@@ -14,8 +14,10 @@ from synth_ai.lm import items
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured import ResponseFormat
 from synth_ai.lm.vendors.formats import responses
+from synth_ai.lm.vendors.formats.responses_history import prepared
 
 HERE = "https://here.test/v1"
+LOST = "1 reasoning item(s) that this server does not take back were left out of the history."
 TOOL = {"type": "function", "name": "add", "description": "", "parameters": {"type": "object", "properties": {}}}
 USER = {"type": "message", "role": "user", "content": "Hi"}
 OUTPUT = (
@@ -37,6 +39,16 @@ def request(*new: dict[str, Any], **fields: Any) -> LMRequest:
 def turn(origin: str | None, output: tuple[dict[str, Any], ...] = OUTPUT) -> Turn:
     """A turn that was made at `origin`."""
     return Turn("resp_1", None, "responses", "gpt-5", (USER,), output, origin=origin)
+
+
+def body_of(asked: LMRequest) -> dict[str, Any]:
+    """The body of a request that goes to `HERE`."""
+    return responses.request_body(prepared(asked, HERE)[0])
+
+
+def notes_of(asked: LMRequest) -> list[str]:
+    """The warnings of a request that goes to `HERE`."""
+    return prepared(asked, HERE)[1]
 
 
 def test_a_full_body_is_one_that_the_sdk_allows() -> None:
@@ -106,7 +118,7 @@ def test_a_strict_tool_stays_strict() -> None:
 
 def test_history_of_this_server_keeps_what_it_made() -> None:
     """Ids, phase and encrypted reasoning go back whole and in order, so that the replay is accepted."""
-    body = responses.request_body(request(history=(turn(HERE),)), HERE)
+    body = body_of(request(history=(turn(HERE),)))
     assert body["input"] == [{"role": "user", "content": "Hi"}, *OUTPUT, {"role": "user", "content": "Hi"}]
     assert request_problems("/v1/responses", body) == []
 
@@ -115,7 +127,7 @@ def test_history_of_this_server_keeps_what_it_made() -> None:
 def test_history_of_elsewhere_loses_ids_and_reasoning(origin: str | None) -> None:
     """Another server knows neither the ids nor the cipher; what was said and called stays."""
     asked = request(history=(turn(origin),))
-    body = responses.request_body(asked, HERE)
+    body = body_of(asked)
     assert body["input"] == [
         {"role": "user", "content": "Hi"},
         {"type": "function_call", "call_id": "call_1", "name": "add", "arguments": "{}"},
@@ -123,26 +135,26 @@ def test_history_of_elsewhere_loses_ids_and_reasoning(origin: str | None) -> Non
         {"role": "user", "content": "Hi"},
     ]
     assert request_problems("/v1/responses", body) == []
-    without_reasoning = responses.request_body(request(history=(turn(origin, OUTPUT[1:]),)), HERE)
+    without_reasoning = body_of(request(history=(turn(origin, OUTPUT[1:]),)))
     assert without_reasoning == body
-    assert responses.lost_reasoning(asked, HERE) == 1
-    assert responses.lost_reasoning(asked, origin) == 0
+    assert notes_of(asked) == [LOST]
+    assert prepared(asked, origin)[1] == []
 
 
 def test_replayed_reasoning_that_the_server_has_lost_is_left_out() -> None:
     """Without its ciphertext a reasoning item is a name for something that only its server kept, and may have lost."""
     bare = {"type": "reasoning", "id": "rs_2", "summary": [{"type": "summary_text", "text": "Hm"}]}
     answer = items.assistant_message("Hello", id="msg_2")
-    body = responses.request_body(request(history=(turn(HERE, (bare, answer)),)), HERE)
+    body = body_of(request(history=(turn(HERE, (bare, answer)),)))
     assert body["input"][1] == {"role": "assistant", "content": "Hello"}
     assert len(body["input"]) == 3
-    assert responses.lost_reasoning(request(history=(turn(HERE, (bare, answer)),)), HERE) == 1
+    assert notes_of(request(history=(turn(HERE, (bare, answer)),))) == [LOST]
 
 
 def test_reasoning_in_the_open_goes_back_to_its_server() -> None:
     """vLLM takes it, and gpt-oss needs it with the tool calls it led to."""
     reasoning = items.reasoning_item("Hm", id="rs_3")
-    body = responses.request_body(request(history=(turn(HERE, (reasoning, OUTPUT[1])),)), HERE)
+    body = body_of(request(history=(turn(HERE, (reasoning, OUTPUT[1])),)))
     assert body["input"][1:3] == [reasoning, OUTPUT[1]]
 
 
@@ -266,8 +278,8 @@ def test_reasoning_that_a_chat_call_left_here_is_counted() -> None:
     """One address may serve both APIs; reasoning without an id of the server's is not taken back by it."""
     reasoning = items.reasoning_item("Hm")
     asked = request(history=(turn(HERE, (reasoning, items.assistant_message("Hello"))),))
-    assert responses.lost_reasoning(asked, HERE) == 1
-    assert len(responses.request_body(asked, HERE)["input"]) == 3
+    assert notes_of(asked) == [LOST]
+    assert len(body_of(asked)["input"]) == 3
 
 
 ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
