@@ -81,7 +81,7 @@ async def test_a_bad_option_of_a_call_is_told_before_anything_is_sent() -> None:
 @pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
 async def test_an_answer_is_read_into_the_model(api: Any) -> None:
     """The LM's shape holds for each call; a call may have its own, or none."""
-    vendor = ScriptedVendor([ROME, "[1]", "plain"], api_type=api)
+    vendor = ScriptedVendor([ROME, '{"value": [1]}', "plain"], api_type=api)
     lm = LM("x", vendor=vendor, response_model=City)
     assert (await lm.respond_async("Hi")).structured_output == City(name="Rome", inhabitants=3)
     assert (await lm.respond_async("Hi", response_model=list[int])).structured_output == [1]

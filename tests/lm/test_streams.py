@@ -259,7 +259,7 @@ async def test_streams_start_from_the_head_as_it_was_when_they_were_made() -> No
 
 async def test_a_structured_answer_is_streamed_and_read() -> None:
     """The object is there at the end."""
-    stream = LM("x", vendor=ScriptedVendor(["[1, 2]"]), response_model=list[int]).stream_async("Hi")
+    stream = LM("x", vendor=ScriptedVendor(['{"value": [1, 2]}']), response_model=list[int]).stream_async("Hi")
     _ = [event async for event in stream]
     assert stream.response.structured_output == [1, 2]
 
