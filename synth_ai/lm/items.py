@@ -4,8 +4,10 @@ An item is a plain dict: a message, a `reasoning` item, a `function_call` or a `
 for custom tools, whose input is plain text). It is the one shape that LM, the store and every backend share; each
 backend converts at its edge. Items are values: nothing here changes an item it was given.
 
-One key is not of the Responses API: a message that was spoken has the transcript as its text, and in `audio` the `id`
-by which the server that spoke it knows the sound, and `expires_at`, until when.
+Three keys are not of the Responses API. A message that was spoken has the transcript as its text, and in `audio` the
+`id` by which the server that spoke it knows the sound, and `expires_at`, until when. A message may have the `name` of
+who said it. A call may have `extra_content`, which its chat server wants back with it, as Gemini does its thoughts'
+signature.
 """
 
 from __future__ import annotations
@@ -150,11 +152,15 @@ def _read_message(message: Mapping[str, Any]) -> list[Item]:
         return _read_assistant(message)
     if "content" not in message:
         raise RequestError(f"A {role} message has no content.")
-    return [{"type": "message", "role": role, "content": _read_content(message["content"])}]
+    return [_named({"type": "message", "role": role, "content": _read_content(message["content"])}, message)]
+
+
+def _named(item: Item, message: Mapping[str, Any]) -> Item:
+    return item | {"name": message["name"]} if message.get("name") else item
 
 
 def _read_assistant(message: Mapping[str, Any]) -> list[Item]:
-    """An assistant message of either API: its reasoning, its text and its tool calls, in that order."""
+    """An assistant message of either API: its reasoning, its text, its refusal and its tool calls, in that order."""
     items: list[Item] = []
     reasoning = message.get("reasoning") or message.get("reasoning_content")
     if isinstance(reasoning, str) and reasoning:
@@ -173,20 +179,22 @@ def _read_assistant(message: Mapping[str, Any]) -> list[Item]:
             item |= {key: message[key] for key in ("id", "status", "phase") if message.get(key) is not None}
         if spoken is not None and "audio" in spoken:
             item["audio"] = spoken["audio"]
-        items.append(item)
+        items.append(_named(item, message))
     elif spoken is not None:
-        items.append(spoken)
+        items.append(_named(spoken, message))
+    if refusal := message.get("refusal"):
+        items.append(_named(refusal_message(refusal), message))
     items += [_read_tool_call(call) for call in message.get("tool_calls") or ()]
-    if not items:
+    if not items and content is None:
         raise RequestError("An assistant message has neither content nor tool calls.")
-    return items
+    return items or [_named(assistant_message(""), message)]
 
 
 def _read_tool_call(call: Any) -> Item:
     try:
         if call.get("type") == "custom":
             return custom_tool_call(call["id"], call["custom"]["name"], call["custom"]["input"])
-        return function_call(call["id"], call["function"]["name"], call["function"]["arguments"])
+        return with_extra(function_call(call["id"], call["function"]["name"], call["function"]["arguments"]), call)
     except (AttributeError, KeyError, TypeError) as error:
         raise RequestError(
             "A tool call of an assistant message is {'id': ..., 'function': {'name': ..., 'arguments': ...}}, "
@@ -292,6 +300,11 @@ def function_call(call_id: str, name: str, arguments: str, *, id: str | None = N
         "status": "completed",
     }
     return item if id is None else {"id": id, **item}
+
+
+def with_extra(item: Item, call: Mapping[str, Any]) -> Item:
+    """A call's item with the `extra_content` of the call in the shape of Chat Completions, where that has one."""
+    return item | {"extra_content": call["extra_content"]} if call.get("extra_content") else item
 
 
 def custom_tool_call(call_id: str, name: str, input: str) -> Item:
@@ -402,7 +415,7 @@ def chat_call(item: Mapping[str, Any]) -> dict[str, Any]:
         custom = {"name": item["name"], "input": item["input"]}
         return {"id": item["call_id"], "type": "custom", "custom": custom}
     function = {"name": item["name"], "arguments": item["arguments"]}
-    return {"id": item["call_id"], "type": "function", "function": function}
+    return with_extra({"id": item["call_id"], "type": "function", "function": function}, item)
 
 
 def name_and_text(call: Mapping[str, Any]) -> tuple[str, str]:

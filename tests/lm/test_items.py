@@ -84,7 +84,7 @@ MISTAKES: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
         {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
         "part of a message",
     ),
-    "an assistant of nothing": ((), {"messages": [{"role": "assistant", "content": ""}]}, "neither content nor tool"),
+    "an assistant of nothing": ((), {"messages": [{"role": "assistant", "content": None}]}, "neither content nor tool"),
     "an assistant's part is a number": ((), {"messages": [{"role": "assistant", "content": [1]}]}, "part of a message"),
     "an assistant of a number": ((), {"messages": [{"role": "assistant", "content": 1}]}, "string or a list of parts"),
     "a broken tool call": (
@@ -344,3 +344,38 @@ def test_ids_are_never_the_same() -> None:
     ids = {items.new_response_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(id.startswith("resp_") for id in ids)
+
+
+# --- what Chat's messages may have besides --------------------------------------------------------------------------
+
+
+def test_an_assistant_may_have_said_nothing() -> None:
+    """Servers answer so, and a history that holds such an answer is no mistake."""
+    for content in ("", []):
+        read, _ = items.read_messages([{"role": "assistant", "content": content}])
+        assert read == [items.assistant_message("")]
+
+
+def test_an_assistant_may_have_refused() -> None:
+    """As a refusal, beside what it said before."""
+    given = {"role": "assistant", "content": None, "refusal": "No."}
+    read, _ = items.read_messages([given, given | {"content": "Well"}])
+    assert read == [items.refusal_message("No."), items.assistant_message("Well"), items.refusal_message("No.")]
+    assert items.refusal_of(read) == "No."
+
+
+def test_names_of_speakers_are_kept() -> None:
+    """Users in a group, and the assistant among others."""
+    read, _ = items.read_messages(
+        [{"role": role, "name": "Ada", "content": "Hi"} for role in ("user", "assistant", "developer")]
+    )
+    assert [item.get("name") for item in read] == ["Ada"] * 3
+
+
+def test_the_extras_of_a_call_come_and_go_with_it() -> None:
+    """A history kept by hand from `tool_calls` has what the server wants back."""
+    extra = {"google": {"thought_signature": "abc"}}
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": extra}
+    read, _ = items.read_messages([{"role": "assistant", "content": None, "tool_calls": [call]}])
+    assert read[0]["extra_content"] == extra
+    assert items.tool_calls_of(read) == [call]

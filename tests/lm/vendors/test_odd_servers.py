@@ -10,8 +10,9 @@ import pytest
 
 from servers.answers import Raw
 from servers.openai_fake import OpenAIServer
-from synth_ai import LM, Completed, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai import LM, Completed, MemoryStore, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import MalformedAnswerError, OverloadedError, RateLimitError, ServerError
+from synth_ai.testing import ScriptedEngine, final_text
 
 Hosted = Callable[..., LM]
 
@@ -270,3 +271,89 @@ async def test_a_call_that_was_cut_off_on_responses(openai_server: OpenAIServer,
     complete = await hosted().respond_async("Hi")
     assert [call["id"] for call in complete.tool_calls or ()] == ["call_1"]
     assert complete.warnings == []
+
+
+# --- what messages have besides -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_one_call_of_an_older_server(openai_server: OpenAIServer, hosted: Hosted, stream: bool) -> None:
+    """As `function_call`, without an id; it is a call like any other."""
+    call = {"name": "f", "arguments": '{"x": 1}'}
+    if stream:
+        pieces = {"name": "f", "arguments": '{"x":'}, {"arguments": " 1}"}
+        sent = [chunk({"function_call": piece}) for piece in pieces]
+        openai_server.enqueue(events(*sent, end("function_call")))
+        answer = (await streamed(hosted("chat")))[-1].response
+    else:
+        openai_server.enqueue(completion({"content": None, "function_call": call}, "function_call"))
+        answer = await hosted("chat").respond_async("Hi")
+    assert [found["function"] for found in answer.tool_calls or ()] == [call]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_annotations_are_in_the_text(openai_server: OpenAIServer, hosted: Hosted, stream: bool) -> None:
+    """At the place and in the shape that they have on the Responses API."""
+    cited = {"url": "https://x.test", "title": "X", "start_index": 0, "end_index": 3}
+    sent = {"content": "see", "annotations": [{"type": "url_citation", "url_citation": cited}]}
+    if stream:
+        openai_server.enqueue(events(chunk({"content": "see"}), chunk(sent | {"content": ""}), end("stop")))
+        answer = (await streamed(hosted("chat")))[-1].response
+    else:
+        openai_server.enqueue(completion(sent))
+        answer = await hosted("chat").respond_async("Hi")
+    part = {"type": "output_text", "text": "see", "annotations": [{"type": "url_citation", **cited}]}
+    assert answer.output[0]["content"] == [part]
+
+
+EXTRA = {"google": {"thought_signature": "abc"}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_signature_goes_back_to_its_server_alone(
+    openai_server: OpenAIServer, hosted: Hosted, stream: bool
+) -> None:
+    """Gemini refuses a conversation without it, and no other server knows it."""
+    store = MemoryStore()
+    lm = hosted("chat", response_store=store)
+    if stream:
+        openai_server.enqueue(events(called(0, "a", "f", "{}", extra_content=EXTRA), called(0, "a", None, ""), end()))
+        asking = lm.stream_async("Hi")
+        _ = [event async for event in asking]
+        asked = asking.response
+    else:
+        call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": EXTRA}
+        openai_server.enqueue(completion({"content": None, "tool_calls": [call]}, "tool_calls"))
+        asked = await lm.respond_async("Hi")
+    answered = {"tool_outputs": {"a": "1"}, "previous_response_id": asked.response_id}
+    await lm.respond_async(**answered)
+    assert openai_server.bodies[-1]["messages"][1]["tool_calls"][0]["extra_content"] == EXTRA
+
+    elsewhere = openai_server.base_url.replace("127.0.0.1", "localhost")
+    for api in ("chat", "responses"):
+        await LM("m", api=api, base_url=elsewhere, response_store=store).respond_async(**answered)
+        assert "abc" not in json.dumps(openai_server.bodies[-1])
+    here = LM("gpt-oss-20b", engine=ScriptedEngine([final_text("Done.")]), response_store=store)
+    assert (await here.respond_async(**answered)).text == "Done."
+    # The field is in no type of the SDK.
+    assert all("extra_content" in violation for violation in openai_server.violations)
+    openai_server.violations.clear()
+
+
+async def test_names_and_empty_answers_of_a_history(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Chat gets who said it; the Responses API and gpt-oss know no names of speakers."""
+    history = [
+        {"role": "user", "name": "Ada", "content": "Hi"},
+        {"role": "assistant", "name": "Bob", "content": ""},
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": None, "refusal": "No."},
+        {"role": "user", "name": "Ada", "content": [{"type": "text", "text": "Please."}]},
+    ]
+    await hosted("chat").respond_async(messages=history)
+    said = [(each.get("name"), each["content"]) for each in openai_server.bodies[-1]["messages"]]
+    assert said[:4] == [("Ada", "Hi"), ("Bob", ""), (None, "Why?"), (None, "No.")]
+    assert said[4] == ("Ada", [{"type": "text", "text": "Please."}])
+    await hosted().respond_async(messages=history)
+    assert [each["content"] for each in openai_server.bodies[-1]["input"][:4]] == ["Hi", "", "Why?", "No."]
+    here = LM("gpt-oss-20b", engine=ScriptedEngine([final_text("Fine.")]))
+    assert (await here.respond_async(messages=history)).text == "Fine."

@@ -123,6 +123,8 @@ def _add_to(turn: Message, item: Item) -> None:
     elif kind == "message":
         text = item_shapes.text_of(item) or item_shapes.refusal_of([item]) or ""
         turn["content"] = (turn["content"] or "") + text
+        if name := item.get("name"):
+            turn.setdefault("name", name)
     elif kind in item_shapes.CALLS:
         turn.setdefault("tool_calls", []).append(item_shapes.chat_call(item))
     else:
@@ -160,7 +162,8 @@ def _input_message(item: Item) -> Message:
     content = item["content"]
     if not isinstance(content, str):
         content = [_content_part(part) for part in content]
-    return {"role": item["role"], "content": content}
+    message = {"role": item["role"], "content": content}
+    return message | {"name": item["name"]} if item.get("name") else message
 
 
 def _content_part(part: Mapping[str, Any]) -> dict[str, Any]:

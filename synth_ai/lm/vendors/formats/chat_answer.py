@@ -72,15 +72,28 @@ def output_items(message: Mapping[str, Any]) -> list[Item]:
     if reasoning := reasoning_of(message) + thinking:
         found.append(item_shapes.reasoning_item(reasoning))
     if content:
-        found.append(item_shapes.assistant_message(content))
+        found.append(_message(content, message.get("annotations") or ()))
     if audio := message.get("audio"):
         found.append(item_shapes.spoken_message(audio))
     if refusal := message.get("refusal"):
         found.append(item_shapes.refusal_message(refusal))
-    found += [
-        _call_item(call) for call in message.get("tool_calls") or () if call.get("function") or call.get("custom")
-    ]
+    found += [_call_item(call) for call in calls_of(message) if call.get("function") or call.get("custom")]
     return found
+
+
+def _message(content: str, annotations: Iterable[Mapping[str, Any]]) -> Item:
+    """A message whose annotations are in the shape of Responses, where the citation of a page is flat."""
+    part = item_shapes.output_text(content)
+    part["annotations"] = [{**each, **each.get("url_citation", {})} for each in annotations]
+    for each in part["annotations"]:
+        each.pop("url_citation", None)
+    return item_shapes.assistant_message(content) | {"content": [part]}
+
+
+def calls_of(message: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """The calls in a message or a delta. Older servers make one at most, as `function_call`."""
+    legacy = message.get("function_call")
+    return message.get("tool_calls") or ([{"index": 0, "function": legacy}] if legacy else [])
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str:
@@ -105,7 +118,8 @@ def _call_item(call: Mapping[str, Any]) -> Item:
     if custom := call.get("custom"):
         return item_shapes.custom_tool_call(call_id, text(custom["name"]), custom.get("input") or "")
     function = call["function"]
-    return item_shapes.function_call(call_id, text(function["name"]), function.get("arguments") or "")
+    item = item_shapes.function_call(call_id, text(function["name"]), function.get("arguments") or "")
+    return item_shapes.with_extra(item, call)
 
 
 def read_usage(usage: Mapping[str, Any] | None) -> Usage | None:

@@ -31,6 +31,7 @@ def prepared(
     """
     request, notes = fitted(request, _TAKES)
     notes = _lost_reasoning(request, dialect) + notes
+    request = replace(request, history=tuple(_without_foreign_extras(turn, origin) for turn in request.history))
     history = tuple(_without_lost_sound(turn, origin, now) for turn in request.history)
     silent = sum(map(_spoken, request.history)) - sum(map(_spoken, history))
     if silent:
@@ -53,6 +54,17 @@ def _lost_reasoning(request: LMRequest, dialect: chat.Dialect) -> list[str]:
             finished += 0 if calls and dialect.takes_reasoning else readable
     why = "servers take it only with tool calls" if dialect.takes_reasoning else "OpenAI's chat API has no field for it"
     return reasoning_note(unreadable, "only the server that made it can read it") + reasoning_note(finished, why)
+
+
+def _without_foreign_extras(turn: Turn, origin: str | None) -> Turn:
+    """A turn without what another server put into its calls for itself."""
+    if turn.origin == origin or not any("extra_content" in item for item in (*turn.input, *turn.output)):
+        return turn
+
+    def kept(item: Item) -> Item:
+        return {key: value for key, value in item.items() if key != "extra_content"}
+
+    return replace(turn, input=tuple(map(kept, turn.input)), output=tuple(map(kept, turn.output)))
 
 
 def _without_lost_sound(turn: Turn, origin: str | None, now: float) -> Turn:

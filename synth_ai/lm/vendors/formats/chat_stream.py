@@ -9,7 +9,7 @@ from typing import Any
 
 from synth_ai.deltas import ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.lm.events import StreamEvent
-from synth_ai.lm.vendors.formats.chat_answer import STOPPED, check_choice, reasoning_of, texts_of
+from synth_ai.lm.vendors.formats.chat_answer import STOPPED, calls_of, check_choice, reasoning_of, texts_of
 from synth_ai.lm.vendors.formats.reading import expecting, text
 
 
@@ -18,11 +18,13 @@ class _Call:
     id: str | None = None
     kind: str = "function"
     name: str | None = None
+    extra: Any = None
     texts: list[str] = field(default_factory=list)
 
     def body(self) -> dict[str, Any]:
         key = "input" if self.kind == "custom" else "arguments"
-        return {"id": self.id, "type": self.kind, self.kind: {"name": self.name, key: "".join(self.texts)}}
+        body = {"id": self.id, "type": self.kind, self.kind: {"name": self.name, key: "".join(self.texts)}}
+        return body | {"extra_content": self.extra} if self.extra else body
 
 
 class ChunkReader:
@@ -37,6 +39,7 @@ class ChunkReader:
         self._texts: dict[str, list[str]] = {"content": [], "reasoning": [], "refusal": []}
         self._audio: dict[str, Any] = {}
         self._sound: list[str] = []
+        self._annotations: list[Any] = []
         self._calls: list[_Call] = []
         self._places: dict[int, int] = {}
         self._logprobs: list[Any] = []
@@ -70,7 +73,8 @@ class ChunkReader:
             yield from self._heard(audio)
         if refusal := delta.get("refusal"):
             self._texts["refusal"].append(text(refusal))
-        for call in delta.get("tool_calls") or ():
+        self._annotations += delta.get("annotations") or ()
+        for call in calls_of(delta):
             yield from self._called(call)
 
     def _heard(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
@@ -90,6 +94,7 @@ class ChunkReader:
             self._calls.append(_Call())
         call = self._calls[at]
         call.id = call.id or id
+        call.extra = delta.get("extra_content") or call.extra
         more = text(said.get("arguments") or said.get("input") or "")
         call.texts.append(more)
         if call.name is not None:
@@ -122,6 +127,8 @@ class ChunkReader:
         if self._finish_reason is None or not (self._is_done or "usage" in self._facts):
             return None
         message: dict[str, Any] = {key: "".join(parts) or None for key, parts in self._texts.items()}
+        if self._annotations:
+            message["annotations"] = self._annotations
         # Of a call that was cut off before its name there is nothing to tell.
         is_cut = self._finish_reason in STOPPED
         message["tool_calls"] = [call.body() for call in self._calls if call.name or not is_cut]

@@ -83,7 +83,8 @@ def _input_item(item: Item) -> Item:
     """An item as the API takes it back.
 
     A status is the server's to give, and a reasoning item that was written elsewhere has no id there; assistant
-    messages without an id go as the short form, which asks for none.
+    messages without an id go as the short form, which asks for none. Names of speakers and the extras of chat servers
+    are unknown there.
     """
     kind = item.get("type", "message")
     if kind == "message" and item.get("role") == "assistant" and "id" not in item:
@@ -93,8 +94,8 @@ def _input_item(item: Item) -> Item:
     if kind == "message" and item.get("role") != "assistant":
         return {"role": item["role"], "content": item["content"]}
     if kind in CALLS and "id" not in item:
-        return {key: value for key, value in item.items() if key != "status"}
-    return item
+        return {key: value for key, value in item.items() if key not in ("status", "extra_content")}
+    return {key: value for key, value in item.items() if key != "name"} if kind == "message" else item
 
 
 def _parts(item: Item) -> Iterable[Mapping[str, Any]]:
