@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import partial
@@ -27,6 +28,24 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 #: Types of a default that say what an argument without a type hint has to be.
 _PLAIN_TYPES = (bool, int, float, str, list, tuple, dict)
+
+#: Where a docstring speaks of parameters, and how one of them begins: as Google, NumPy and Sphinx write it.
+_DOCUMENTED = (
+    (
+        re.compile(
+            r"^(?:Args|Arguments|Parameters|Params):[ \t]*\n(?P<body>(?:[ \t]+\S.*(?:\n|\Z)|[ \t]*\n)+)", re.MULTILINE
+        ),
+        re.compile(r"^(?P<name>\w+)[ \t]*(?:\(.*?\))?[ \t]*:(?P<text>.*(?:\n(?:[ \t].*)?)*)", re.MULTILINE),
+    ),
+    (
+        re.compile(r"^Parameters[ \t]*\n-{3,}[ \t]*\n(?P<body>(?s:.*?))(?=^\S.*\n-{3,}|\Z)", re.MULTILINE),
+        re.compile(r"^(?P<name>\w+)[ \t]*(?::.*)?(?P<text>(?:\n(?:[ \t].*)?)+)", re.MULTILINE),
+    ),
+    (
+        re.compile(r"^(?P<body>:(?:param|type)\b.*(?:\n[ \t]+\S.*)*)\n?", re.MULTILINE),
+        re.compile(r"^:param\b[^:]*?(?P<name>\w+):(?P<text>.*(?:\n[ \t].*)*)"),
+    ),
+)
 
 
 class BaseTool(BaseModel):
@@ -108,6 +127,9 @@ def tool_specs(tools: Iterable[Tool]) -> tuple[ToolSpec, ...]:
 def tool_spec(tool: Tool) -> ToolSpec:
     """The spec of one tool.
 
+    A function's docstring describes it; what that says of a parameter describes the parameter, where its annotation
+    does not (`Annotated[int, Field(description=...)]`).
+
     Raises:
         ToolError: its name cannot be used, or its arguments have no schema.
     """
@@ -119,7 +141,11 @@ def tool_spec(tool: Tool) -> ToolSpec:
         return _from_class(tool)
     if callable(tool):
         arguments = arguments_model(tool)
-        return RunnableSpec(_function(arguments.__name__, _description(tool), _schema(arguments)), arguments, tool)
+        schema = _schema(arguments)
+        description, documented = split_docstring(_description(tool) or "")
+        for name in documented.keys() & schema["properties"].keys():
+            schema["properties"][name].setdefault("description", documented[name])
+        return RunnableSpec(_function(arguments.__name__, description, schema), arguments, tool)
     raise ToolError(f"A tool is a function, a BaseTool, a pydantic model or a schema, not {tool!r}.")
 
 
@@ -130,7 +156,7 @@ def arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
     `functools.partial` has bound is not a parameter any more.
 
     Raises:
-        ToolError: a parameter is variadic, or its type has no schema.
+        ToolError: a parameter is variadic, has a name that pydantic keeps for itself, or its type has no schema.
     """
     name = _name(function)
     bound = function.keywords if isinstance(function, partial) else {}
@@ -145,6 +171,13 @@ def arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise ToolError(f"The tool {name!r} has the parameter {parameter}; a model fills named parameters alone.")
+        if parameter.name.startswith("_") or (
+            parameter.name.startswith("model_") and hasattr(BaseModel, parameter.name)
+        ):
+            raise ToolError(
+                f"The tool {name!r} has the parameter {parameter.name!r}, a name that pydantic keeps for itself; "
+                "rename it, or bind it with functools.partial if the model is not to fill it."
+            )
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, _type_of(default)), default)
     try:
@@ -163,11 +196,26 @@ def _name(function: Callable[..., Any]) -> str:
 def _description(function: Callable[..., Any]) -> str | None:
     if isinstance(function, partial):
         # The docstring of `partial` itself describes no tool; one that was set on the object does.
-        return vars(function).get("__doc__") or _description(function.func)
+        return inspect.cleandoc(vars(function).get("__doc__") or "") or _description(function.func)
     text = inspect.getdoc(function)
     if text is None and not inspect.isroutine(function):
         text = inspect.cleandoc(type(function).__call__.__doc__ or "")
     return text
+
+
+def split_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """A docstring, as `inspect.getdoc` has it, without what it says of the parameters; and that, by parameter.
+
+    It may be written as Google's guide has it (`Args:`), NumPy's (`Parameters` underlined) or Sphinx's (`:param x:`).
+    """
+    documented: dict[str, str] = {}
+    for section, entry in _DOCUMENTED:
+        bodies = [textwrap.dedent(found["body"]) for found in section.finditer(text)]
+        entries = [found for body in bodies for found in entry.finditer(body)]
+        if entries:
+            documented |= {found["name"]: " ".join(found["text"].split()) for found in entries}
+            text = section.sub("", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip(), {name: said for name, said in documented.items() if said}
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

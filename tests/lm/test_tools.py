@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from enum import Enum
@@ -14,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from synth_ai import BaseTool
 from synth_ai.errors import ToolError
-from synth_ai.lm.tools import RunnableSpec, arguments_model, tool_spec, tool_specs
+from synth_ai.lm.tools import RunnableSpec, arguments_model, split_docstring, tool_spec, tool_specs
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -76,6 +77,93 @@ def test_a_base_tool_and_a_pydantic_model() -> None:
     assert "name" not in tool_spec(Renamed)["parameters"]["properties"]
     assert tool_spec(Point)["name"] == "Point"
     assert set(tool_spec(Point)["parameters"]["properties"]) == {"name", "x"}
+
+
+GOOGLE = """
+    The weather in a city.
+
+    It may be wrong.
+
+    Args:
+        city (str, optional): Its name,
+            in English: "Rome".
+
+        unit (dict[str, int]): What it is in.
+        days:
+
+    Returns:
+        The weather, in words.
+    """
+
+NUMPY = """
+    The weather in a city.
+
+    It may be wrong.
+
+    Parameters
+    ----------
+    city : str, optional
+        Its name,
+        in English: "Rome".
+
+    unit
+        What it is in.
+    days : int
+
+    Returns
+    -------
+    str
+        The weather, in words.
+    """
+
+SPHINX = """
+    The weather in a city.
+
+    It may be wrong.
+
+    :param city: Its name,
+        in English: "Rome".
+    :type city: str
+    :param Unit unit: What it is in.
+    :param days:
+    :returns: The weather, in words.
+    """
+
+
+@pytest.mark.parametrize("docstring", [GOOGLE, NUMPY, SPHINX])
+def test_a_docstring_that_describes_the_parameters(docstring: str) -> None:
+    """Three ways of writing it say the same; everything else stays the tool's own description."""
+    description, documented = split_docstring(inspect.cleandoc(docstring))
+    assert documented == {"city": 'Its name, in English: "Rome".', "unit": "What it is in."}
+    assert description.startswith("The weather in a city.\n\nIt may be wrong.\n\n")
+    assert description.endswith("The weather, in words.")
+    assert not any(word in description for word in ("city :", "param", "Param", "Args", ":type", "Rome"))
+
+
+@pytest.mark.parametrize("docstring", ["", "Adds.", "Parameters: none.", "Args:\n    none at all", "Note:\n    a: b"])
+def test_a_docstring_that_does_not(docstring: str) -> None:
+    """It is the description as it is."""
+    assert split_docstring(docstring) == (docstring, {})
+
+
+def test_a_parameter_is_described_where_it_says_nothing_itself() -> None:
+    """Its annotation has the first word, its docstring the second; a bound parameter is not spoken of."""
+
+    def look(city: str, unit: Unit, days: Annotated[int, Field(description="How many.")], secret: str) -> None:
+        """Looks.
+
+        Args:
+            city: Its name.
+            unit: What it is in.
+            days: Never seen.
+            secret: Never seen.
+        """
+
+    spec = tool_spec(partial(look, secret="x"))
+    properties = spec["parameters"]["properties"]
+    described = {name: properties[name]["description"] for name in properties}
+    assert described == {"city": "Its name.", "unit": "What it is in.", "days": "How many."}
+    assert (spec["description"], "Never seen" in repr(spec)) == ("Looks.", False)
 
 
 class Mode(Enum):
@@ -206,6 +294,15 @@ def keywords(**cities: str) -> None: ...
 def positional(city: str, /) -> None: ...
 
 
+def private(city: str, _day: int = 1) -> None: ...
+
+
+def configured(model_config: str) -> None: ...
+
+
+def dumped(model_dump: str) -> None: ...
+
+
 def opaque(city: Callable[[], object]) -> None: ...
 
 
@@ -218,6 +315,9 @@ def unresolved(city: NoSuchType) -> None: ...  # type: ignore[name-defined]  # n
         (variadic, r"'variadic' has the parameter \*cities"),
         (keywords, r"'keywords' has the parameter \*\*cities"),
         (positional, "'positional' has the parameter city"),
+        (private, r"'private' has the parameter '_day'.*rename it, or bind it with functools.partial"),
+        (configured, "'configured' has the parameter 'model_config'"),
+        (dumped, "'dumped' has the parameter 'model_dump'"),
         (opaque, "'opaque' has a parameter without a JSON schema"),
         (unresolved, "'unresolved' has a type that cannot be resolved: .*NoSuchType"),
         (partial(lambda city: city), "tool name '<lambda>' cannot be used"),
@@ -250,6 +350,15 @@ def test_arguments_are_checked_by_the_same_model() -> None:
     """The model that makes the schema reads a call's arguments."""
     arguments = arguments_model(get_weather).model_validate_json('{"city": "Paris", "unit": "fahrenheit"}')
     assert dict(arguments) == {"city": "Paris", "unit": Unit.FAHRENHEIT, "days": 1}
+
+
+def test_parameters_whose_names_only_look_kept() -> None:
+    """A name that begins with model_ is free, and a private parameter that is bound is no parameter any more."""
+
+    def named(model_name: str) -> None: ...
+
+    assert set(tool_spec(named)["parameters"]["properties"]) == {"model_name"}
+    assert set(tool_spec(partial(private, _day=2))["parameters"]["properties"]) == {"city"}
 
 
 def test_a_base_tool_without_work() -> None:
