@@ -151,7 +151,10 @@ class ServerError(SynthAIError):
         code: the server's own error code, such as `"previous_response_not_found"`.
         body: the decoded error body (a dict where it was JSON).
         retry_after: seconds after which the server wants to be asked again.
+        attempts: how many times the call was sent; this is the last one's error.
     """
+
+    attempts = 1
 
     def __init__(
         self,
@@ -254,7 +257,13 @@ class ToolRunError(SynthAIError):
 
 
 class StoreError(SynthAIError):
-    """A turn could not be stored or read."""
+    """A turn could not be stored or read.
+
+    Attributes:
+        response: the answer that could not be stored, so that it is not lost; None elsewhere.
+    """
+
+    response: Any = None
 
 
 class StoreUnavailableError(StoreError):

@@ -76,8 +76,9 @@ async def gather(
             task.cancel()
         raise
     if not return_exceptions:
-        for result in results:
+        for number, result in enumerate(results):
             if isinstance(result, BaseException):
+                result.add_note(f"This was prompts[{number}]; return_exceptions=True keeps the answers to the others.")
                 raise result
     return results
 

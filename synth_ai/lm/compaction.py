@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from synth_ai.lm.items import Item
+from synth_ai.errors import RequestError
+from synth_ai.lm.items import CALL_OUTPUTS, Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.store.base import Turn
 from synth_ai.store.encoding import copied
@@ -117,11 +118,16 @@ def _key(gone: Sequence[Turn]) -> tuple[str, int]:
 
 
 def _begins_anew(items: Sequence[Item]) -> bool:
-    return any(item.get("role") == "user" for item in items)
+    """Whether a user began a turn with these, and no output among them answers a call of the turn before."""
+    return any(item.get("role") == "user" for item in items) and not any(
+        item.get("type") in CALL_OUTPUTS for item in items
+    )
 
 
-def _as_items(made: str | Sequence[Item]) -> tuple[Item, ...]:
+def _as_items(made: Any) -> tuple[Item, ...]:
     if not isinstance(made, str):
-        return tuple(made)
+        if not isinstance(made, Sequence) or not all(isinstance(item, Mapping) for item in made):
+            raise RequestError(f"compact= returned {made!r:.100}; it returns a summary, or a list of items.")
+        return tuple(dict(item) for item in made)
     text = f"Summary of the conversation so far:\n\n{made}"
     return ({"type": "message", "role": "developer", "content": text},) if made else ()

@@ -40,12 +40,16 @@ class Head:
 
     Several calls may be under way at once: each starts from the head as it was when the call was made, and of those
     that finish, the one made last leaves its turn as the head.
+
+    Attributes:
+        resets: how many times it was reset.
     """
 
     def __init__(self, start: Parent | None = None) -> None:
         self._current = start
         self._issued = 0
         self._settled = 0
+        self.resets = 0
         self._lock = threading.Lock()
 
     @property
@@ -71,6 +75,7 @@ class Head:
         with self._lock:
             self._settled = self._issued
             self._current = None
+            self.resets += 1
 
 
 @dataclass(frozen=True, slots=True)

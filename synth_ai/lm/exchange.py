@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
@@ -13,6 +15,8 @@ from synth_ai.errors import (
     ContextLengthError,
     ForgottenResponseError,
     MalformedAnswerError,
+    ServerError,
+    StoreError,
     StructuredOutputError,
     SynthAIError,
 )
@@ -39,6 +43,8 @@ from synth_ai.sdk.timeouts import Timeout
 from synth_ai.store.base import ResponseStore, Turn
 
 T = TypeVar("T")
+
+logger = logging.getLogger("synth_ai")
 
 #: Statuses of a response that a conversation can go on from.
 _CONTINUABLE = ("completed", "incomplete")
@@ -119,11 +125,13 @@ async def respond(setup: Setup, call: Call, head: Head) -> BaseLMResponse:
     Raises:
         SynthAIError: see `synth_ai.errors`.
     """
+    began = time.monotonic()
     exchange = await prepare(setup, call)
     async with Deadline(exchange.request.timeout.total), setup.gate:
         exchange, response, sent = await _deliver(setup, exchange, setup.vendor.respond)
     response.attempts = sent
     await record(setup, call, head, exchange, response)
+    _log(response, began)
     return read_structured(exchange, response)
 
 
@@ -133,6 +141,7 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
     Raises:
         SynthAIError: see `synth_ai.errors`.
     """
+    began = time.monotonic()
     exchange = await prepare(setup, call)
     deadline = Deadline(exchange.request.timeout.total)
     async with AsyncExitStack() as place:
@@ -148,7 +157,22 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
     response = event.response
     response.attempts = sent
     await record(setup, call, head, exchange, response)
+    _log(response, began)
     yield Completed(read_structured(exchange, response))
+
+
+def _log(response: BaseLMResponse, began: float) -> None:
+    """A line for each answer, without a word of what was said."""
+    if response.replayed:
+        logger.info("%s was answered from a replay: %s", response.response_id, response.replay_reason)
+    if logger.isEnabledFor(logging.DEBUG):
+        usage = response.usage
+        logger.debug(
+            "%s %s answered by %s (%s) in %.2f s, %s + %s tokens, sent %d time(s), after %s",
+            *(response.response_id, response.status, response.model, response.api_type, time.monotonic() - began),
+            *((usage.input_tokens, usage.output_tokens) if usage is not None else ("?", "?")),
+            *(response.attempts, response.previous_response_id),
+        )
 
 
 async def _deliver(
@@ -162,11 +186,17 @@ async def _deliver(
         sent += 1
         return await send(exchange.request)
 
-    while True:
-        try:
-            return exchange, await setup.retry.run(attempt), sent
-        except (ForgottenResponseError, ContextLengthError) as error:
-            exchange = await _adapted(setup, exchange, error)
+    try:
+        while True:
+            try:
+                return exchange, await setup.retry.run(attempt), sent
+            except (ForgottenResponseError, ContextLengthError) as error:
+                exchange = await _adapted(setup, exchange, error)
+    except ServerError as error:
+        error.attempts = sent
+        if sent > 1:
+            error.add_note(f"The call was sent {sent} times; this is what the last one met.")
+        raise
 
 
 async def _adapted(setup: Setup, exchange: Exchange, error: SynthAIError) -> Exchange:
@@ -176,6 +206,8 @@ async def _adapted(setup: Setup, exchange: Exchange, error: SynthAIError) -> Exc
         SynthAIError: `error`, when there is none.
     """
     if isinstance(error, ForgottenResponseError):
+        if exchange.request.previous_response_id is None:
+            raise error
         return await _with_history(setup, exchange, str(error))
     compactor = exchange.compactor
     if compactor is None or exchange.parent is None:
@@ -294,7 +326,11 @@ async def record(setup: Setup, call: Call, head: Head, exchange: Exchange, respo
         settings=request.settings(),
         date=request.date,
     )
-    await setup.store.put(turn)
+    try:
+        await setup.store.put(turn)
+    except StoreError as error:
+        error.response = response
+        raise
     price = find_price(turn.model, setup.prices) or find_price(request.model, setup.prices)
     if price is not None and response.usage is not None:
         response.cost = price.of(response.usage)

@@ -373,6 +373,7 @@ class LM:
         if isinstance(setup.store, NoStore):
             # The rounds continue one another, and what the caller wants kept nowhere goes with the run.
             setup = replace(setup, store=MemoryStore())
+        resets = self._head.resets
         runner = self._derive(self._head, chains=self._chains, setup=setup)
         response = await runner.respond_async(*prompt, **arguments)
         if isinstance(given, NotGiven):
@@ -383,7 +384,9 @@ class LM:
         follow_up = tool_runs.follow_up(arguments, toolbox, setup.defaults)
 
         def go_on(before: BaseLMResponse, outputs: dict[str, Any]) -> Coroutine[Any, Any, BaseLMResponse]:
-            return runner.respond_async(**follow_up, tool_outputs=outputs, previous_response_id=before.response_id)
+            # After a reset() the rounds still to come belong to the conversation that was left.
+            said = follow_up if self._head.resets == resets else {**follow_up, "auto_store": False}
+            return runner.respond_async(**said, tool_outputs=outputs, previous_response_id=before.response_id)
 
         return await tool_runs.run_until_answered(response, toolbox, go_on, max_rounds, on_error, on_step)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
+from synth_ai.deltas import TextDelta
 from synth_ai.errors import RequestError
 from synth_ai.lm import portal
 from synth_ai.lm.events import Completed, StreamEvent
@@ -17,9 +18,12 @@ class ResponseStream:
     """Events of one call. Nothing is sent before the first one is asked for; leaving early aborts the call."""
 
     def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
-        self._events = events
-        self._begun = False
-        self._response: BaseLMResponse | None = None
+        self._reading = _Reading(events)
+
+    @property
+    def text(self) -> str:
+        """The text of the answer so far, also where the stream was left or broke off."""
+        return "".join(self._reading.texts)
 
     @property
     def response(self) -> BaseLMResponse:
@@ -28,15 +32,15 @@ class ResponseStream:
         Raises:
             RequestError: it has not ended.
         """
-        return _finished(self._response)
+        return self._reading.whole()
 
     async def __aiter__(self) -> AsyncIterator[StreamEvent]:
-        _begin(self)
-        async with aclosing(self._events) as events:
-            async for event in events:
-                if isinstance(event, Completed):
-                    self._response = event.response
+        self._reading.begin()
+        try:
+            while (event := await self._reading.next()) is not None:
                 yield event
+        finally:
+            await self.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,16 +52,19 @@ class ResponseStream:
 
     async def aclose(self) -> None:
         """End the stream; the call is aborted if it is still under way."""
-        await self._events.aclose()
+        await self._reading.aclose()
 
 
 class SyncResponseStream:
     """The same for callers without an event loop."""
 
     def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
-        self._events = events
-        self._begun = False
-        self._response: BaseLMResponse | None = None
+        self._reading = _Reading(events)
+
+    @property
+    def text(self) -> str:
+        """The text of the answer so far, also where the stream was left or broke off."""
+        return "".join(self._reading.texts)
 
     @property
     def response(self) -> BaseLMResponse:
@@ -66,20 +73,15 @@ class SyncResponseStream:
         Raises:
             RequestError: it has not ended.
         """
-        return _finished(self._response)
+        return self._reading.whole()
 
     def __iter__(self) -> Iterator[StreamEvent]:
-        return self._read()
+        return self._events()
 
-    def _read(self) -> Generator[StreamEvent, None, None]:
-        _begin(self)
+    def _events(self) -> Generator[StreamEvent, None, None]:
+        self._reading.begin()
         try:
-            while True:
-                event = portal.run(_next(self._events))
-                if event is None:
-                    return
-                if isinstance(event, Completed):
-                    self._response = event.response
+            while (event := portal.run(self._reading.next())) is not None:
                 yield event
         finally:
             self.close()
@@ -94,25 +96,43 @@ class SyncResponseStream:
 
     def close(self) -> None:
         """End the stream; the call is aborted if it is still under way."""
-        portal.run(_close(self._events))
+        portal.run(self._reading.aclose())
 
 
-async def _next(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent | None:
-    # StopAsyncIteration cannot travel through a future, so the end is None.
-    return await anext(events, None)
+class _Reading:
+    """The reading of one stream, and what it has said so far.
 
+    A generator must not be closed while a step of it runs: one that was interrupted is still being cancelled, or
+    somebody else reads or closes. So each waits for the other.
+    """
 
-async def _close(events: AsyncGenerator[StreamEvent, None]) -> None:
-    await events.aclose()
+    def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
+        self._events = events
+        self._step = asyncio.Lock()
+        self._begun = False
+        self._response: BaseLMResponse | None = None
+        self.texts: list[str] = []
 
+    def begin(self) -> None:
+        if self._begun:
+            raise RequestError("A stream is read once: keep its events, or ask again for another answer.")
+        self._begun = True
 
-def _begin(stream: ResponseStream | SyncResponseStream) -> None:
-    if stream._begun:
-        raise RequestError("A stream is read once: keep its events, or ask again for another answer.")
-    stream._begun = True
+    async def next(self) -> StreamEvent | None:
+        """The next event; None at the end, as StopAsyncIteration cannot travel through a future."""
+        async with self._step:
+            event = await anext(self._events, None)
+        if isinstance(event, TextDelta):
+            self.texts.append(event.text)
+        elif isinstance(event, Completed):
+            self._response = event.response
+        return event
 
+    async def aclose(self) -> None:
+        async with self._step:
+            await self._events.aclose()
 
-def _finished(response: BaseLMResponse | None) -> BaseLMResponse:
-    if response is None:
-        raise RequestError("The stream has not ended, so there is no whole response yet.")
-    return response
+    def whole(self) -> BaseLMResponse:
+        if self._response is None:
+            raise RequestError("The stream has not ended, so there is no whole response; .text is what came so far.")
+        return self._response

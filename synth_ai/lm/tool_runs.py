@@ -157,6 +157,11 @@ class Toolbox:
             return result(await _call(work))
         except (KeyboardInterrupt, SystemExit) as error:
             raise _Exit(error) from None
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            # Something that the tool itself waited for was cancelled, not the run.
+            return result(f"Error: {_what(error)}", error)
         except Exception as error:  # a tool may raise anything, and the model gets to see it
             return result(f"Error: {_what(error)}", error)
 

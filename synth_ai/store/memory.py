@@ -11,6 +11,7 @@ from synth_ai.errors import StoreError
 from synth_ai.store.base import ResponseStore, Turn, descendants_of
 from synth_ai.store.conflicts import goes_round, has_children, id_in_use, new_of
 from synth_ai.store.encoding import copied
+from synth_ai.store.redaction import redacted
 
 DEFAULT_MAX_TURNS = 10_000
 
@@ -83,6 +84,18 @@ class MemoryStore(ResponseStore):
             for turn in reversed(below):
                 self._unlink(turn.id)
             self._unlink(id)
+            return True
+
+    async def redact(self, id: str) -> bool:
+        # In one step: what another thread redacts or deletes meanwhile must not come back.
+        with self._lock:
+            turn = self._turns.get(id)
+            if turn is None:
+                return False
+            for after in descendants_of(self._turns.values(), id):
+                if after.kept:
+                    self._turns[after.id] = replace(after, kept=False)
+            self._turns[id] = redacted(turn)
             return True
 
     async def list(self) -> list[Turn]:

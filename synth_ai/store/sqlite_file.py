@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from synth_ai.errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
+from synth_ai.store.sqlite_connections import making
 
 Durability = Literal["power-loss", "process-crash"]
 
@@ -58,8 +58,7 @@ _PRAGMAS = (
     "wal_autocheckpoint=0",
 )
 
-# While one thread makes the file, none may open it: closing any handle of a file drops this process's locks on it.
-_making = threading.Lock()
+_SHORT_MS = 50
 
 
 def prepare(path: Path, *, timeout: float) -> None:
@@ -70,7 +69,8 @@ def prepare(path: Path, *, timeout: float) -> None:
         StoreFormatError: it is not a store of turns, or a newer version wrote it.
         StoreCorruptError: it is damaged.
     """
-    with _making, translated(path, timeout):
+    # While one thread makes the file, none may open it: closing any handle of a file drops this process's locks on it.
+    with making, translated(path, timeout):
         _make(path)
         connection = connect(path, "power-loss", timeout=timeout)
         try:
@@ -183,8 +183,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 @contextmanager
 def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
     """All of the block, or none of it."""
-    connection.execute(f"BEGIN {kind}")
     try:
+        connection.execute(f"BEGIN {kind}")
         yield
         connection.execute("COMMIT")
     except BaseException:
@@ -192,6 +192,17 @@ def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iter
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def impatient(connection: sqlite3.Connection) -> Iterator[None]:
+    """In the block, who is in the way is waited for but shortly: it may be a reader that takes its time."""
+    usual = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    connection.execute(f"PRAGMA busy_timeout={min(usual, _SHORT_MS)}")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={usual}")
 
 
 @contextmanager
@@ -235,11 +246,3 @@ def _translate(error: sqlite3.Error, path: Path, timeout: float) -> StoreError:
             f"`sqlite3 {path.name} .recover` saves what is left, into a new file."
         )
     return StoreError(f"{file} failed: {error}.")
-
-
-def _after_fork() -> None:
-    global _making
-    _making = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

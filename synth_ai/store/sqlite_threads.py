@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from synth_ai.errors import StoreError, StoreUnavailableError
-from synth_ai.store.sqlite_file import transaction
+from synth_ai.store.sqlite_connections import Connect, Held
+from synth_ai.store.sqlite_file import impatient, transaction
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
-Connect: TypeAlias = Callable[[], sqlite3.Connection]
 Guard: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 # A group's commit is one append to the WAL; past this many, callers would wait for each other's bytes, not the disk.
@@ -34,8 +34,8 @@ _TURN_BYTES = 4 * 4096
 _LARGE_BYTES = 64 * 1024
 
 
-class _WouldWait(Exception):
-    """Somebody else uses the connection, there is none yet, or the WAL is due to go into the file."""
+class _InUse(Exception):
+    """Somebody else uses the connection, or it is not open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +58,22 @@ class Writer:
     """The one thread of this process that writes to the file.
 
     Args:
-        connect: makes the connection; called in the thread, at its first use.
+        connect: makes the thread's connection.
         guard: a context that every commit runs in; it checks the file and translates errors.
         connect_here: makes the connection that callers use themselves, whose commits wait neither for the disk nor
-            for a lock; called in the thread too. None where there is no such way.
+            for a lock. None where there is no such way.
     """
 
     def __init__(self, connect: Connect, guard: Guard, connect_here: Connect | None = None) -> None:
-        self._connect = connect
+        self._own = Held(connect)
+        self._here = None if connect_here is None else Held(connect_here)
         self._guard = guard
-        self._connect_here = connect_here
-        self._here: sqlite3.Connection | None = None
-        self._using = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="synth-ai-store-writer")
         self._waiting: deque[Job] = deque()
         self._running = False
         self._lock = threading.Lock()
+        # Bytes since the WAL went into the file. The first commit after that begins the WAL anew, which waits for the
+        # disk whatever the durability is.
         self._unchecked = 0
 
     async def run(self, work: Work[T], *, size: int = 0, alone: bool = False) -> T:
@@ -82,10 +81,10 @@ class Writer:
 
         `work` may run twice: when another one of its group fails, each is tried again in a transaction of its own.
         """
-        if self._connect_here is not None and not alone and size <= _LARGE_BYTES:
+        if self._here is not None and not alone and size <= _LARGE_BYTES and 0 < self._unchecked < _CHECKPOINT_BYTES:
             # Whatever goes wrong here, such as a lock of another process, is for the thread to wait for or to tell.
-            with suppress(Exception):
-                return self._run_here(work, size)
+            with suppress(_InUse, sqlite3.Error, StoreError):
+                return self._run_here(self._here, work, size)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         with self._lock:
@@ -98,32 +97,36 @@ class Writer:
     def close(self) -> None:
         """Finish what waits, then close the connection. Blocks; safe to call twice."""
         self._thread.shutdown(wait=True)
-        with self._using:
-            for connection in (self._connection, self._here):
-                if connection is not None:
-                    connection.close()
-            self._connection = self._here = None
+        self._own.close()
+        if self._here is not None:
+            self._here.close()
 
-    def _run_here(self, work: Work[T], size: int) -> T:
-        """The result of `work`, done by the caller's own thread if it need not wait for anybody."""
-        written = size + _TURN_BYTES
-        if self._unchecked + written >= _CHECKPOINT_BYTES or not self._using.acquire(blocking=False):
-            raise _WouldWait
-        try:
-            if self._here is None:
-                raise _WouldWait
-            with self._guard(), transaction(self._here):
-                result = work(self._here)
-        finally:
-            self._using.release()
-        self._unchecked += written
+    def _run_here(self, here: Held, work: Work[T], size: int) -> T:
+        """The result of `work`, done by the caller's own thread."""
+        if here.lock.locked():
+            raise _InUse
+        # A `with` of the lock itself: no interrupt comes between taking it and seeing to it that it is given back.
+        with here.lock:
+            connection = here.opened()
+            if connection is None:
+                raise _InUse
+            with self._guard(), transaction(connection):
+                result = work(connection)
+        self._unchecked += size + _TURN_BYTES
         return result
 
     def _drain(self) -> None:
         while group := self._next_group():
+            if self._here is not None:
+                # Who cannot use it comes to this thread.
+                with suppress(sqlite3.Error):
+                    self._here.open()
             results = self._commit(group)
+            self._unchecked += sum(job.size + _TURN_BYTES for job in group)
             _deliver(zip(group, results, strict=True))
-            self._checkpoint(sum(job.size + _TURN_BYTES for job in group))
+            # The turns are committed: a checkpoint that fails only leaves a longer WAL, for the next one.
+            with suppress(sqlite3.Error):
+                self._checkpoint()
 
     def _next_group(self) -> list[Job]:
         with self._lock:
@@ -138,28 +141,23 @@ class Writer:
     def _commit(self, group: list[Job]) -> list[Any]:
         """The result of every job of a group; an exception where it failed."""
         try:
-            with self._guard():
-                if self._connection is None:
-                    self._connection = self._connect()
-                    self._here = self._connect_here() if self._connect_here is not None else None
+            with self._guard(), self._own.use() as connection:
                 if group[0].alone:
-                    return [group[0].work(self._connection)]
-                with transaction(self._connection):
-                    return [job.work(self._connection) for job in group]
+                    return [group[0].work(connection)]
+                with transaction(connection):
+                    return [job.work(connection) for job in group]
         except Exception as error:
             if len(group) == 1 or isinstance(error, StoreUnavailableError):
                 return [error] * len(group)
             return [result for job in group for result in self._commit([job])]
 
-    def _checkpoint(self, written: int) -> None:
+    def _checkpoint(self) -> None:
         """Move the WAL into the file once it has grown; holds the write lock, see `connect`."""
-        self._unchecked += written
-        if self._unchecked < _CHECKPOINT_BYTES or self._connection is None:
+        if self._unchecked < _CHECKPOINT_BYTES:
             return
         self._unchecked = 0
-        # The turns are committed: a checkpoint that fails only leaves a longer WAL, for the next one.
-        with suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        with self._own.use() as connection, impatient(connection):
+            connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
 
 
 class Readers:
@@ -170,7 +168,7 @@ class Readers:
         self._guard = guard
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="synth-ai-store-reader")
         self._own = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._held: list[Held] = []
 
     async def run(self, work: Work[T]) -> T:
         """The result of `work`, which sees the file as it was at one moment."""
@@ -179,17 +177,16 @@ class Readers:
     def close(self) -> None:
         """Finish what is being read, then close the connections. Blocks; safe to call twice."""
         self._threads.shutdown(wait=True)
-        while self._connections:
-            self._connections.pop().close()
+        while self._held:
+            self._held.pop().close()
 
     def _read(self, work: Work[T]) -> T:
-        with self._guard():
-            connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
-            if connection is None:
-                connection = self._own.connection = self._connect()
-                self._connections.append(connection)
-            with transaction(connection, "DEFERRED"):
-                return work(connection)
+        held: Held | None = getattr(self._own, "held", None)
+        if held is None:
+            held = self._own.held = Held(self._connect)
+            self._held.append(held)
+        with self._guard(), held.use() as connection, transaction(connection, "DEFERRED"):
+            return work(connection)
 
 
 def _submit(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> Future[T]:

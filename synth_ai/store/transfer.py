@@ -178,6 +178,14 @@ def _is_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
+def _is_items(value: Any) -> bool:
+    return _is_objects(value) and all(isinstance(item.get("content"), (str, list, type(None))) for item in value)
+
+
+def _is_one_of(*words: str) -> Callable[[Any], bool]:
+    return lambda value: value in words
+
+
 def _is_token_ids(value: Any) -> bool:
     return isinstance(value, list) and all(type(id) is int and 0 <= id < 2**32 for id in value)
 
@@ -213,13 +221,13 @@ _REQUIRED = ("id", "parent_id", "api_type", "model", "input", "output")
 _SHAPES: dict[str, Callable[[Any], bool]] = {
     "id": lambda value: _is_text(value) and value != "" and is_utf8(value),
     "parent_id": _or_none(_is_text),
-    "api_type": _is_text,
+    "api_type": _is_one_of("chat", "responses", "harmony"),
     "model": _is_text,
-    "input": _is_objects,
-    "output": _is_objects,
+    "input": _is_items,
+    "output": _is_items,
     "instructions": _or_none(_is_text),
     "tools": _or_none(_is_objects),
-    "status": _is_text,
+    "status": _is_one_of("completed", "incomplete", "failed", "in_progress", "queued", "cancelled"),
     "origin": _or_none(_is_text),
     "kept": _is_flag,
     "redacted": _is_flag,

@@ -10,6 +10,7 @@ from pathlib import Path
 from synth_ai.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
 from synth_ai.store import sqlite_queries as queries
 from synth_ai.store.base import Turn
+from synth_ai.store.sqlite_connections import Held
 from synth_ai.store.sqlite_file import MIGRATIONS, check_identity, transaction, translated
 
 _TIMEOUT = 60.0
@@ -52,8 +53,11 @@ def read_turns(where: str | os.PathLike[str]) -> list[Turn]:
 
 
 def _read(path: Path, mode: str) -> list[Turn]:
-    connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, timeout=_TIMEOUT, isolation_level=None)
-    with closing(connection), transaction(connection, "DEFERRED"):
+    def connect() -> sqlite3.Connection:
+        address = f"{path.as_uri()}?{mode}"
+        return sqlite3.connect(address, uri=True, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+    with closing(Held(connect)) as held, held.use() as connection, transaction(connection, "DEFERRED"):
         connection.execute("PRAGMA temp_store=MEMORY")
         version = check_identity(connection, path)
         if version == 0:

@@ -107,7 +107,8 @@ async def test_the_connection_that_writes_has_the_documented_settings(
     }
     assert await writer.run(settings, alone=True) == documented
     if durability == "process-crash":
-        assert writer._run_here(settings, 0) == documented
+        assert writer._here is not None
+        assert writer._run_here(writer._here, settings, 0) == documented
     await store.aclose()
 
 
@@ -190,6 +191,45 @@ async def test_who_writes_a_turn(path: Path) -> None:
         await asyncio.gather(put, other)
         assert await store.get(f"turn_{durability}_{large}") is not None
         await store.aclose()
+
+
+async def test_what_an_interrupt_leaves_is_taken_back(path: Path) -> None:
+    """Ctrl-C may come in the middle of a write on the caller's own thread; nobody is kept out by what it leaves."""
+    store = SQLiteStore(path, durability="process-crash", timeout=5)
+    for n in range(2):
+        await store.put(make_turn(f"before_{n}"))
+    here = store._opened().writer._here
+    assert here is not None
+    assert here.opened() is not None
+
+    def interrupted(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO bodies (text) VALUES ('half')")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await store._opened().writer.run(interrupted)
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+    # Between two steps, where no `finally` was reached yet.
+    here._connection.execute("BEGIN IMMEDIATE")  # type: ignore[union-attr]
+    await store.put(make_turn("large", output=("long " * 20_000,)))
+    assert {turn.id for turn in await store.list()} == {"before_0", "before_1", "large"}
+    await store.aclose()
+
+
+@pytest.mark.parametrize("durability", get_args(sqlite_file.Durability))
+async def test_a_reader_that_takes_its_time_holds_nobody_up(path: Path, durability: sqlite_file.Durability) -> None:
+    """The WAL cannot go into the file while another program reads; the puts meanwhile do not wait for it."""
+    store = SQLiteStore(path, durability=durability)
+    await store.put(make_turn("first"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM turns").fetchall()
+        async with asyncio.timeout(20):
+            for n in range(600):
+                await store.put(make_turn(f"t{n}"))
+    await store.aclose()
 
 
 async def test_the_wal_goes_into_the_file_whoever_writes(path: Path) -> None:
