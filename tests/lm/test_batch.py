@@ -68,6 +68,14 @@ async def test_progress_needs_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert vendor.requests == []
 
 
+async def test_an_error_says_whose_it_is() -> None:
+    """Of hundreds of prompts, the one to look at."""
+    lm, _ = batch_lm(3)
+    with pytest.raises(OverloadedError) as raised:
+        await lm.respond_batch_async(["1", "2", "13"])
+    assert raised.value.__notes__ == ["This was prompts[2]; return_exceptions=True keeps the answers to the others."]
+
+
 async def test_calls_of_a_batch_are_never_chained() -> None:
     """Neither to the head nor to each other, and the head stays; each can be continued by its id."""
     lm, vendor = batch_lm(6)

@@ -11,9 +11,9 @@ from servers import errors as answers
 from servers.answers import Answer
 from servers.openai_fake import OpenAIServer
 from synth_ai import LM, harmony
-from synth_ai.errors import ContextLengthError, OptionError, RejectedError
+from synth_ai.errors import ContextLengthError, OptionError, RejectedError, RequestError
 from synth_ai.lm.items import text_of
-from synth_ai.testing import ScriptedEngine, call_text, final_text
+from synth_ai.testing import ScriptedEngine, ScriptedVendor, call_text, final_text, tool_call
 
 Hosted = Callable[..., LM]
 LONG = "word " * 60
@@ -116,6 +116,28 @@ async def test_a_tool_output_never_loses_its_call() -> None:
     await lm.respond_async(f"third {LONG}")
     last = harmony.decode(engine.prompts[-1])
     assert last.count("to=functions.look") == last.count("functions.look to=assistant")
+
+
+async def test_an_output_that_comes_with_a_question_never_loses_its_call() -> None:
+    """A turn that answers a call is no beginning, whatever else it asks."""
+    too_long = ContextLengthError("too long")
+    vendor = ScriptedVendor(["a", tool_call("look", call_id="c1"), "b", "c", too_long, "e"], api_type="chat")
+    lm = LM("x", vendor=vendor, truncation="auto").fork()
+    for prompt in ("1", "2"):
+        await lm.respond_async(prompt)
+    await lm.respond_async("and", tool_outputs={"c1": "seen"})
+    for prompt in ("4", "5"):
+        await lm.respond_async(prompt)
+    types = [item["type"] for item in vendor.requests[-1].items()]
+    assert types.count("function_call_output") == types.count("function_call")
+
+
+@pytest.mark.parametrize("made", [None, 5, [1], {"role": "user"}])
+async def test_a_hook_that_returns_something_else(made: Any) -> None:
+    """Is told what it returned, before that is sent."""
+    lm, _ = make(10, compact=lambda items: made)
+    with pytest.raises(RequestError, match=r"compact= returned .*; it returns a summary, or a list of items"):
+        await talk(lm, 10)
 
 
 async def test_servers_that_say_so_get_the_conversation_shorter(openai_server: OpenAIServer, hosted: Hosted) -> None:

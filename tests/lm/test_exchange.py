@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from synth_ai import LM, BaseLMResponse, LMRequest, MemoryStore, ReasoningDelta, RetryPolicy, StreamEvent, VendorBase
-from synth_ai.errors import OptionError, OverloadedError, RequestError, StructuredOutputError, TimedOutError
+from synth_ai import (
+    LM,
+    BaseLMResponse,
+    LMRequest,
+    MemoryStore,
+    ReasoningDelta,
+    RetryPolicy,
+    StreamEvent,
+    Turn,
+    VendorBase,
+)
+from synth_ai.errors import (
+    ForgottenResponseError,
+    OptionError,
+    OverloadedError,
+    RequestError,
+    StoreUnavailableError,
+    StructuredOutputError,
+    TimedOutError,
+)
 from synth_ai.lm import items
 from synth_ai.lm.exchange import CALL_ARGUMENTS
 from synth_ai.lm.streams import ResponseStream
@@ -244,3 +263,61 @@ async def test_an_outer_timeout_is_left_to_its_owner() -> None:
         async with asyncio.timeout(0.01):
             await lm.respond_async("Hi")
     assert not isinstance(raised.value, TimedOutError)
+
+
+# --- what failures keep ---------------------------------------------------------------------------------------------
+
+
+async def test_an_error_says_how_often_the_call_was_sent() -> None:
+    """As a note in the traceback, and as a number."""
+    lm = LM("x", vendor=ScriptedVendor([OverloadedError("busy")] * 3), retry=RetryPolicy(attempts=3, first_wait=0))
+    with pytest.raises(OverloadedError) as raised:
+        await lm.respond_async("Hi")
+    assert raised.value.attempts == 3
+    assert raised.value.__notes__ == ["The call was sent 3 times; this is what the last one met."]
+
+
+async def test_an_answer_that_cannot_be_stored_is_on_the_error() -> None:
+    """It was paid for."""
+
+    class Full(MemoryStore):
+        async def put(self, turn: Turn) -> None:
+            raise StoreUnavailableError("the disk is full")
+
+    with pytest.raises(StoreUnavailableError) as raised:
+        await LM("x", vendor=ScriptedVendor(["The answer."]), response_store=Full()).respond_async("Hi")
+    assert raised.value.response.text == "The answer."
+
+
+async def test_a_backend_that_forgets_the_whole_history_too() -> None:
+    """It is asked once with an id and once with the history, not for ever."""
+
+    class Forgetful(ScriptedVendor):
+        async def respond(self, request: LMRequest) -> BaseLMResponse:
+            if request.previous_response_id or request.history:
+                self.requests.append(request)
+                raise ForgottenResponseError("never heard of it")
+            return await super().respond(request)
+
+    vendor = Forgetful(["one"])
+    lm = LM("x", vendor=vendor)
+    await lm.respond_async("Hi")
+    with pytest.raises(ForgottenResponseError):
+        await lm.respond_async("And?")
+    assert [bool(request.history) for request in vendor.requests] == [False, False, True]
+
+
+async def test_the_log_has_a_line_for_each_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """With its id, tokens and time, and not a word of what was said."""
+    caplog.set_level(logging.DEBUG, "synth_ai")
+    vendor = ScriptedVendor(["a secret answer"] * 2)
+    lm = LM("x", vendor=vendor)
+    first = await lm.respond_async("a secret question")
+    vendor.forget(str(first.response_id))
+    second = await lm.respond_async("another secret")
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3
+    assert lines[0].startswith(f"{first.response_id} completed answered by x (responses) in 0.")
+    assert lines[1].startswith(f"{second.response_id} was answered from a replay: ")
+    assert lines[2].endswith(f"sent 2 time(s), after {first.response_id}")
+    assert "secret" not in caplog.text

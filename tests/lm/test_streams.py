@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import gc
+import signal
+import threading
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -281,3 +285,83 @@ async def test_a_backend_that_cannot_stream() -> None:
         ToolCallDelta(0, "add", '{"a": 1}', "call_1"),
         ToolCallDelta(1, "sub", '{"b": 2}', "call_2"),
     ]
+
+
+# --- ends -----------------------------------------------------------------------------------------------------------
+
+
+class Endless(VendorBase):
+    """Says `a` for ever, and takes a moment to end."""
+
+    ended = 0
+
+    async def respond(self, request: LMRequest) -> BaseLMResponse:
+        raise NotImplementedError
+
+    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
+        try:
+            while True:
+                yield TextDelta("a")
+                await asyncio.sleep(0.001)
+        finally:
+            await asyncio.sleep(0.01)
+            self.ended += 1
+
+
+async def test_leaving_the_loop_and_then_the_block() -> None:
+    """Both end the stream, the first of them on a task of its own."""
+    vendor = Endless()
+    async with LM("x", vendor=vendor).stream_async("Hi") as stream:
+        async for _ in stream:
+            break
+        await asyncio.sleep(0)
+    assert vendor.ended == 1
+
+
+async def test_closing_while_somebody_reads() -> None:
+    """It waits for the step under way, and the reader sees the end."""
+    vendor = Endless()
+    stream = LM("x", vendor=vendor).stream_async("Hi")
+
+    async def read() -> int:
+        return len([event async for event in stream])
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.01)
+    await stream.aclose()
+    assert await reading >= 1
+    assert vendor.ended == 1
+
+
+def test_an_interrupted_stream_ends_with_the_interrupt() -> None:
+    """Ctrl-C is not hidden behind an error about the generator that it interrupts."""
+    vendor = Endless()
+    stream = LM("x", vendor=vendor).stream_sync("Hi")
+    ends = time.monotonic() + 30
+    # What is started in the background may ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(0.2, _thread.interrupt_main).start()
+
+    def read() -> None:
+        with stream:
+            for _ in stream:
+                assert time.monotonic() < ends
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            read()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert vendor.ended == 1
+    assert set(stream.text) == {"a"}
+
+
+async def test_the_text_so_far() -> None:
+    """What was shown before a stream was left is not lost."""
+    async with LM("x", vendor=ScriptedVendor(["one two three"])).stream_async("Hi") as stream:
+        async for _ in stream:
+            if stream.text == "one two ":
+                break
+    assert stream.text == "one two "
+    with pytest.raises(RequestError, match=r"\.text is what came so far"):
+        _ = stream.response

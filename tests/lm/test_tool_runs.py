@@ -430,6 +430,34 @@ async def test_a_run_without_a_store(api: Any) -> None:
         await lm.responses.retrieve(done.response.response_id or "")
 
 
+async def test_a_reset_in_the_middle_of_a_run_holds() -> None:
+    """The rounds still to come belong to the conversation that was left."""
+    _, lm = scripted(tool_call("forget"), "done", "fresh")
+
+    def forget() -> str:
+        lm.reset()
+        return "forgotten"
+
+    assert (await lm.run_tools_async("go", tools=[forget])).text == "done"
+    assert lm.head is None
+    assert (await lm.respond_async("Hi")).previous_response_id is None
+
+
+async def test_something_cancelled_inside_a_tool_is_its_failure() -> None:
+    """Only the caller's own cancelling ends the run."""
+
+    async def wait_for_nothing() -> str:
+        nothing = asyncio.ensure_future(asyncio.sleep(60))
+        nothing.cancel()
+        await nothing
+        return "never"
+
+    _, lm = scripted(tool_call("wait_for_nothing"), "done")
+    run = await lm.run_tools_async("go", tools=[wait_for_nothing])
+    assert run.text == "done"
+    assert run.steps[0].results[0].output == "Error: CancelledError"
+
+
 # --- side by side -------------------------------------------------------------------------------------------------
 
 
@@ -500,7 +528,7 @@ async def test_cancelling_the_run_cancels_its_tools() -> None:
     assert len(vendor.requests) == 1
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_what_ends_a_program_is_no_failure_of_a_tool(error: type[BaseException], kind: str) -> None:
     """It passes through the run, is never told to the model, and takes the other tools with it."""
