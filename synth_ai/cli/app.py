@@ -14,8 +14,8 @@ from synth_ai.engines.cards import card_named, find_cards
 from synth_ai.engines.model_names import resolve_model
 from synth_ai.engines.presets import check_memory, config_file, preset_for, recommended_count, serve_command
 from synth_ai.errors import EngineStartError, OptionError, UnknownResponseError
+from synth_ai.store.sqlite_readonly import read_turns
 from synth_ai.store.tree import Tree
-from synth_ai.store.viewing import read_turns
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

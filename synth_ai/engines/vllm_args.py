@@ -116,7 +116,7 @@ class LoadPlan:
             EngineStartError: the model cannot fit on the card, or is not for a CPU.
         """
         model = self.source.model
-        check_not_for_gpu(model)
+        check_build_can_run(model)
         cards = self._cards()
         check_memory(model, cards, self.engine_args)
         preset = preset_for(self.source.model, cards, self.engine_args, eagle3=self.eagle3, streams=self.streams)
@@ -152,7 +152,7 @@ def _adapter_args(source: ModelSource) -> dict[str, Any]:
     return {"enable_lora": True, "max_lora_rank": next((rank for rank in _RANKS if rank >= source.rank), source.rank)}
 
 
-def check_not_for_gpu(model: str) -> None:
+def check_build_can_run(model: str) -> None:
     """Refuse the published models on vLLM's CPU build before it begins to look for them.
 
     Raises:

@@ -31,13 +31,15 @@ class ResponseFormat:
 
     Attributes:
         name: what the servers call it: letters, digits, underscores and hyphens.
-        schema: the JSON schema; an object at its root, unless the caller's own says otherwise. A type that is none
-            (`list[int]`, an enum, a union) is the one property `value` of it.
+        schema: the JSON schema for a server; an object at its root, unless the caller's own says otherwise. A type that
+            is none (`list[int]`, an enum, a union) is the one property `value` of it.
+        grammar: the JSON schema for an engine, which can hold the model to all that a type says, whatever its root.
         strict: whether the schema is one that OpenAI's strict mode takes.
     """
 
     name: str
     schema: Mapping[str, Any]
+    grammar: Mapping[str, Any] = field(repr=False)
     strict: bool
     _adapter: TypeAdapter[Any] | None = field(default=None, repr=False, compare=False)
     _wrapped: bool = field(default=False, repr=False, compare=False)
@@ -58,7 +60,7 @@ class ResponseFormat:
         if isinstance(shape, Mapping):
             # Making the fields of a caller's own schema required would change what it says.
             strict = shape.get("type") == "object" and _closed(shape) == shape
-            return cls(_name(str(shape.get("title", "answer"))), dict(shape), strict)
+            return cls(_name(str(shape.get("title", "answer"))), dict(shape), dict(shape), strict)
         if inspect.isroutine(shape):
             # pydantic has schemas for functions: those of their arguments.
             raise _no_shape(shape)
@@ -72,7 +74,7 @@ class ResponseFormat:
         sent = _wrapped(schema) if wrapped else rooted
         closed = _closed(sent)
         name = _name(getattr(shape, "__name__", "answer"))
-        return cls(name, sent if closed is None else closed, closed is not None, adapter, wrapped)
+        return cls(name, sent if closed is None else closed, rooted, closed is not None, adapter, wrapped)
 
     def parse(self, text: str) -> BaseModel | Any:
         """The answer as an object: a model's instance or a type's value, checked by pydantic.

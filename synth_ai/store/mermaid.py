@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from synth_ai.store.base import Turn
+from synth_ai.store.passages import backend_of, one_line, passages
 from synth_ai.store.pictures import notes_of, printable, short_ids, shorten
-from synth_ai.store.reading import backend_of, one_line, passages
 
 if TYPE_CHECKING:
     from synth_ai.store.tree import Tree

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from synth_ai.store.base import Turn
-from synth_ai.store.reading import backend_of, one_line, passages, reasoning
+from synth_ai.store.passages import backend_of, one_line, passages, reasoning
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -16,7 +16,7 @@ from typing import Any
 from synth_ai.errors import StoreError, StoreImportError, StoreUnavailableError
 from synth_ai.store.base import ResponseStore, Turn
 from synth_ai.store.encoding import is_utf8, to_json
-from synth_ai.store.writing import replace_file
+from synth_ai.store.files import replace_file
 
 FORMAT = "synth-ai turns"
 VERSION = 2  # 1 lacks what turns say of why they are incomplete, failed, replayed or redacted

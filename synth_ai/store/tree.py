@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synth_ai.store.base import Turn
-from synth_ai.store.reading import backend_of
+from synth_ai.store.passages import backend_of
 from synth_ai.store.transfer import to_dict
 
 if TYPE_CHECKING:

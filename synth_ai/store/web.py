@@ -17,6 +17,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from synth_ai.store.base import Turn
+from synth_ai.store.files import replace_file
+from synth_ai.store.passages import Passage, backend_of, one_line, passages
 from synth_ai.store.pictures import (
     notes_of,
     printable,
@@ -26,8 +28,6 @@ from synth_ai.store.pictures import (
     to_text,
     token_counts,
 )
-from synth_ai.store.reading import Passage, backend_of, one_line, passages
-from synth_ai.store.writing import replace_file
 
 if TYPE_CHECKING:
     from synth_ai.store.tree import Tree

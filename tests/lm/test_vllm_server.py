@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -124,9 +124,10 @@ async def test_a_tool_call_and_an_answer_from_its_result(lm_on: LMOn, api: str) 
 async def test_a_structured_answer(lm_on: LMOn, api: str) -> None:
     """The server holds the model to the schema, and the answer is read though the server leaves a header before it."""
     lm = lm_on(api, auto_store_responses=False, max_tokens=60)
-    city = await lm.respond_async("What is the capital of France?", response_model=Literal["Paris", "Rome"])
+    # Schemas of one's own go out as written; this model never gets through the object that a type would be wrapped in.
+    city = await lm.respond_async("What is the capital of France?", response_model={"enum": ["Paris", "Rome"]})
     assert city.structured_output == "Paris"
-    assert isinstance((await lm.respond_async("Hello", response_model=bool)).structured_output, bool)
+    assert isinstance((await lm.respond_async("Hello", response_model={"type": "boolean"})).structured_output, bool)
 
 
 @pytest.mark.parametrize("api", APIS)

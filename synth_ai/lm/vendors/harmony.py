@@ -163,7 +163,7 @@ def _structure(request: LMRequest) -> Structure | None:
         )
     tools = () if choice == "none" else request.tools
     return Structure(
-        shape.schema,
+        shape.grammar,
         budget,
         tool_calls=any(tool["type"] == "function" for tool in tools),
         builtins=tuple(tool["type"] for tool in tools if tool["type"] in _BUILTINS),

@@ -15,11 +15,11 @@ from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
 from synth_ai.store import sqlite_file
 from synth_ai.store.sqlite import SQLiteStore
-from synth_ai.store.viewing import read_turns
+from synth_ai.store.sqlite_readonly import read_turns
 
 SHOW = """
 import sys
-from synth_ai.store.viewing import read_turns
+from synth_ai.store.sqlite_readonly import read_turns
 for path in sys.argv[1:]:
     print(len(read_turns(path)))
 """
@@ -119,7 +119,7 @@ async def test_what_cannot_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             read_turns(bad)
     assert read_turns(empty) == []
     with monkeypatch.context() as patch:
-        patch.setattr("synth_ai.store.viewing.MIGRATIONS", (*sqlite_file.MIGRATIONS, ("ALTER TABLE turns",)))
+        patch.setattr("synth_ai.store.sqlite_readonly.MIGRATIONS", (*sqlite_file.MIGRATIONS, ("ALTER TABLE turns",)))
         with pytest.raises(StoreFormatError, match="open it once"):
             read_turns(path)
     with path.open("r+b") as file:
