@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from typing import TypeAlias
 from weakref import WeakSet
 
@@ -29,12 +30,14 @@ class Held:
 
     Attributes:
         lock: held by who uses it.
+        number: who uses several takes them in the order of their numbers, so that nobody waits for each other.
     """
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
         self.lock = threading.Lock()
+        self.number = next(_numbers)
         with _registering:
             _all.add(self)
 
@@ -74,6 +77,7 @@ def _settled(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
+_numbers = count()
 _all: WeakSet[Held] = WeakSet()
 _registering = threading.Lock()
 _forking = ExitStack()
@@ -82,7 +86,7 @@ _forking = ExitStack()
 def _before_fork() -> None:
     _forking.enter_context(making)
     _forking.enter_context(_registering)
-    for held in list(_all):
+    for held in sorted(_all, key=lambda held: held.number):
         _forking.enter_context(held.lock)
         held.close_locked()
 

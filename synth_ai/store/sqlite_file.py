@@ -53,12 +53,10 @@ _PRAGMAS = (
     "temp_store=MEMORY",  # no text spills into a temporary file
     "cache_size=-8000",  # KiB: the upper levels of the indexes of a large file
     "journal_size_limit=16777216",  # bytes that the WAL keeps on disk after a checkpoint
-    # SQLite's own checkpoints run beside writers of other connections, which up to SQLite 3.51.2 can, rarely, damage
-    # the file (sqlite.org/wal.html#walresetbug). Ours hold the write lock.
+    # SQLite's own checkpoints run beside writers of other connections, which up to SQLite 3.51.2 can, rarely, lose
+    # what these wrote (sqlite.org/wal.html#walresetbug). Ours run while the write lock is held.
     "wal_autocheckpoint=0",
 )
-
-_SHORT_MS = 50
 
 
 def prepare(path: Path, *, timeout: float) -> None:
@@ -192,17 +190,6 @@ def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iter
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-@contextmanager
-def impatient(connection: sqlite3.Connection) -> Iterator[None]:
-    """In the block, who is in the way is waited for but shortly: it may be a reader that takes its time."""
-    usual = connection.execute("PRAGMA busy_timeout").fetchone()[0]
-    connection.execute(f"PRAGMA busy_timeout={min(usual, _SHORT_MS)}")
-    try:
-        yield
-    finally:
-        connection.execute(f"PRAGMA busy_timeout={usual}")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from synth_ai.errors import StoreError, StoreUnavailableError
 from synth_ai.store.sqlite_connections import Connect, Held
-from synth_ai.store.sqlite_file import impatient, transaction
+from synth_ai.store.sqlite_file import transaction
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
@@ -65,7 +65,7 @@ class Writer:
     """
 
     def __init__(self, connect: Connect, guard: Guard, connect_here: Connect | None = None) -> None:
-        self._own = Held(connect)
+        self._own, self._copying = Held(connect), Held(connect)
         self._here = None if connect_here is None else Held(connect_here)
         self._guard = guard
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="synth-ai-store-writer")
@@ -81,7 +81,9 @@ class Writer:
 
         `work` may run twice: when another one of its group fails, each is tried again in a transaction of its own.
         """
-        if self._here is not None and not alone and size <= _LARGE_BYTES and 0 < self._unchecked < _CHECKPOINT_BYTES:
+        # What the thread has not done yet comes first: turns that are put at once are kept in their order.
+        at_once = not (alone or self._running or size > _LARGE_BYTES) and 0 < self._unchecked < _CHECKPOINT_BYTES
+        if at_once and self._here is not None:
             # Whatever goes wrong here, such as a lock of another process, is for the thread to wait for or to tell.
             with suppress(_InUse, sqlite3.Error, StoreError):
                 return self._run_here(self._here, work, size)
@@ -98,6 +100,7 @@ class Writer:
         """Finish what waits, then close the connection. Blocks; safe to call twice."""
         self._thread.shutdown(wait=True)
         self._own.close()
+        self._copying.close()
         if self._here is not None:
             self._here.close()
 
@@ -152,12 +155,16 @@ class Writer:
             return [result for job in group for result in self._commit([job])]
 
     def _checkpoint(self) -> None:
-        """Move the WAL into the file once it has grown; holds the write lock, see `connect`."""
+        """Move the WAL into the file once it has grown, as far as readers let it, see `connect`.
+
+        One connection holds the write lock while another copies. A single one that asked for both (`FULL`) would keep
+        all writers waiting for the slowest reader, or, told to wait less, go on without the lock.
+        """
         if self._unchecked < _CHECKPOINT_BYTES:
             return
         self._unchecked = 0
-        with self._own.use() as connection, impatient(connection):
-            connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        with self._own.use() as connection, self._copying.use() as copying, transaction(connection):
+            copying.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
 class Readers:

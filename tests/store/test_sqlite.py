@@ -170,27 +170,32 @@ async def test_the_loop_runs_while_another_process_holds_the_lock(
     await store.aclose()
 
 
-async def test_who_writes_a_turn(path: Path) -> None:
-    """Where no commit waits for the disk, a turn does not wait for the writer's thread, unless it is a large one."""
-    for durability, large, thread_is_needed in (
-        ("power-loss", False, True),
-        ("process-crash", False, False),
-        ("process-crash", True, True),
-    ):
-        store = SQLiteStore(path, durability=durability)
-        await store.put(make_turn(f"first_{durability}_{large}"))
-        busy = threading.Event()
-        other = asyncio.create_task(store._opened().writer.run(lambda _, busy=busy: busy.wait(60), alone=True))
-        await asyncio.sleep(0)
-        text = "long " * (20_000 if large else 1)
-        put = asyncio.create_task(store.put(make_turn(f"turn_{durability}_{large}", output=(text,))))
-        for _ in range(100):
-            await asyncio.sleep(0)
-        assert put.done() != thread_is_needed
-        busy.set()
-        await asyncio.gather(put, other)
-        assert await store.get(f"turn_{durability}_{large}") is not None
-        await store.aclose()
+@pytest.mark.parametrize(
+    ("durability", "size", "by_the_caller"),
+    [("power-loss", 100, False), ("process-crash", 100, True), ("process-crash", 100_000, False)],
+)
+async def test_who_writes_a_turn(
+    path: Path, durability: sqlite_file.Durability, size: int, by_the_caller: bool
+) -> None:
+    """Where no commit waits for the disk, a turn does not go to the writer's thread, unless it is a large one."""
+    store = SQLiteStore(path, durability=durability)
+    writer = store._opened().writer
+    await store.put(make_turn("first"))
+    # The thread tells first and rests afterwards.
+    while writer._running:
+        await asyncio.to_thread(time.sleep, 0.001)
+    assert (await writer.run(lambda _: threading.get_ident(), size=size) == threading.get_ident()) == by_the_caller
+    await store.aclose()
+
+
+@pytest.mark.parametrize("durability", get_args(sqlite_file.Durability))
+async def test_turns_that_are_put_at_once_keep_their_order(path: Path, durability: sqlite_file.Durability) -> None:
+    """Whoever writes them: what is killed in between leaves no turn without the one before it."""
+    store = SQLiteStore(path, durability=durability)
+    for start in range(0, 400, 8):
+        await asyncio.gather(*(store.put(make_turn(f"t{n}")) for n in range(start, start + 8)))
+    await store.aclose()
+    assert [id for (id,) in rows_of(path, "SELECT id FROM turns ORDER BY seq")] == [f"t{n}" for n in range(400)]
 
 
 async def test_what_an_interrupt_leaves_is_taken_back(path: Path) -> None:
