@@ -340,21 +340,22 @@ async def test_a_server_stops_what_nobody_waits_for(
             lines = answer.read().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running{"))
 
-    before = time.monotonic()
     prompt, endless = prompt_of(STORY), Sampling(temperature=0, max_tokens=3900)
     if how == "closed":
         async with aclosing(engine.generate(prompt, endless, stream=True)) as deltas:
             await anext(deltas)
     else:
         task = asyncio.create_task(complete(engine, prompt, endless))
-        assert await asyncio.to_thread(until, lambda: running() == 1, 10)
+        # What an earlier test left may still be counted.
+        assert await asyncio.to_thread(until, lambda: running() >= 1, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+    before = time.monotonic()
     # The server counts at its steps, so another call shows what is left.
     await complete(engine, prompt_of("Hello!"), Sampling(temperature=0, max_tokens=5))
     assert await asyncio.to_thread(until, lambda: running() == 0, 5)
-    assert time.monotonic() - before < 20
+    assert time.monotonic() - before < 15
     await engine.aclose()
 
 
