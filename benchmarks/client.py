@@ -35,8 +35,12 @@ def peer_python(name: str) -> str:
     python = ENVIRONMENTS / f"peer-{name}" / "bin" / "python"
     if not python.exists():
         uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(python.parents[1])], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "--python", str(python), *PEERS[name].split()], check=True)
+        subprocess.run(
+            [uv, "venv", "-q", "--python", sys.executable, str(python.parents[1])], check=True
+        )
+        subprocess.run(
+            [uv, "pip", "install", "-q", "--python", str(python), *PEERS[name].split()], check=True
+        )
     return str(python)
 
 
@@ -53,7 +57,9 @@ def run(python: str, name: str, api: str, url: str, in_flight: int) -> dict[str,
 def table(api: str, in_flight: int, results: dict[str, list[dict[str, float]]]) -> None:
     """Print medians, with ratios to the raw SDK."""
     print(f"\n{api}, {in_flight} in flight")
-    print(f"{'':18} {'CPU us/call':>12} {'x SDK':>6} {'calls/s':>9} {'x SDK':>6} {'grew by MB':>11}")
+    print(
+        f"{'':18} {'CPU us/call':>12} {'x SDK':>6} {'calls/s':>9} {'x SDK':>6} {'grew by MB':>11}"
+    )
     base = {key: median(r[key] for r in results["openai"]) for key in ("cpu_us", "calls_per_s")}
     for name, rounds in results.items():
         cpu, speed = (median(r[key] for r in rounds) for key in ("cpu_us", "calls_per_s"))
@@ -63,16 +69,25 @@ def table(api: str, in_flight: int, results: dict[str, list[dict[str, float]]]) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", action="store_true", help="measure litellm, langchain-openai and others too")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="measure litellm, langchain-openai and others too"
+    )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--in-flight", type=int, nargs="*", default=list(CALLS), choices=list(CALLS))
+    parser.add_argument(
+        "--in-flight", type=int, nargs="*", default=list(CALLS), choices=list(CALLS)
+    )
     options = parser.parse_args()
     pythons = dict.fromkeys(OURS, sys.executable)
     if options.peers:
         pythons |= {name: peer_python(name) for name in PEERS}
     server = subprocess.Popen(
-        [sys.executable, str(HERE / "local_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, str(HERE / "local_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert server.stdin is not None
     assert server.stdout is not None

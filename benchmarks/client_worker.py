@@ -40,7 +40,9 @@ def openai_sdk(api: str, url: str) -> Call:
     client = AsyncOpenAI(base_url=url, api_key="sk-bench")
     if api == "responses":
         return lambda: client.responses.create(model="bench", input=QUESTION)
-    return lambda: client.chat.completions.create(model="bench", messages=[{"role": "user", "content": QUESTION}])
+    return lambda: client.chat.completions.create(
+        model="bench", messages=[{"role": "user", "content": QUESTION}]
+    )
 
 
 def litellm(api: str, url: str) -> Call:
@@ -55,7 +57,9 @@ def litellm(api: str, url: str) -> Call:
 def langchain_openai(api: str, url: str) -> Call:
     from langchain_openai import ChatOpenAI
 
-    model = ChatOpenAI(model="bench", base_url=url, api_key="sk-bench", use_responses_api=api == "responses")
+    model = ChatOpenAI(
+        model="bench", base_url=url, api_key="sk-bench", use_responses_api=api == "responses"
+    )
     return lambda: model.ainvoke(QUESTION)
 
 
@@ -70,7 +74,13 @@ def pydantic_ai(api: str, url: str) -> Call:
 
 
 def openai_agents(api: str, url: str) -> Call:
-    from agents import Agent, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner, set_tracing_disabled
+    from agents import (
+        Agent,
+        OpenAIChatCompletionsModel,
+        OpenAIResponsesModel,
+        Runner,
+        set_tracing_disabled,
+    )
     from openai import AsyncOpenAI
 
     set_tracing_disabled(True)

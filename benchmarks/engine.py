@@ -48,9 +48,13 @@ def prompts(count: int = CALLS, length: int = PROMPT_TOKENS) -> list[list[int]]:
     return [[random.randrange(1000, 150_000) for _ in range(length)] for _ in range(count)]
 
 
-async def complete(engine: VLLMEngine, prompt: list[int], sampling: Sampling = GREEDY) -> tuple[int, ...]:
+async def complete(
+    engine: VLLMEngine, prompt: list[int], sampling: Sampling = GREEDY
+) -> tuple[int, ...]:
     """All ids of one completion."""
-    return tuple([id_ async for delta in engine.generate(prompt, sampling) for id_ in delta.token_ids])
+    return tuple(
+        [id_ async for delta in engine.generate(prompt, sampling) for id_ in delta.token_ids]
+    )
 
 
 async def timed(work: Awaitable[Any]) -> float:
@@ -66,12 +70,21 @@ class Report:
     def __init__(self) -> None:
         self.figures: dict[str, dict[str, Any]] = {}
 
-    def add(self, name: str, figure: float, bar: float, *, at_least: bool = False, unit: str = "") -> None:
+    def add(
+        self, name: str, figure: float, bar: float, *, at_least: bool = False, unit: str = ""
+    ) -> None:
         """One figure; it is good below its bar, or above it with `at_least`."""
         good = figure >= bar if at_least else figure <= bar
         sign = ">=" if at_least else "<="
-        self.figures[name] = {"figure": round(figure, 4), "bar": f"{sign} {bar}{unit}", "good": good}
-        print(f"{'ok  ' if good else 'MISS'} {name}: {figure:.3f}{unit} (bar {sign} {bar}{unit})", flush=True)
+        self.figures[name] = {
+            "figure": round(figure, 4),
+            "bar": f"{sign} {bar}{unit}",
+            "good": good,
+        }
+        print(
+            f"{'ok  ' if good else 'MISS'} {name}: {figure:.3f}{unit} (bar {sign} {bar}{unit})",
+            flush=True,
+        )
 
 
 def offline(llm: Any, batch: list[list[int]], stop_token_ids: Sequence[int] = ()) -> None:
@@ -79,7 +92,12 @@ def offline(llm: Any, batch: list[list[int]], stop_token_ids: Sequence[int] = ()
     from vllm import SamplingParams
     from vllm.inputs import tokens_input
 
-    settings = {"temperature": 0, "max_tokens": NEW_TOKENS, "stop_token_ids": list(stop_token_ids), "detokenize": False}
+    settings = {
+        "temperature": 0,
+        "max_tokens": NEW_TOKENS,
+        "stop_token_ids": list(stop_token_ids),
+        "detokenize": False,
+    }
     params = [SamplingParams(**settings) for _ in batch]
     llm.generate([tokens_input(prompt) for prompt in batch], params, use_tqdm=False)
 
@@ -90,25 +108,44 @@ async def throughput(report: Report, engines: dict[str, VLLMEngine], llm: Any, r
     for _ in range(rounds):
         yardstick = await timed(asyncio.to_thread(offline, llm, prompts()))
         for name, engine in engines.items():
-            seconds = await timed(asyncio.gather(*(complete(engine, prompt) for prompt in prompts())))
+            seconds = await timed(
+                asyncio.gather(*(complete(engine, prompt) for prompt in prompts()))
+            )
             ratios[name].append(seconds / yardstick)
     for name, values in ratios.items():
-        report.add(f"64 concurrent calls, {name} / LLM.generate, median of {rounds}", statistics.median(values), 1.10)
+        report.add(
+            f"64 concurrent calls, {name} / LLM.generate, median of {rounds}",
+            statistics.median(values),
+            1.10,
+        )
 
 
 async def through_lm(report: Report, engine: VLLMEngine, llm: Any, rounds: int) -> None:
     """64 concurrent `respond_async`, against one LLM.generate over the same 64 token prompts."""
-    lm = LM(str(engine.model), engine=engine, temperature=0, max_tokens=NEW_TOKENS, auto_store_responses=False)
+    lm = LM(
+        str(engine.model),
+        engine=engine,
+        temperature=0,
+        max_tokens=NEW_TOKENS,
+        auto_store_responses=False,
+    )
     ratios = []
     for _ in range(rounds):
         # Numbers of three digits are a token each, so all prompts are of one length.
-        texts = [",".join(str(random.randrange(100, 1000)) for _ in range(PROMPT_TOKENS // 4)) for _ in range(CALLS)]
+        texts = [
+            ",".join(str(random.randrange(100, 1000)) for _ in range(PROMPT_TOKENS // 4))
+            for _ in range(CALLS)
+        ]
         before = time.perf_counter()
         responses = await asyncio.gather(*(lm.respond_async(text) for text in texts))
         seconds = time.perf_counter() - before
         batch = [response.prompt_token_ids or [] for response in responses]
-        ratios.append(seconds / await timed(asyncio.to_thread(offline, llm, batch, harmony.STOP_TOKEN_IDS)))
-    report.add(f"64 respond_async / LLM.generate, median of {rounds}", statistics.median(ratios), 1.15)
+        ratios.append(
+            seconds / await timed(asyncio.to_thread(offline, llm, batch, harmony.STOP_TOKEN_IDS))
+        )
+    report.add(
+        f"64 respond_async / LLM.generate, median of {rounds}", statistics.median(ratios), 1.15
+    )
 
 
 async def arrivals(report: Report, engine: VLLMEngine, llm: Any, rounds: int) -> None:
@@ -130,7 +167,11 @@ async def arrivals(report: Report, engine: VLLMEngine, llm: Any, rounds: int) ->
     for _ in range(rounds):
         ours = await mean_latency(lambda prompt: complete(engine, prompt))
         ratios.append(ours / await mean_latency(lambda prompt: asyncio.to_thread(locked, prompt)))
-    report.add("arrivals every 20 ms, mean latency / lock around LLM.generate", statistics.median(ratios), 0.35)
+    report.add(
+        "arrivals every 20 ms, mean latency / lock around LLM.generate",
+        statistics.median(ratios),
+        0.35,
+    )
 
 
 async def prefix_reuse(report: Report, engine: VLLMEngine, block: int) -> None:
@@ -141,7 +182,12 @@ async def prefix_reuse(report: Report, engine: VLLMEngine, block: int) -> None:
         await complete(engine, branch)
         async for delta in engine.generate([*branch, *prompts(1, 20)[0]], GREEDY):
             shares.append((delta.cached_tokens or 0) / (1000 // block * block))
-    report.add("fork of a 1,000-token branch, cached share of its full blocks", min(shares), 0.95, at_least=True)
+    report.add(
+        "fork of a 1,000-token branch, cached share of its full blocks",
+        min(shares),
+        0.95,
+        at_least=True,
+    )
 
 
 async def cancelling(report: Report, engine: VLLMEngine, rounds: int) -> None:
@@ -166,7 +212,11 @@ async def cancelling(report: Report, engine: VLLMEngine, rounds: int) -> None:
             wrong += sum(one != other for one, other in zip(alone, results[1:8:2], strict=True))
     report.add("cancel 32 of 64: calls that were wrong or lost", wrong, 0)
     report.add("cancel 32 of 64: calls left in the engine", left, 0)
-    report.add(f"cancel 32 of 64: memory growth over {rounds} rounds", me.memory_info().rss / memory - 1, 0.05)
+    report.add(
+        f"cancel 32 of 64: memory growth over {rounds} rounds",
+        me.memory_info().rss / memory - 1,
+        0.05,
+    )
 
 
 @contextmanager
@@ -198,7 +248,10 @@ async def blocking(report: Report, engine: VLLMEngine) -> None:
             await asyncio.gather(*(stream(prompt) for prompt in prompts()))
         worst.append(max(gaps))
     report.add(
-        "64 streams: longest gap of the event loop, median of 5", statistics.median(worst) * 1000, 50, unit=" ms"
+        "64 streams: longest gap of the event loop, median of 5",
+        statistics.median(worst) * 1000,
+        50,
+        unit=" ms",
     )
 
 
@@ -237,7 +290,9 @@ async def main(arguments: argparse.Namespace) -> None:
     before = set(me.children())
     engine = VLLMEngine(arguments.model, **settings)
     await engine.start()
-    (core,) = [child for child in me.children() if child not in before and child.name().startswith("VLLM")]
+    (core,) = [
+        child for child in me.children() if child not in before and child.name().startswith("VLLM")
+    ]
 
     from vllm import LLM
 
@@ -261,10 +316,16 @@ async def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", help="a model folder, gpt-oss-20b or gpt-oss-120b; else the tiny model")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "model", nargs="?", help="a model folder, gpt-oss-20b or gpt-oss-120b; else the tiny model"
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--load-format", help="'dummy' makes up the weights")
-    parser.add_argument("--engine-args", default="{}", help="more of vLLM's engine arguments, as JSON")
+    parser.add_argument(
+        "--engine-args", default="{}", help="more of vLLM's engine arguments, as JSON"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     asyncio.run(main(parser.parse_args()))

@@ -29,11 +29,11 @@ from synth_ai.harmony import (
     StreamParser,
     Transcript,
     encode,
-    encoding,
     parse,
     prompt,
     render,
 )
+from synth_ai.harmony import tokens as encoding
 
 LIBRARY = find_spec("openai_harmony") is not None
 TURNS = 50
@@ -53,7 +53,9 @@ Row = tuple[str, str, str, str, str]
 def cases() -> Iterator[Row]:
     right = 0
     for case in CASES:
-        got = answer(parse(case_ids(case), tools=case["offered"], finish_reason=finish_reason(case)))
+        got = answer(
+            parse(case_ids(case), tools=case["offered"], finish_reason=finish_reason(case))
+        )
         expected = case["expected"]
         right += any(fits(got, {**expected, **other}) for other in ({}, *expected.get("alt", [])))
     yield "public cases right", f"{right} of {len(CASES)}", "", "", "all"
@@ -70,7 +72,10 @@ def mutants() -> Iterator[Row]:
         except Exception:
             raised += 1
         else:
-            leaked += any("<|" in text and any(name in text for name in CONTROL_TOKENS) for text in surfaced(found))
+            leaked += any(
+                "<|" in text and any(name in text for name in CONTROL_TOKENS)
+                for text in surfaced(found)
+            )
     yield f"{MUTANTS:,} mutants: exceptions", str(raised), "", "", "0"
     yield f"{MUTANTS:,} mutants: leaked control tokens", str(leaked), "", "", "0"
 
@@ -128,7 +133,13 @@ def rendering() -> Iterator[Row]:
 
 
 def long_runs() -> Iterator[Row]:
-    for name, unit in (("a", "a"), ("blank", " "), ("!", "!"), ("line break", "\n"), ("Chinese letter", "中")):
+    for name, unit in (
+        ("a", "a"),
+        ("blank", " "),
+        ("!", "!"),
+        ("line break", "\n"),
+        ("Chinese letter", "中"),
+    ):
         text = unit * 1_000_000
         yield times(f"encode a million times {name}", [lambda text=text: encode(text)], 3, "2 s")
 
@@ -150,7 +161,13 @@ def parsing() -> Iterator[Row]:
         seconds = [statistics.median(column) for column in interleaved(runs, 15)]
         rates = [f"{len(ids) / each / 1e6:.2f} M/s" for each in seconds]
         ratio = f"{seconds[1] / seconds[0]:.1f}x" if LIBRARY else ""
-        yield f"parse whole, {name}", rates[0], rates[1] if LIBRARY else "", ratio, "5 M/s" if size == 1 else ""
+        yield (
+            f"parse whole, {name}",
+            rates[0],
+            rates[1] if LIBRARY else "",
+            ratio,
+            "5 M/s" if size == 1 else "",
+        )
 
 
 def streaming() -> Iterator[Row]:

@@ -11,7 +11,11 @@ import time
 from statistics import median
 
 ROUNDS = 15
-STATEMENTS = ("import synth_ai", "import synth_ai; synth_ai.LM('gpt-5', api_key='sk-none')", "import openai")
+STATEMENTS = (
+    "import synth_ai",
+    "import synth_ai; synth_ai.LM('gpt-5', api_key='sk-none')",
+    "import openai",
+)
 
 
 def seconds(statement: str) -> float:

@@ -101,7 +101,9 @@ class Server(asyncio.Protocol):
             answer = next(body for ending, body in self.replies.items() if path.endswith(ending))
             # No two responses have one id: a client may keep them by it.
             self.number += 1
-            self.transport.write(answer.replace(b"respXXXXXXXX_00000000", b"%s_%08d" % (self.prefix, self.number)))  # type: ignore[attr-defined]
+            self.transport.write(
+                answer.replace(b"respXXXXXXXX_00000000", b"%s_%08d" % (self.prefix, self.number))
+            )  # type: ignore[attr-defined]
 
 
 async def main() -> None:

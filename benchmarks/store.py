@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from synth_ai.store.base import Turn
-from synth_ai.store.sqlite import SQLiteStore
-from synth_ai.store.sqlite_file import Durability
-from synth_ai.store.sqlite_rows import row_of
+from synth_ai.store.sqlite.rows import row_of
+from synth_ai.store.sqlite.schema import Durability
+from synth_ai.store.sqlite.store import SQLiteStore
+from synth_ai.turn import Turn
 
 WARM_UP = 100
 MEASURED = 1000
@@ -32,7 +32,11 @@ CHAIN = 200
 def make_turn(id: str, parent_id: str | None) -> Turn:
     """A turn of everyday size: 1.5 kB of items, 150 token ids, tools that its branch shares."""
     reasoning = {"type": "reasoning_text", "text": "The user wants to know about rivers. " * 12}
-    answer = {"type": "output_text", "text": "Rivers carry water from the hills to the sea. " * 12, "annotations": []}
+    answer = {
+        "type": "output_text",
+        "text": "Rivers carry water from the hills to the sea. " * 12,
+        "annotations": [],
+    }
     return Turn(
         id=id,
         parent_id=parent_id,
@@ -44,8 +48,20 @@ def make_turn(id: str, parent_id: str | None) -> Turn:
             {"type": "message", "role": "assistant", "status": "completed", "content": [answer]},
         ),
         instructions="You are terse.",
-        tools=({"type": "function", "name": "search", "description": "Searches. " * 40, "parameters": {}},),
-        usage={"input_tokens": 300, "output_tokens": 150, "cached_tokens": 0, "reasoning_tokens": 40},
+        tools=(
+            {
+                "type": "function",
+                "name": "search",
+                "description": "Searches. " * 40,
+                "parameters": {},
+            },
+        ),
+        usage={
+            "input_tokens": 300,
+            "output_tokens": 150,
+            "cached_tokens": 0,
+            "reasoning_tokens": 40,
+        },
         output_token_ids=list(range(1000, 1150)),
         date="2026-11-20",
     )
@@ -57,8 +73,12 @@ class Bare:
     def __init__(self, path: Path, durability: Durability) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'power-loss' else 'NORMAL'}")
-        self._connection.execute("CREATE TABLE turns (id TEXT PRIMARY KEY, parent_id TEXT, content TEXT, ids BLOB)")
+        self._connection.execute(
+            f"PRAGMA synchronous={'FULL' if durability == 'power-loss' else 'NORMAL'}"
+        )
+        self._connection.execute(
+            "CREATE TABLE turns (id TEXT PRIMARY KEY, parent_id TEXT, content TEXT, ids BLOB)"
+        )
 
     def put(self, turn: Turn) -> float:
         """Seconds for one INSERT and its commit; making the JSON is not counted."""
@@ -66,7 +86,8 @@ class Bare:
         start = time.perf_counter()
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(
-            "INSERT INTO turns VALUES (?, ?, ?, ?)", (row.id, row.parent_id, row.content, row.token_ids)
+            "INSERT INTO turns VALUES (?, ?, ?, ?)",
+            (row.id, row.parent_id, row.content, row.token_ids),
         )
         self._connection.execute("COMMIT")
         return time.perf_counter() - start
@@ -94,11 +115,18 @@ async def compare(folder: Path, durability: Durability, report: Callable[..., No
     del ours[:WARM_UP], theirs[:WARM_UP]
     start = time.perf_counter()
     for batch in range(10):
-        await asyncio.gather(*(store.put(make_turn(f"resp_at_once_{batch}_{n}", None)) for n in range(100)))
+        await asyncio.gather(
+            *(store.put(make_turn(f"resp_at_once_{batch}_{n}", None)) for n in range(100))
+        )
     at_once = (time.perf_counter() - start) / 1000
     ratio = statistics.median(ours) / statistics.median(theirs)
     report(durability, "bare INSERT + commit, median", f"{statistics.median(theirs) * 1e6:.0f} us")
-    report(durability, "put, median", f"{statistics.median(ours) * 1e6:.0f} us", f"{ratio:.2f}x (bar 3x)")
+    report(
+        durability,
+        "put, median",
+        f"{statistics.median(ours) * 1e6:.0f} us",
+        f"{ratio:.2f}x (bar 3x)",
+    )
     report(durability, "put, 100 callers at once, each", f"{at_once * 1e6:.0f} us")
     await store.aclose()
 
@@ -121,7 +149,10 @@ async def grow(folder: Path, turns: int, report: Callable[..., None]) -> None:
 
     async def measure(name: str) -> tuple[float, float]:
         ids = [f"resp_{name}_{n:06}" for n in range(CHAIN)]
-        puts = [await put(store, make_turn(id, before)) for id, before in zip(ids, [None, *ids], strict=False)]
+        puts = [
+            await put(store, make_turn(id, before))
+            for id, before in zip(ids, [None, *ids], strict=False)
+        ]
         return statistics.median(puts), await measure_chain(store, ids[-1])
 
     await measure("warm")
@@ -131,13 +162,20 @@ async def grow(folder: Path, turns: int, report: Callable[..., None]) -> None:
         branches = ((n, n - 1000 if n >= 1000 else None) for n in range(start, start + 200))
         await asyncio.gather(
             *(
-                store.put(make_turn(f"resp_{n:032x}", None if before is None else f"resp_{before:032x}"))
+                store.put(
+                    make_turn(f"resp_{n:032x}", None if before is None else f"resp_{before:032x}")
+                )
                 for n, before in branches
             )
         )
     large = await measure("large")
     report("file", "put in a new file", f"{small[0] * 1e6:.0f} us")
-    report("file", f"put after {turns} turns", f"{large[0] * 1e6:.0f} us", f"{large[0] / small[0]:.2f}x (bar 1.5x)")
+    report(
+        "file",
+        f"put after {turns} turns",
+        f"{large[0] * 1e6:.0f} us",
+        f"{large[0] / small[0]:.2f}x (bar 1.5x)",
+    )
     report("file", "chain of 200 in a new file", f"{small[1] * 1e3:.2f} ms", "(bar 5 ms)")
     report(
         "file",
@@ -154,14 +192,21 @@ async def grow(folder: Path, turns: int, report: Callable[..., None]) -> None:
             f"chain of {len(chain or ())} scattered turns, first read",
             f"{(time.perf_counter() - start_time) * 1e3:.2f} ms",
         )
-    report("file", "size on disk, each turn", f"{(folder / 'large.db').stat().st_size / (turns + 3 * CHAIN):.0f} bytes")
+    report(
+        "file",
+        "size on disk, each turn",
+        f"{(folder / 'large.db').stat().st_size / (turns + 3 * CHAIN):.0f} bytes",
+    )
     await store.aclose()
 
 
 def report(*columns: Any) -> None:
     """One line of the table."""
     sys.stdout.write(
-        "  ".join(str(column).ljust(width) for column, width in zip(columns, (14, 48, 12, 20), strict=False))
+        "  ".join(
+            str(column).ljust(width)
+            for column, width in zip(columns, (14, 48, 12, 20), strict=False)
+        )
     )
     sys.stdout.write("\n")
     sys.stdout.flush()
@@ -169,9 +214,15 @@ def report(*columns: Any) -> None:
 
 def main() -> None:
     """Measure in a folder of the disk that matters."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", default=None, help="where to make the files; a temporary folder by default")
-    parser.add_argument("--turns", type=int, default=100_000, help="how many turns make a large file")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", default=None, help="where to make the files; a temporary folder by default"
+    )
+    parser.add_argument(
+        "--turns", type=int, default=100_000, help="how many turns make a large file"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for durability in get_args(Durability):

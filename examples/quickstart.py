@@ -28,7 +28,11 @@ def make_lm() -> LM:
 
     folder = build(HERE.parent / ".build" / "tiny-gpt-oss")
     engine = VLLMEngine(
-        folder, dtype="float32", enforce_eager=True, max_model_len=4096, kv_cache_memory_bytes=256 * 2**20
+        folder,
+        dtype="float32",
+        enforce_eager=True,
+        max_model_len=4096,
+        kv_cache_memory_bytes=256 * 2**20,
     )
     return LM(str(folder), engine=engine, temperature=0)
 

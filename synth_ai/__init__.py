@@ -13,57 +13,64 @@ from synth_ai._version import __version__
 
 if TYPE_CHECKING:
     from synth_ai import errors, harmony
-    from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
     from synth_ai.engines.base import Engine, Sampling
-    from synth_ai.engines.remote import RemoteEngine
     from synth_ai.engines.transformers import TransformersEngine
-    from synth_ai.engines.vllm import VLLMEngine
-    from synth_ai.lm.events import Completed, StreamEvent
+    from synth_ai.engines.vllm.engine import VLLMEngine
+    from synth_ai.engines.vllm.server import RemoteEngine
+    from synth_ai.events import (
+        Completed,
+        PreambleDelta,
+        ReasoningDelta,
+        StreamEvent,
+        TextDelta,
+        ToolCallDelta,
+    )
     from synth_ai.lm.lm import LM
     from synth_ai.lm.prices import Price
     from synth_ai.lm.request import LMRequest
-    from synth_ai.lm.response import BaseLMResponse, Usage
     from synth_ai.lm.retry import RetryPolicy
     from synth_ai.lm.streams import ResponseStream, SyncResponseStream
-    from synth_ai.lm.tool_runs import ToolResult, ToolRun, ToolStep
+    from synth_ai.lm.tool_loop import ToolResult, ToolRun, ToolStep
     from synth_ai.lm.tools import BaseTool
     from synth_ai.lm.vendors.base import VendorBase
-    from synth_ai.sdk.timeouts import Timeout
-    from synth_ai.store.base import ResponseStore, Turn
+    from synth_ai.response import BaseLMResponse, Usage
+    from synth_ai.store.base import ResponseStore
     from synth_ai.store.memory import MemoryStore
-    from synth_ai.store.sqlite import SQLiteStore
-    from synth_ai.store.tree import Tree
+    from synth_ai.store.sqlite.store import SQLiteStore
+    from synth_ai.timeout import Timeout
+    from synth_ai.tree.tree import Tree
+    from synth_ai.turn import Turn
 
 _HOMES = {
-    "BaseLMResponse": "synth_ai.lm.response",
+    "BaseLMResponse": "synth_ai.response",
     "BaseTool": "synth_ai.lm.tools",
-    "Completed": "synth_ai.lm.events",
+    "Completed": "synth_ai.events",
     "Engine": "synth_ai.engines.base",
     "LM": "synth_ai.lm.lm",
     "LMRequest": "synth_ai.lm.request",
     "MemoryStore": "synth_ai.store.memory",
-    "PreambleDelta": "synth_ai.deltas",
-    "ReasoningDelta": "synth_ai.deltas",
+    "PreambleDelta": "synth_ai.events",
+    "ReasoningDelta": "synth_ai.events",
     "Price": "synth_ai.lm.prices",
-    "RemoteEngine": "synth_ai.engines.remote",
+    "RemoteEngine": "synth_ai.engines.vllm.server",
     "ResponseStore": "synth_ai.store.base",
     "ResponseStream": "synth_ai.lm.streams",
     "RetryPolicy": "synth_ai.lm.retry",
-    "SQLiteStore": "synth_ai.store.sqlite",
+    "SQLiteStore": "synth_ai.store.sqlite.store",
     "Sampling": "synth_ai.engines.base",
-    "StreamEvent": "synth_ai.lm.events",
+    "StreamEvent": "synth_ai.events",
     "SyncResponseStream": "synth_ai.lm.streams",
-    "TextDelta": "synth_ai.deltas",
-    "Timeout": "synth_ai.sdk.timeouts",
-    "ToolCallDelta": "synth_ai.deltas",
-    "ToolResult": "synth_ai.lm.tool_runs",
-    "ToolRun": "synth_ai.lm.tool_runs",
-    "ToolStep": "synth_ai.lm.tool_runs",
+    "TextDelta": "synth_ai.events",
+    "Timeout": "synth_ai.timeout",
+    "ToolCallDelta": "synth_ai.events",
+    "ToolResult": "synth_ai.lm.tool_loop",
+    "ToolRun": "synth_ai.lm.tool_loop",
+    "ToolStep": "synth_ai.lm.tool_loop",
     "TransformersEngine": "synth_ai.engines.transformers",
-    "Tree": "synth_ai.store.tree",
-    "Turn": "synth_ai.store.base",
-    "Usage": "synth_ai.lm.response",
-    "VLLMEngine": "synth_ai.engines.vllm",
+    "Tree": "synth_ai.tree.tree",
+    "Turn": "synth_ai.turn",
+    "Usage": "synth_ai.response",
+    "VLLMEngine": "synth_ai.engines.vllm.engine",
     "VendorBase": "synth_ai.lm.vendors.base",
 }
 _MODULES = ("errors", "harmony", "testing")

@@ -18,17 +18,24 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from inspect import isawaitable
 from typing import Any, TypeAlias, TypeVar
 
+from synth_ai import content as items
 from synth_ai import harmony
-from synth_ai.deltas import TextDelta
-from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta, TokenLogprob, check_prompt, check_sampling
+from synth_ai.content import Item
+from synth_ai.engines.base import (
+    Engine,
+    EngineFacts,
+    Sampling,
+    TokenDelta,
+    TokenLogprob,
+    check_prompt,
+    check_sampling,
+)
 from synth_ai.errors import ForgottenResponseError
-from synth_ai.lm import items
-from synth_ai.lm.events import StreamEvent
-from synth_ai.lm.items import Item
+from synth_ai.events import StreamEvent, TextDelta
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.response import BaseLMResponse, Usage
-from synth_ai.lm.routing import ApiType
 from synth_ai.lm.vendors.base import VendorBase, whole_response_events
+from synth_ai.lm.vendors.families import ApiType
+from synth_ai.response import BaseLMResponse, Usage
 
 __all__ = ["ScriptedEngine", "ScriptedVendor", "call_text", "final_text", "tool_call"]
 
@@ -66,7 +73,7 @@ class ScriptedVendor(VendorBase):
         remembers: bool = True,
     ) -> None:
         self.api_type = api_type
-        self.origin = f"scripted:{id(self)}"
+        self.server = f"scripted:{id(self)}"
         self.requests: list[LMRequest] = []
         self.closed = False
         self._answers = deque(_script(answers))
@@ -83,19 +90,25 @@ class ScriptedVendor(VendorBase):
 
     def assert_exhausted(self) -> None:
         """Fail if some answers were never asked for."""
-        assert not self._answers, f"{len(self._answers)} scripted answer(s) were never asked for: {list(self._answers)}"
+        assert not self._answers, (
+            f"{len(self._answers)} scripted answer(s) were never asked for: {list(self._answers)}"
+        )
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         self.requests.append(request)
         if request.previous_response_id in self._forgotten:
-            raise ForgottenResponseError(f"{request.previous_response_id!r} is not known here.", status_code=400)
-        assert self._answers, f"The script has no answer left for call {len(self.requests)}: {request.input}"
+            raise ForgottenResponseError(
+                f"{request.previous_response_id!r} is not known here.", status_code=400
+            )
+        assert self._answers, (
+            f"The script has no answer left for call {len(self.requests)}: {request.input}"
+        )
         answer = self._answers.popleft()
         given = answer(request) if callable(answer) else answer
         response = self._response(await given if isawaitable(given) else given, request)
         if response.response_id is None and self._remembers:
             response.response_id = items.new_response_id()
-        response._kept = self._remembers
+        response.stored_on_server = self._remembers
         return response
 
     async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
@@ -123,7 +136,9 @@ class ScriptedVendor(VendorBase):
         else:
             output = [answer] if isinstance(answer, Mapping) else list(answer)
             if not all(isinstance(item, Mapping) and "type" in item for item in output):
-                raise TypeError(f"{answer!r} is no answer: give a text, tool_call(...), or items, each with its type.")
+                raise TypeError(
+                    f"{answer!r} is no answer: give a text, tool_call(...), or items, each with its type."
+                )
         usage = Usage(input_tokens=len(request.items()), output_tokens=len(output))
         return BaseLMResponse.of_output(output, model=request.model, usage=usage)
 
@@ -131,7 +146,9 @@ class ScriptedVendor(VendorBase):
 def _script(told: Iterable[T]) -> Iterable[T]:
     """What a script is made of; a single text is a list that somebody forgot to write."""
     if isinstance(told, (str, Mapping)):
-        raise TypeError(f"{told!r:.100} is one answer, and a script is a list of them: [{told!r:.100}].")
+        raise TypeError(
+            f"{told!r:.100} is one answer, and a script is a list of them: [{told!r:.100}]."
+        )
     return told
 
 
@@ -147,7 +164,9 @@ def call_text(name: str, *, reasoning: str | None = None, **arguments: Any) -> s
 
 
 def _analysis(reasoning: str | None) -> str:
-    return f"<|channel|>analysis<|message|>{reasoning}<|end|><|start|>assistant" if reasoning else ""
+    return (
+        f"<|channel|>analysis<|message|>{reasoning}<|end|><|start|>assistant" if reasoning else ""
+    )
 
 
 class ScriptedEngine(Engine):
@@ -185,7 +204,9 @@ class ScriptedEngine(Engine):
 
     def assert_exhausted(self) -> None:
         """Fail if some completions were never asked for."""
-        assert not self._completions, f"{len(self._completions)} scripted completion(s) were never asked for."
+        assert not self._completions, (
+            f"{len(self._completions)} scripted completion(s) were never asked for."
+        )
 
     async def facts(self) -> EngineFacts:
         return self._facts
@@ -219,8 +240,16 @@ class ScriptedEngine(Engine):
     def _ids(self, completion: Completion) -> list[int]:
         if isinstance(completion, BaseException):
             raise completion
-        return harmony.encode(completion, control_tokens=True) if isinstance(completion, str) else list(completion)
+        return (
+            harmony.encode(completion, control_tokens=True)
+            if isinstance(completion, str)
+            else list(completion)
+        )
 
 
 def _certain(ids: Sequence[int], sampling: Sampling) -> list[TokenLogprob] | None:
-    return None if sampling.logprobs is None else [TokenLogprob(token, 0.0, {token: 0.0}) for token in ids]
+    return (
+        None
+        if sampling.logprobs is None
+        else [TokenLogprob(token, 0.0, {token: 0.0}) for token in ids]
+    )

@@ -113,7 +113,12 @@ def hosted(openai_server: OpenAIServer) -> Callable[..., LM]:
         return LM(
             "gpt-5",
             base_url=openai_server.base_url,
-            **{"api": api, "api_key": openai_server.api_key, "retry": RetryPolicy(first_wait=0), **options},
+            **{
+                "api": api,
+                "api_key": openai_server.api_key,
+                "retry": RetryPolicy(first_wait=0),
+                **options,
+            },
         )
 
     return make

@@ -30,7 +30,9 @@ def stored(tmp_path: Path) -> tuple[Path, str]:
     """A file with a fork in it and one more conversation, and the id of the first response."""
 
     async def talk() -> str:
-        async with LM("m", vendor=ScriptedVendor(["one", "two", "three", "apart"]), response_store=path) as lm:
+        async with LM(
+            "m", vendor=ScriptedVendor(["one", "two", "three", "apart"]), response_store=path
+        ) as lm:
             first = await lm.respond_async("Hi")
             await lm.respond_async("And?")
             await lm.respond_async("Else?", previous_response_id=first.response_id)
@@ -45,7 +47,9 @@ def stored(tmp_path: Path) -> tuple[Path, str]:
 def test_tree_prints_all_conversations(stored: tuple[Path, str]) -> None:
     """Every turn is drawn with what was asked and answered."""
     shown = run("tree", str(stored[0])).stdout
-    assert all(text in shown for text in ("Hi → one", "And? → two", "Else? → three", "Another → apart"))
+    assert all(
+        text in shown for text in ("Hi → one", "And? → two", "Else? → three", "Another → apart")
+    )
 
 
 def test_tree_of_one_response_is_its_conversation_alone(stored: tuple[Path, str]) -> None:
@@ -65,7 +69,9 @@ def test_other_forms(stored: tuple[Path, str], tmp_path: Path) -> None:
     assert "<html" in page.read_text(encoding="utf-8")
 
 
-def test_a_page_is_private_and_replaces_only_a_page(stored: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_page_is_private_and_replaces_only_a_page(
+    stored: tuple[Path, str], tmp_path: Path
+) -> None:
     """Neither the store, nor what belongs to it, nor a file of the user's is lost to a slip of the hand."""
     path, _ = stored
     page, notes, pipe = tmp_path / "tree.html", tmp_path / "notes.html", tmp_path / "pipe"
@@ -78,7 +84,16 @@ def test_a_page_is_private_and_replaces_only_a_page(stored: tuple[Path, str], tm
     link.symlink_to(path)
     before = path.read_bytes()
     beside = [tmp_path / f"turns.db{suffix}" for suffix in ("-wal", "-shm", "-journal")]
-    for target in (path, link, notes, pipe, *beside, tmp_path / "none" / "a.html", notes / "a.html", tmp_path):
+    for target in (
+        path,
+        link,
+        notes,
+        pipe,
+        *beside,
+        tmp_path / "none" / "a.html",
+        notes / "a.html",
+        tmp_path,
+    ):
         result = run("tree", str(path), "--html", str(target))
         assert result.returncode != 0
         assert result.stderr.startswith("Error: ")
@@ -99,7 +114,10 @@ def test_forms_that_contradict_each_other(stored: tuple[Path, str], tmp_path: Pa
     """None of them is picked in silence, and nothing is written."""
     page = tmp_path / "tree.html"
     result = run("tree", str(stored[0]), "--html", str(page), "--mermaid", "--json")
-    assert result.stderr == "Error: --html and --mermaid and --json contradict each other; give one of them.\n"
+    assert (
+        result.stderr
+        == "Error: --html and --mermaid and --json contradict each other; give one of them.\n"
+    )
     assert "--mermaid and --json" in run("tree", str(stored[0]), "--json", "--mermaid").stderr
     assert not page.exists()
 
@@ -130,7 +148,10 @@ def test_engine_args_as_a_command_and_as_a_file() -> None:
     assert command.startswith("vllm serve openai/gpt-oss-120b")
     assert "--gpu-memory-utilization 0.95" in command
     assert "--max-num-batched-tokens 1024" in command
-    assert "max-num-batched-tokens: 1024" in run("engine-args", "gpt-oss-120b", "--gpu", "h100", "--file").stdout
+    assert (
+        "max-num-batched-tokens: 1024"
+        in run("engine-args", "gpt-oss-120b", "--gpu", "h100", "--file").stdout
+    )
 
 
 def test_engine_args_of_an_unknown_card_lists_those_there_are() -> None:

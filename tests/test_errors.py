@@ -10,7 +10,11 @@ import pytest
 from synth_ai import errors
 from synth_ai.errors import SynthAIError, did_you_mean
 
-CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+CLASSES = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, Exception)
+]
 
 
 def drawn_tree() -> dict[str, str | None]:
@@ -27,7 +31,9 @@ def drawn_tree() -> dict[str, str | None]:
 
 def test_the_picture_is_the_tree() -> None:
     """The hierarchy in the docstring is what people program against."""
-    actual = {kind.__name__: kind.__bases__[0].__name__ for kind in CLASSES if kind is not SynthAIError}
+    actual = {
+        kind.__name__: kind.__bases__[0].__name__ for kind in CLASSES if kind is not SynthAIError
+    }
     assert drawn_tree() == {"SynthAIError": None, **actual}
 
 
@@ -49,7 +55,9 @@ def test_everything_is_exported_and_explained() -> None:
         (errors.ForgottenResponseError, errors.NotFoundError),
     ],
 )
-def test_python_s_own_classes_catch_them_too(kind: type[Exception], builtin: type[Exception]) -> None:
+def test_python_s_own_classes_catch_them_too(
+    kind: type[Exception], builtin: type[Exception]
+) -> None:
     """Code that expects a ValueError, an ImportError or a TimeoutError gets one."""
     assert issubclass(kind, builtin)
     assert issubclass(kind, SynthAIError)
@@ -58,7 +66,12 @@ def test_python_s_own_classes_catch_them_too(kind: type[Exception], builtin: typ
 def test_a_server_error_keeps_what_the_server_said() -> None:
     """Status, request id, code, body and wait are there to program with, and survive a process boundary."""
     error = errors.RateLimitError(
-        "slow", status_code=429, request_id="req_1", code="rate_limit_exceeded", body={"a": 1}, retry_after=2.0
+        "slow",
+        status_code=429,
+        request_id="req_1",
+        code="rate_limit_exceeded",
+        body={"a": 1},
+        retry_after=2.0,
     )
     copied = pickle.loads(pickle.dumps(error))
     assert type(copied) is errors.RateLimitError

@@ -40,5 +40,7 @@ def test_a_hosted_lm_loads_neither_harmony_nor_the_sdk() -> None:
         "lm = synth_ai.LM('gpt-4o', api_key='k')\n"
         "print(*sorted({'openai', 'synth_ai.harmony', 'tiktoken', 'vllm', 'torch', 'tenacity'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

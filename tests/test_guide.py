@@ -21,11 +21,16 @@ def answer(received: Received) -> Answer | Raw:
     if body.get("text", {}).get("format"):
         return Answer(text='{"name": "Oslo", "inhabitants": 700000}')
     asked = body["input"] if isinstance(body.get("input"), str) else ""
-    return calls(call("get_weather", city="Oslo")) if body.get("tools") and asked else echo(received)
+    return (
+        calls(call("get_weather", city="Oslo")) if body.get("tools") and asked else echo(received)
+    )
 
 
 def test_the_guide_s_code_runs(
-    openai_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    openai_server: OpenAIServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As a reader would type it, from the top to the end; what needs a GPU is only compiled."""
     openai_server.respond_with(answer)

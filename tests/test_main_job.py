@@ -93,7 +93,12 @@ async def test_an_answer_of_a_given_shape(lm: LM) -> None:
     """The answer fits, the reasoning stays free text, and calls without a shape beside it are left alone."""
     plain = lm.fork()
     shaped, answered = await asyncio.gather(
-        lm.respond_async("What is the weather in Oslo?", response_model=Weather, reasoning_budget=40, max_tokens=300),
+        lm.respond_async(
+            "What is the weather in Oslo?",
+            response_model=Weather,
+            reasoning_budget=40,
+            max_tokens=300,
+        ),
         plain.respond_async("My name is Ada."),
     )
     assert isinstance(shaped.structured_output, Weather)
@@ -167,5 +172,8 @@ async def test_training_ids_are_those_that_the_engine_saw(lm: LM) -> None:
     """The exported sequence of a branch is the prompt and the completion of the engine, id by id."""
     response = await lm.respond_async("My name is Ada.")
     (example,) = await lm.responses.training_examples_async(response.response_id or "")
-    assert example.token_ids == [*(response.prompt_token_ids or []), *(response.output_token_ids or [])]
+    assert example.token_ids == [
+        *(response.prompt_token_ids or []),
+        *(response.output_token_ids or []),
+    ]
     assert sum(example.loss_mask) == len(response.output_token_ids or [])

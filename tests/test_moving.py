@@ -26,7 +26,9 @@ TOOL = {
 Volatile = ("id", "call_id", "encrypted_content", "status")
 
 
-async def hold_conversation(server: OpenAIServer, lm: LM, after_each: Callable[[BaseLMResponse], None]) -> str:
+async def hold_conversation(
+    server: OpenAIServer, lm: LM, after_each: Callable[[BaseLMResponse], None]
+) -> str:
     """Ten turns, of which the fourth makes two calls at once and the fifth answers them; returns the last id."""
     calls: list[dict[str, Any]] = []
     response = None
@@ -37,7 +39,9 @@ async def hold_conversation(server: OpenAIServer, lm: LM, after_each: Callable[[
         else:
             server.enqueue(Answer(text=f"answer {number}", reasoning=f"thought {number}"))
         if number == 4:
-            response = await lm.respond_async(tool_outputs={call["id"]: f"{n} degrees" for n, call in enumerate(calls)})
+            response = await lm.respond_async(
+                tool_outputs={call["id"]: f"{n} degrees" for n, call in enumerate(calls)}
+            )
         else:
             response = await lm.respond_async(
                 *(["Be exact."] if number == 0 else []), f"question {number}", tools=[TOOL]
@@ -53,7 +57,9 @@ def without_ids(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in item.items() if key not in Volatile} for item in items]
 
 
-async def test_a_server_that_forgets_every_id_sees_the_same_items(openai_server: OpenAIServer) -> None:
+async def test_a_server_that_forgets_every_id_sees_the_same_items(
+    openai_server: OpenAIServer,
+) -> None:
     """Ten turns with two parallel tool calls end with what a server that remembers would have seen."""
     settings: dict[str, Any] = {
         "api": "responses",
@@ -83,12 +89,20 @@ async def test_a_server_that_forgets_every_id_sees_the_same_items(openai_server:
     assert body["instructions"] == "Be exact."
 
 
-async def test_a_branch_with_a_search_moves_everywhere_and_back(openai_server: OpenAIServer) -> None:
+async def test_a_branch_with_a_search_moves_everywhere_and_back(
+    openai_server: OpenAIServer,
+) -> None:
     """A hosted tool's items stay behind on chat and harmony, listed, and are there again on the way back."""
     store = MemoryStore()
-    served: dict[str, Any] = {"base_url": openai_server.base_url, "api_key": "sk-test", "response_store": store}
+    served: dict[str, Any] = {
+        "base_url": openai_server.base_url,
+        "api_key": "sk-test",
+        "response_store": store,
+    }
     responses, chat = (LM("gpt-5", api=api, **served) for api in ("responses", "chat"))
-    here = LM("gpt-oss-20b", engine=ScriptedEngine([final_text("Oslo, I think.")]), response_store=store)
+    here = LM(
+        "gpt-oss-20b", engine=ScriptedEngine([final_text("Oslo, I think.")]), response_store=store
+    )
     search = {
         "type": "web_search_call",
         "id": "ws_1",
@@ -96,11 +110,23 @@ async def test_a_branch_with_a_search_moves_everywhere_and_back(openai_server: O
         "action": {"type": "search", "query": "x"},
     }
     part = {"type": "output_text", "text": "Found.", "annotations": []}
-    answer = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
-    openai_server.enqueue(Raw({"id": "resp_1", "object": "response", "model": "gpt-5", "output": [search, answer]}))
+    answer = {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    }
+    openai_server.enqueue(
+        Raw({"id": "resp_1", "object": "response", "model": "gpt-5", "output": [search, answer]})
+    )
     found = await responses.respond_async("Search", tools=[{"type": "web_search"}])
     on_chat = await chat.respond_async("And?", previous_response_id=found.response_id)
-    assert [message["content"] for message in openai_server.bodies[-1]["messages"]] == ["Search", "Found.", "And?"]
+    assert [message["content"] for message in openai_server.bodies[-1]["messages"]] == [
+        "Search",
+        "Found.",
+        "And?",
+    ]
     assert "tools" not in openai_server.bodies[-1]
     on_harmony = await here.respond_async("Where?", previous_response_id=on_chat.response_id)
     for moved in (on_chat, on_harmony):
@@ -109,7 +135,16 @@ async def test_a_branch_with_a_search_moves_everywhere_and_back(openai_server: O
     assert (back.text, back.replayed) == ("You said: Sure?", True)
     assert openai_server.bodies[-1]["tools"] == [{"type": "web_search"}]
     sent = [item.get("type", item.get("role")) for item in openai_server.bodies[-1]["input"]]
-    assert sent == ["user", "web_search_call", "message", "user", "assistant", "user", "assistant", "user"]
+    assert sent == [
+        "user",
+        "web_search_call",
+        "message",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+    ]
 
 
 async def test_what_a_call_itself_brings_is_still_an_error(openai_server: OpenAIServer) -> None:
@@ -130,7 +165,11 @@ async def test_a_conversation_that_alternates_backends(
     """A name told on harmony in turn 1 is recalled at turn 6, with chat and Responses servers in between."""
     store = MemoryStore()
     keeper = LM(str(tiny_model), engine=tiny_engine)
-    served: dict[str, Any] = {"base_url": vllm_server.base_url, "response_store": store, "temperature": 0}
+    served: dict[str, Any] = {
+        "base_url": vllm_server.base_url,
+        "response_store": store,
+        "temperature": 0,
+    }
     here = LM(str(tiny_model), engine=tiny_engine, response_store=store, temperature=0)
     chat = LM(vllm_server.model, api="chat", **served)
     responses = LM(vllm_server.model, api="responses", **served)

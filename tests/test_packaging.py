@@ -17,11 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("openai", "vllm", "torch", "transformers", "openai_harmony", "tiktoken")
 
 
-@pytest.mark.parametrize("use", ["import synth_ai", "import synth_ai; synth_ai.LM", "from synth_ai import VLLMEngine"])
+@pytest.mark.parametrize(
+    "use", ["import synth_ai", "import synth_ai; synth_ai.LM", "from synth_ai import VLLMEngine"]
+)
 def test_importing_brings_in_nothing_heavy(use: str) -> None:
     """Nobody pays for an SDK or an engine before the first call that needs it."""
     script = f"import sys\n{use}\nprint(*sorted(set({HEAVY!r}) & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
@@ -40,15 +44,26 @@ def test_the_wheel_is_whole_and_holds_nothing_else(tmp_path: Path) -> None:
         names = archive.namelist()
     assert "synth_ai/py.typed" in names
     assert "synth_ai/harmony/vocabulary/o200k_base.tiktoken" in names
-    assert {name.split("/")[0] for name in names} == {"synth_ai", f"synth_ai-{synth_ai.__version__}.dist-info"}
+    assert {name.split("/")[0] for name in names} == {
+        "synth_ai",
+        f"synth_ai-{synth_ai.__version__}.dist-info",
+    }
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "synth_ai").rglob("*.py")}
     assert modules == {name for name in names if name.endswith(".py")}
 
 
 def test_hosted_use_needs_three_packages() -> None:
     """`pip install synth-ai` stays small; all else is behind an extra."""
-    required = [line for line in metadata("synth-ai").get_all("Requires-Dist") or [] if "extra ==" not in line]
-    assert {re.split(r"[<>=!~ ;]", line)[0] for line in required} == {"openai", "pydantic", "tenacity"}
+    required = [
+        line
+        for line in metadata("synth-ai").get_all("Requires-Dist") or []
+        if "extra ==" not in line
+    ]
+    assert {re.split(r"[<>=!~ ;]", line)[0] for line in required} == {
+        "openai",
+        "pydantic",
+        "tenacity",
+    }
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -33,7 +33,9 @@ def version(text: str) -> tuple[int, ...]:
 def test_the_table_is_what_the_generator_writes(generator: ModuleType) -> None:
     """A raised SDK must not leave a stale table: its new parameters would be refused as unknown options."""
     if openai.__version__ not in (parameters.__doc__ or ""):
-        pytest.skip(f"the table is of another version than the installed openai {openai.__version__}")
+        pytest.skip(
+            f"the table is of another version than the installed openai {openai.__version__}"
+        )
     assert Path(parameters.__file__).read_text() == generator.source()
 
 
@@ -41,6 +43,8 @@ def test_an_older_sdk_takes_no_parameter_that_the_table_lacks(generator: ModuleT
     """Every supported SDK's parameters are known, so no valid option is refused."""
     generated_from = (parameters.__doc__ or "").splitlines()[0].removesuffix(".").rsplit(" ", 1)[-1]
     if version(openai.__version__) > version(generated_from):
-        pytest.skip(f"openai {openai.__version__} is newer than the table; run scripts/generate_parameters.py")
+        pytest.skip(
+            f"openai {openai.__version__} is newer than the table; run scripts/generate_parameters.py"
+        )
     assert set(generator.names(generator.CHAT)) <= parameters.CHAT
     assert set(generator.names(generator.RESPONSES)) <= parameters.RESPONSES

@@ -24,12 +24,16 @@ def snippet() -> str:
 @pytest.fixture(scope="module")
 def tiny_snippet(snippet: str, tiny_model: Path) -> str:
     """The same with the tiny model in place of the real one."""
-    arguments = "dtype='float32', enforce_eager=True, max_model_len=4096, kv_cache_memory_bytes=2**28"
+    arguments = (
+        "dtype='float32', enforce_eager=True, max_model_len=4096, kv_cache_memory_bytes=2**28"
+    )
     engine = f'LM("tiny", engine=VLLMEngine({str(tiny_model)!r}, {arguments}), temperature=0)'
     return "from synth_ai import VLLMEngine\n" + snippet.replace('LM("gpt-oss-20b")', engine, 1)
 
 
-def run(code: str, folder: Path, *, piped: bool, timeout: float) -> subprocess.CompletedProcess[str]:
+def run(
+    code: str, folder: Path, *, piped: bool, timeout: float
+) -> subprocess.CompletedProcess[str]:
     """Run `code` from a file, or through standard input."""
     script = folder / "snippet.py"
     script.write_text(code, encoding="utf-8")
@@ -47,14 +51,18 @@ def run(code: str, folder: Path, *, piped: bool, timeout: float) -> subprocess.C
 
 
 @pytest.mark.parametrize("piped", [False, True], ids=["script", "stdin"])
-def test_without_a_gpu_it_ends_in_one_of_our_errors(snippet: str, tmp_path: Path, piped: bool) -> None:
+def test_without_a_gpu_it_ends_in_one_of_our_errors(
+    snippet: str, tmp_path: Path, piped: bool
+) -> None:
     """No hang and no bare traceback of vLLM's: the last line is an error of ours that names the ways out."""
     result = run(snippet, tmp_path, piped=piped, timeout=120)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith(("synth_ai.errors.EngineStartError", "synth_ai.errors.MissingExtraError"))
+    assert last.startswith(
+        ("synth_ai.errors.EngineStartError", "synth_ai.errors.MissingExtraError")
+    )
     assert "base_url=" in last
-    assert "vllm/" not in result.stderr
+    assert "site-packages/vllm/" not in result.stderr
 
 
 @pytest.mark.vllm

@@ -23,14 +23,20 @@ WEATHER: Body = {
     "type": "function",
     "name": "get_weather",
     "description": "The weather in a city.",
-    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    },
     "strict": False,
 }
 
 ANSWERS = {
     "text": Answer(text="Hello, dear  user."),
     "reasoning": Answer(text="Hello.", reasoning="The user greets me."),
-    "parallel calls": calls(call("get_weather", city="Paris"), call("get_weather", city="New York"), preamble="Wait."),
+    "parallel calls": calls(
+        call("get_weather", city="Paris"), call("get_weather", city="New York"), preamble="Wait."
+    ),
     "refusal": Answer(refusal="I cannot help with that."),
     "incomplete": Answer(text="Once upon a", incomplete="max_output_tokens"),
     "nothing": Answer(reasoning="Thinking took all.", incomplete="max_output_tokens"),
@@ -62,7 +68,11 @@ def post(server: OpenAIServer, path: str, body: Body) -> bytes:
 
 def sent_events(stream: bytes) -> list[Body]:
     """The data of each server-sent event, `[DONE]` left out."""
-    lines = [line.removeprefix("data: ") for line in stream.decode().splitlines() if line.startswith("data: ")]
+    lines = [
+        line.removeprefix("data: ")
+        for line in stream.decode().splitlines()
+        if line.startswith("data: ")
+    ]
     return [json.loads(line) for line in lines if line != "[DONE]"]
 
 
@@ -75,20 +85,31 @@ def test_the_check_of_requests_finds_what_the_types_do_not_allow() -> None:
     }
     assert request_problems("/v1/responses", good) == []
     assert "bogus" in request_problems("/v1/responses", {**good, "bogus": 1})[0]
-    assert request_problems("/v1/responses", {**good, "bogus": 1}, allowed=frozenset({"bogus"})) == []
+    assert (
+        request_problems("/v1/responses", {**good, "bogus": 1}, allowed=frozenset({"bogus"})) == []
+    )
     nested = {**WEATHER, "function": {"name": "get_weather"}}
     assert "function" in request_problems("/v1/responses", {**good, "tools": [nested]})[0]
     of_chat = [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
     assert request_problems("/v1/responses", {**good, "input": of_chat})
     assert request_problems("/v1/chat/completions", {"model": "gpt-5", "messages": of_chat}) == []
-    assert request_problems("/v1/chat/completions", {"model": "gpt-5", "messages": of_chat, "temperature": "hot"})
-    assert request_problems("/v1/chat/completions", {"model": "gpt-5", "messages": [{"role": "user"}]})
+    assert request_problems(
+        "/v1/chat/completions", {"model": "gpt-5", "messages": of_chat, "temperature": "hot"}
+    )
+    assert request_problems(
+        "/v1/chat/completions", {"model": "gpt-5", "messages": [{"role": "user"}]}
+    )
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 def test_responses_have_the_shape_of_the_sdk(openai_server: OpenAIServer, answer: Answer) -> None:
     """Every body and every event must fit the SDK's models, or tests would pass on fiction."""
-    body: Body = {"model": "gpt-5", "input": "Hi", "reasoning": {"summary": "auto"}, "tools": [WEATHER]}
+    body: Body = {
+        "model": "gpt-5",
+        "input": "Hi",
+        "reasoning": {"summary": "auto"},
+        "tools": [WEATHER],
+    }
     body["include"] = ["reasoning.encrypted_content", "message.output_text.logprobs"]
     openai_server.enqueue(answer, answer)
 
@@ -97,17 +118,25 @@ def test_responses_have_the_shape_of_the_sdk(openai_server: OpenAIServer, answer
 
     assert answer_problems("response", whole) == []
     documented = [event for event in events if event["type"] != "response.novelty"]
-    assert [problem for event in documented for problem in answer_problems("response event", event)] == []
+    assert [
+        problem for event in documented for problem in answer_problems("response event", event)
+    ] == []
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
     assert events[-1]["type"] == f"response.{whole['status']}"
-    assert [item["type"] for item in events[-1]["response"]["output"]] == [item["type"] for item in whole["output"]]
-    deltas = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+    assert [item["type"] for item in events[-1]["response"]["output"]] == [
+        item["type"] for item in whole["output"]
+    ]
+    deltas = "".join(
+        event["delta"] for event in events if event["type"] == "response.output_text.delta"
+    )
     assert deltas == (answer.preamble or "") + (answer.text or "")
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_chat_completions_have_the_shape_of_the_sdk(openai_server: OpenAIServer, answer: Answer) -> None:
+def test_chat_completions_have_the_shape_of_the_sdk(
+    openai_server: OpenAIServer, answer: Answer
+) -> None:
     """The same answers as Chat Completions: whole, and as chunks that add up to the same."""
     messages = [{"role": "user", "content": "Hi"}]
     body: Body = {"model": "gpt-5", "messages": messages, "logprobs": True}
@@ -129,7 +158,9 @@ def test_chat_completions_have_the_shape_of_the_sdk(openai_server: OpenAIServer,
 
 def test_the_sdk_streams_a_response(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
     """The SDK's own accumulator ends with the text, the calls and the usage that were scripted."""
-    openai_server.enqueue(calls(call("get_weather", city="New York"), reasoning="I look it up.", text="One moment."))
+    openai_server.enqueue(
+        calls(call("get_weather", city="New York"), reasoning="I look it up.", text="One moment.")
+    )
     with client.responses.stream(
         model="gpt-5",
         input="Weather?",
@@ -146,11 +177,17 @@ def test_the_sdk_streams_a_response(openai_server: OpenAIServer, client: openai.
     assert response.usage.output_tokens_details.reasoning_tokens == 4
 
 
-def test_the_sdk_streams_a_chat_completion(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
+def test_the_sdk_streams_a_chat_completion(
+    openai_server: OpenAIServer, client: openai.OpenAI
+) -> None:
     """The SDK's own accumulator puts the tool calls together again."""
-    openai_server.enqueue(calls(call("get_weather", city="New York"), call("get_weather", city="Rome")))
+    openai_server.enqueue(
+        calls(call("get_weather", city="New York"), call("get_weather", city="Rome"))
+    )
     with client.chat.completions.stream(
-        model="gpt-5", messages=[{"role": "user", "content": "Weather?"}], stream_options={"include_usage": True}
+        model="gpt-5",
+        messages=[{"role": "user", "content": "Weather?"}],
+        stream_options={"include_usage": True},
     ) as stream:
         completion = stream.get_final_completion()
     tool_calls = completion.choices[0].message.tool_calls or []
@@ -161,11 +198,16 @@ def test_the_sdk_streams_a_chat_completion(openai_server: OpenAIServer, client: 
     assert completion.usage is not None
 
 
-def test_a_chain_sees_the_history_but_not_the_instructions(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
+def test_a_chain_sees_the_history_but_not_the_instructions(
+    openai_server: OpenAIServer, client: openai.OpenAI
+) -> None:
     """`previous_response_id` brings the items back and nothing else, and one response can be continued twice."""
-    first = client.responses.create(model="gpt-5", input="My name is Ada.", instructions="Be terse.")
+    first = client.responses.create(
+        model="gpt-5", input="My name is Ada.", instructions="Be terse."
+    )
     branches = [
-        client.responses.create(model="gpt-5", input=name, previous_response_id=first.id) for name in ("A", "B")
+        client.responses.create(model="gpt-5", input=name, previous_response_id=first.id)
+        for name in ("A", "B")
     ]
     for name, branch in zip(("A", "B"), branches, strict=True):
         context = openai_server.context_of(branch.id)
@@ -177,7 +219,9 @@ def test_a_chain_sees_the_history_but_not_the_instructions(openai_server: OpenAI
     assert "instructions" not in openai_server.bodies[1]
 
 
-def test_responses_are_stored_listed_and_deleted(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
+def test_responses_are_stored_listed_and_deleted(
+    openai_server: OpenAIServer, client: openai.OpenAI
+) -> None:
     """The routes around create answer from the store, and a deleted or unstored response is gone for all of them."""
     stored = client.responses.create(model="gpt-5", input="Hi")
     unstored = client.responses.create(model="gpt-5", input="Hi", store=False)
@@ -201,21 +245,31 @@ def test_responses_are_stored_listed_and_deleted(openai_server: OpenAIServer, cl
             client.responses.retrieve(missing)
         with pytest.raises(openai.BadRequestError) as refusal:
             client.responses.create(model="gpt-5", input="Hi", previous_response_id=missing)
-        assert (refusal.value.code, refusal.value.param) == ("previous_response_not_found", "previous_response_id")
+        assert (refusal.value.code, refusal.value.param) == (
+            "previous_response_not_found",
+            "previous_response_id",
+        )
 
 
-def test_every_parallel_call_needs_an_output(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
+def test_every_parallel_call_needs_an_output(
+    openai_server: OpenAIServer, client: openai.OpenAI
+) -> None:
     """A chained turn is refused until each call of the turn before has its output, and then goes through."""
     paris, rome = call("get_weather", city="Paris"), call("get_weather", city="Rome")
     openai_server.enqueue(calls(paris, rome))
     asked = client.responses.create(model="gpt-5", input="Weather?", tools=[WEATHER])  # type: ignore[list-item]
     outputs: list[Any] = [
-        {"type": "function_call_output", "call_id": each.call_id, "output": "sunny"} for each in (paris, rome)
+        {"type": "function_call_output", "call_id": each.call_id, "output": "sunny"}
+        for each in (paris, rome)
     ]
 
-    with pytest.raises(openai.BadRequestError, match=f"No tool output found for function call {rome.call_id}"):
+    with pytest.raises(
+        openai.BadRequestError, match=f"No tool output found for function call {rome.call_id}"
+    ):
         client.responses.create(model="gpt-5", input=outputs[:1], previous_response_id=asked.id)
-    with pytest.raises(openai.BadRequestError, match="No tool call found for function call output with call_id"):
+    with pytest.raises(
+        openai.BadRequestError, match="No tool call found for function call output with call_id"
+    ):
         client.responses.create(model="gpt-5", input=outputs)
     answered = client.responses.create(model="gpt-5", input=outputs, previous_response_id=asked.id)
 
@@ -225,7 +279,9 @@ def test_every_parallel_call_needs_an_output(openai_server: OpenAIServer, client
 def test_replayed_items_must_be_whole(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
     """Reasoning comes back with the true ciphertext and with what followed it, as the real service insists."""
     openai_server.enqueue(Answer(text="Hello.", reasoning="The user greets me."))
-    first = client.responses.create(model="gpt-5", input="Hi", store=False, include=["reasoning.encrypted_content"])
+    first = client.responses.create(
+        model="gpt-5", input="Hi", store=False, include=["reasoning.encrypted_content"]
+    )
     reasoning, message = [item.to_dict() for item in first.output]
     question: Body = {"role": "user", "content": "And?"}
 
@@ -240,26 +296,49 @@ def test_replayed_items_must_be_whole(openai_server: OpenAIServer, client: opena
     with pytest.raises(openai.BadRequestError, match="without its required following item"):
         replay(reasoning)
     with pytest.raises(openai.NotFoundError, match="Items are not persisted"):
-        replay({key: value for key, value in reasoning.items() if key != "encrypted_content"}, message)
+        replay(
+            {key: value for key, value in reasoning.items() if key != "encrypted_content"}, message
+        )
 
 
-def test_chat_wants_tool_messages_after_tool_calls(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
+def test_chat_wants_tool_messages_after_tool_calls(
+    openai_server: OpenAIServer, client: openai.OpenAI
+) -> None:
     """A chat history with an unanswered call is refused and the call named."""
     function = {"name": "get_weather", "arguments": "{}"}
-    asked = {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
+    asked = {
+        "role": "assistant",
+        "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+    }
     messages: list[Any] = [{"role": "user", "content": "Weather?"}, asked]
     with pytest.raises(openai.BadRequestError, match="did not have response messages: call_1"):
-        client.chat.completions.create(model="gpt-5", messages=[*messages, {"role": "user", "content": "Well?"}])
+        client.chat.completions.create(
+            model="gpt-5", messages=[*messages, {"role": "user", "content": "Well?"}]
+        )
     messages.append({"role": "tool", "tool_call_id": "call_1", "content": "sunny"})
-    assert client.chat.completions.create(model="gpt-5", messages=messages).choices[0].message.content
+    assert (
+        client.chat.completions.create(model="gpt-5", messages=messages).choices[0].message.content
+    )
 
 
 ERRORS: dict[str, tuple[Raw, type[openai.APIStatusError], str | None]] = {
     "invalid key": (errors.invalid_api_key(), openai.AuthenticationError, "invalid_api_key"),
     "model not found": (errors.model_not_found("gpt-9"), openai.NotFoundError, "model_not_found"),
-    "context": (errors.context_length_exceeded(), openai.BadRequestError, "context_length_exceeded"),
-    "parameter": (errors.unsupported_parameter("max_tokens"), openai.BadRequestError, "unsupported_parameter"),
-    "rate limit": (errors.rate_limited(retry_after_ms=20), openai.RateLimitError, "rate_limit_exceeded"),
+    "context": (
+        errors.context_length_exceeded(),
+        openai.BadRequestError,
+        "context_length_exceeded",
+    ),
+    "parameter": (
+        errors.unsupported_parameter("max_tokens"),
+        openai.BadRequestError,
+        "unsupported_parameter",
+    ),
+    "rate limit": (
+        errors.rate_limited(retry_after_ms=20),
+        openai.RateLimitError,
+        "rate_limit_exceeded",
+    ),
     "quota": (errors.insufficient_quota(), openai.RateLimitError, "insufficient_quota"),
     "500": (errors.server_error(), openai.InternalServerError, None),
     "503": (errors.server_error(503), openai.InternalServerError, None),
@@ -311,7 +390,9 @@ def test_models_are_listed(openai_server: OpenAIServer, client: openai.OpenAI) -
     """The list of models has the service's shape."""
     models = list(client.models.list())
     assert [model.id for model in models] == openai_server.models
-    assert [problem for model in models for problem in answer_problems("model", model.to_dict())] == []
+    assert [
+        problem for model in models for problem in answer_problems("model", model.to_dict())
+    ] == []
 
 
 BROKEN: dict[str, tuple[Answer, Callable[[openai.OpenAI], object], type[Exception]]] = {
@@ -338,7 +419,9 @@ BROKEN: dict[str, tuple[Answer, Callable[[openai.OpenAI], object], type[Exceptio
     "chat stream error": (
         Answer(text="a b c d", stream_error="server_error"),
         lambda client: list(
-            client.chat.completions.create(model="gpt-5", messages=[{"role": "user", "content": "Hi"}], stream=True)
+            client.chat.completions.create(
+                model="gpt-5", messages=[{"role": "user", "content": "Hi"}], stream=True
+            )
         ),
         openai.APIError,
     ),
@@ -360,14 +443,18 @@ def test_broken_deliveries(
     assert openai_server.unused == []
 
 
-def test_a_stream_may_end_without_its_last_event(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
+def test_a_stream_may_end_without_its_last_event(
+    openai_server: OpenAIServer, client: openai.OpenAI
+) -> None:
     """An orderly end in the middle raises nothing in the SDK, so whoever reads must notice it."""
     openai_server.enqueue(Answer(text="a b c d", cut_after=5))
     events = list(client.responses.create(model="gpt-5", input="Hi", stream=True))
     assert [event.type for event in events][-1] == "response.output_text.delta"
 
 
-def test_a_stream_may_end_with_an_error_event(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
+def test_a_stream_may_end_with_an_error_event(
+    openai_server: OpenAIServer, client: openai.OpenAI
+) -> None:
     """On Responses an `error` event is one event among others to the SDK, so whoever reads must raise."""
     openai_server.enqueue(Answer(text="a b c d", stream_error="server_error"))
     last = list(client.responses.create(model="gpt-5", input="Hi", stream=True))[-1]
@@ -383,7 +470,9 @@ def test_an_error_body_with_status_200(openai_server: OpenAIServer, client: open
     assert not getattr(response, "id", None)
 
 
-def test_a_held_stream_goes_on_or_is_abandoned(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
+def test_a_held_stream_goes_on_or_is_abandoned(
+    openai_server: OpenAIServer, client: openai.OpenAI
+) -> None:
     """A test can stop a stream between two events, let it go on, and see that a client left."""
     for leave in (False, True):
         hold = threading.Event()
@@ -412,7 +501,9 @@ def test_violations_are_told(openai_server: OpenAIServer, client: openai.OpenAI)
     assert openai_server.bodies[-1]["top_k"] == 5
 
 
-def test_parallel_calls_are_answered_by_a_function(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
+def test_parallel_calls_are_answered_by_a_function(
+    openai_server: OpenAIServer, client: openai.OpenAI
+) -> None:
     """Calls that arrive in any order can each get their own answer."""
     openai_server.respond_with(lambda request: Answer(text=request.body["input"].upper()))
     answers: dict[str, str] = {}

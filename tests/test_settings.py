@@ -8,7 +8,12 @@ from synth_ai.errors import ConfigurationError, SettingError
 from synth_ai.settings import Settings
 
 SWITCHES = ("SYNTH_AI_AUTO_STORE_RESPONSES", "SYNTH_AI_USE_RESPONSES_API")
-ADDRESSES = ("OPENAI_BASE_URL", "SYNTH_BASE_URL", "SYNTH_GPU_HARMONY_ENDPOINT", "LEARNING_V2_MODAL_URL")
+ADDRESSES = (
+    "OPENAI_BASE_URL",
+    "SYNTH_BASE_URL",
+    "SYNTH_GPU_HARMONY_ENDPOINT",
+    "LEARNING_V2_MODAL_URL",
+)
 
 
 def test_every_variable_is_read() -> None:
@@ -41,7 +46,9 @@ def test_every_variable_is_read() -> None:
 
 def test_an_empty_environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unset and empty are the same, and the process's own environment is the default."""
-    empty = dict.fromkeys((*SWITCHES, *ADDRESSES, "OPENAI_API_KEY", "SYNTH_API_KEY", "SYNTH_AI_STORE"), "")
+    empty = dict.fromkeys(
+        (*SWITCHES, *ADDRESSES, "OPENAI_API_KEY", "SYNTH_API_KEY", "SYNTH_AI_STORE"), ""
+    )
     assert Settings.from_environment(empty) == Settings.from_environment({}) == Settings()
     monkeypatch.setenv("SYNTH_AI_STORE", "here.db")
     assert Settings.from_environment().store == "here.db"
@@ -49,7 +56,8 @@ def test_an_empty_environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("name", SWITCHES)
 @pytest.mark.parametrize(
-    ("text", "value"), [("true", True), ("FALSE", False), (" 1 ", True), ("0", False), ("on", True), ("no", False)]
+    ("text", "value"),
+    [("true", True), ("FALSE", False), (" 1 ", True), ("0", False), ("on", True), ("no", False)],
 )
 def test_switches_take_the_usual_words(name: str, text: str, value: bool) -> None:
     """Case and blanks do not matter."""
@@ -59,8 +67,12 @@ def test_switches_take_the_usual_words(name: str, text: str, value: bool) -> Non
 
 def test_auto_leaves_the_api_open() -> None:
     """`auto` is a value of the one variable that has a third choice."""
-    assert Settings.from_environment({"SYNTH_AI_USE_RESPONSES_API": "Auto"}).use_responses_api is None
-    with pytest.raises(SettingError, match="SYNTH_AI_AUTO_STORE_RESPONSES is 'auto'; it takes true or false"):
+    assert (
+        Settings.from_environment({"SYNTH_AI_USE_RESPONSES_API": "Auto"}).use_responses_api is None
+    )
+    with pytest.raises(
+        SettingError, match="SYNTH_AI_AUTO_STORE_RESPONSES is 'auto'; it takes true or false"
+    ):
         Settings.from_environment({"SYNTH_AI_AUTO_STORE_RESPONSES": "auto"})
 
 
@@ -82,5 +94,7 @@ def test_a_bad_address_is_named(name: str, text: str) -> None:
 
 def test_keys_are_not_shown() -> None:
     """Settings may end in a log."""
-    shown = repr(Settings.from_environment({"OPENAI_API_KEY": "sk-secret-1", "SYNTH_API_KEY": "sk-secret-2"}))
+    shown = repr(
+        Settings.from_environment({"OPENAI_API_KEY": "sk-secret-1", "SYNTH_API_KEY": "sk-secret-2"})
+    )
     assert "secret" not in shown

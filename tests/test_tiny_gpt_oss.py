@@ -46,7 +46,10 @@ def test_the_tokenizer_gives_the_ids_of_tiktoken(tiny_model: Path) -> None:
     ours = tokenizers.Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
     control = {token: token_id for token_id, token in tiny.CONTROL_TOKENS.items()}
     theirs = tiktoken.Encoding(
-        "o200k_harmony", pat_str=tiny.PIECES, mergeable_ranks=tiny._read_ranks(), special_tokens=control
+        "o200k_harmony",
+        pat_str=tiny.PIECES,
+        mergeable_ranks=tiny._read_ranks(),
+        special_tokens=control,
     )
 
     texts = TEXTS + random_texts(seed=7, count=200)
@@ -54,11 +57,14 @@ def test_the_tokenizer_gives_the_ids_of_tiktoken(tiny_model: Path) -> None:
     wrong = [
         text
         for text in texts
-        if ours.encode(text, add_special_tokens=False).ids != theirs.encode(text, allowed_special="all")
+        if ours.encode(text, add_special_tokens=False).ids
+        != theirs.encode(text, allowed_special="all")
     ]
     assert wrong == []
     assert ours.get_vocab_size() == tiny.TOKENIZER_IDS
-    assert [ours.decode(ours.encode(text).ids, skip_special_tokens=False) for text in TEXTS] == TEXTS
+    assert [
+        ours.decode(ours.encode(text).ids, skip_special_tokens=False) for text in TEXTS
+    ] == TEXTS
 
 
 def test_transformers_loads_the_folder(tiny_model: Path) -> None:
@@ -78,7 +84,9 @@ def test_transformers_loads_the_folder(tiny_model: Path) -> None:
         "<|start|>user<|message|>Hi<|end|><|start|>assistant"
     )
 
-    model, report = transformers.AutoModelForCausalLM.from_pretrained(tiny_model, output_loading_info=True)
+    model, report = transformers.AutoModelForCausalLM.from_pretrained(
+        tiny_model, output_loading_info=True
+    )
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     assert not report["mismatched_keys"]
@@ -97,7 +105,9 @@ def test_an_outdated_folder_is_replaced_and_a_foreign_one_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only a folder that the builder made itself may be thrown away, and none of its scratch folders may stay."""
-    monkeypatch.setattr(tiny, "write_weights", lambda folder: (folder / "model.safetensors").write_text("new"))
+    monkeypatch.setattr(
+        tiny, "write_weights", lambda folder: (folder / "model.safetensors").write_text("new")
+    )
     monkeypatch.setattr(tiny, "write_tokenizer", lambda folder: None)
     outdated = tmp_path / "outdated"
     outdated.mkdir()

@@ -32,7 +32,9 @@ print(server.pid, flush=True)
 server.wait()
 """
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="waits for a process of others, which only Linux can")
+linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="waits for a process of others, which only Linux can"
+)
 
 
 def ends(pid: int) -> Callable[[], bool]:
@@ -60,9 +62,14 @@ def test_the_server_answers_both_apis(vllm_server: VLLMServer) -> None:
             messages=[{"role": "user", "content": "What is the capital of France?"}],
             temperature=0,
         )
-        first = client.responses.create(model=vllm_server.model, input="My name is Ada.", temperature=0)
+        first = client.responses.create(
+            model=vllm_server.model, input="My name is Ada.", temperature=0
+        )
         second = client.responses.create(
-            model=vllm_server.model, input="What is my name?", previous_response_id=first.id, temperature=0
+            model=vllm_server.model,
+            input="What is my name?",
+            previous_response_id=first.id,
+            temperature=0,
         )
     assert chat.choices[0].message.content == "The capital of France is Paris."
     assert second.output_text == "Your name is Ada."

@@ -19,7 +19,9 @@ from servers.openai_fake import OpenAIServer
 
 def main() -> None:
     """Cut the stream of each API."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--step", type=int, default=1, help="bytes between two cuts")
     step = parser.parse_args().step
     server = OpenAIServer()

@@ -37,10 +37,14 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Make the calls; exit with 1 where something was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--in-flight", type=int, default=200)
-    parser.add_argument("--patience", type=float, default=20.0, help="seconds until an answer is too late")
+    parser.add_argument(
+        "--patience", type=float, default=20.0, help="seconds until an answer is too late"
+    )
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     start = time.monotonic()
@@ -57,7 +61,9 @@ def main() -> None:
     say(table(run))
     for problem in run.problems:
         say(f"wrong: {problem}")
-    say(f"{given.calls} calls, {run.met.total()} faults, {len(run.problems)} wrong ({time.monotonic() - start:.0f} s)")
+    say(
+        f"{given.calls} calls, {run.met.total()} faults, {len(run.problems)} wrong ({time.monotonic() - start:.0f} s)"
+    )
     raise SystemExit(bool(run.problems))
 
 

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.writers import numbered_turn
-from synth_ai.store.sqlite import SQLiteStore
-from synth_ai.store.sqlite_file import Durability
+from synth_ai.store.sqlite.schema import Durability
+from synth_ai.store.sqlite.store import SQLiteStore
 
 
 def kill_rounds(path: Path, durability: Durability, rounds: int) -> None:
@@ -37,7 +37,9 @@ def kill_rounds(path: Path, durability: Durability, rounds: int) -> None:
         turns += len(printed)
         if number % 50 == 0 or number == rounds:
             seconds = time.monotonic() - start
-            say(f"{durability}: {number} rounds of kill -9, {turns} printed turns, none lost ({seconds:.0f} s)")
+            say(
+                f"{durability}: {number} rounds of kill -9, {turns} printed turns, none lost ({seconds:.0f} s)"
+            )
 
 
 def write_together(path: Path, durability: Durability, processes: int, turns: int) -> None:
@@ -57,7 +59,9 @@ def write_together(path: Path, durability: Durability, processes: int, turns: in
         raise SystemExit(f"writers failed: exit codes {codes}")
     asyncio.run(_check_together(path, processes, turns))
     speed = processes * turns / seconds
-    say(f"{durability}: {processes} processes x {turns} turns, no error, none lost, {speed:.0f} turns a second")
+    say(
+        f"{durability}: {processes} processes x {turns} turns, no error, none lost, {speed:.0f} turns a second"
+    )
 
 
 async def _check_together(path: Path, processes: int, turns: int) -> None:
@@ -65,9 +69,15 @@ async def _check_together(path: Path, processes: int, turns: int) -> None:
     kept = {turn.id: turn for turn in await store.list()}
     await store.check()
     await store.aclose()
-    sent = {turn.id: turn for n in range(processes) for turn in (numbered_turn(f"p{n}", m) for m in range(turns))}
+    sent = {
+        turn.id: turn
+        for n in range(processes)
+        for turn in (numbered_turn(f"p{n}", m) for m in range(turns))
+    }
     if kept != sent:
-        raise SystemExit(f"{len(sent)} turns were sent and {len(kept)} are there, or some of them differ")
+        raise SystemExit(
+            f"{len(sent)} turns were sent and {len(kept)} are there, or some of them differ"
+        )
 
 
 def say(line: str) -> None:
@@ -78,15 +88,24 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Both parts with each durability, each in a file of its own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", default=None, help="where to make the files; a temporary folder by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", default=None, help="where to make the files; a temporary folder by default"
+    )
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--turns", type=int, default=1000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for durability in get_args(Durability):
-            write_together(Path(folder) / f"together-{durability}.db", durability, arguments.processes, arguments.turns)
+            write_together(
+                Path(folder) / f"together-{durability}.db",
+                durability,
+                arguments.processes,
+                arguments.turns,
+            )
             kill_rounds(Path(folder) / f"killed-{durability}.db", durability, arguments.rounds)
 
 

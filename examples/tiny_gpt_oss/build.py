@@ -69,7 +69,9 @@ def build(out: Path) -> Path:
     if _is_built(out, stamp):
         return out
     if out.exists() and not (out / STAMP).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not a tiny gpt-oss; name another folder, or remove it.")
+        raise FileExistsError(
+            f"{out} exists and is not a tiny gpt-oss; name another folder, or remove it."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         fresh = Path(scratch, "fresh")
@@ -91,15 +93,26 @@ def write_weights(folder: Path) -> None:
 
     tensors = load_file(WEIGHTS)
     used = tensors.pop("used").long()  # the ids with a trained row
-    trained_embedding = tensors.pop("emb")  # one row per used id, then the row that all other ids share
+    trained_embedding = tensors.pop(
+        "emb"
+    )  # one row per used id, then the row that all other ids share
     trained_head = tensors.pop("head")  # one row per used id; all other ids have zeros
-    copied_as = tensors.pop("out_id").long()  # the id whose bits a used id answers to when it is copied
+    copied_as = tensors.pop(
+        "out_id"
+    ).long()  # the id whose bits a used id answers to when it is copied
 
-    bits = ((torch.arange(ROWS)[:, None] >> torch.arange(CODE)) & 1).mul(2).sub(1).to(trained_head.dtype)
+    bits = (
+        ((torch.arange(ROWS)[:, None] >> torch.arange(CODE)) & 1)
+        .mul(2)
+        .sub(1)
+        .to(trained_head.dtype)
+    )
     row_of = torch.full((ROWS,), len(used))
     row_of[used] = torch.arange(len(used))
     working_space = torch.zeros(ROWS, 3 * CODE, dtype=bits.dtype)
-    tensors["model.embed_tokens.weight"] = torch.cat([bits, working_space, trained_embedding[row_of]], dim=1)
+    tensors["model.embed_tokens.weight"] = torch.cat(
+        [bits, working_space, trained_embedding[row_of]], dim=1
+    )
 
     head = torch.zeros(ROWS, trained_head.shape[1], dtype=bits.dtype)
     head[used] = trained_head
@@ -137,7 +150,11 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(
         [
-            AddedToken(CONTROL_TOKENS.get(token_id, f"<|reserved_{token_id}|>"), normalized=False, special=True)
+            AddedToken(
+                CONTROL_TOKENS.get(token_id, f"<|reserved_{token_id}|>"),
+                normalized=False,
+                special=True,
+            )
             for token_id in range(FIRST_CONTROL_ID, TOKENIZER_IDS)
         ]
     )
@@ -179,9 +196,15 @@ def _last_merge(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
 
 def _byte_letters() -> list[str]:
     """The printable character that stands for each byte in byte-level BPE files (GPT-2's `bytes_to_unicode`)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = [byte for byte in range(256) if byte not in printable]
-    letter = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
+    letter = {byte: chr(byte) for byte in printable} | {
+        byte: chr(256 + n) for n, byte in enumerate(others)
+    }
     return [letter[byte] for byte in range(256)]
 
 

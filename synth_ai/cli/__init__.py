@@ -12,7 +12,9 @@ def main() -> None:
     try:
         from synth_ai.cli.app import app
     except ImportError as error:
-        sys.exit(f'The synth-ai command needs typer and rich ({error.name} is missing): pip install "synth-ai[cli]"')
+        sys.exit(
+            f'The synth-ai command needs typer and rich ({error.name} is missing): pip install "synth-ai[cli]"'
+        )
     try:
         app()
     except SynthAIError as error:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from synth_ai.engines.base import Structure as Structure
     from synth_ai.engines.base import TokenDelta as TokenDelta
     from synth_ai.engines.base import TokenLogprob as TokenLogprob
-    from synth_ai.engines.remote import RemoteEngine as RemoteEngine
     from synth_ai.engines.shared import shared_engine as shared_engine
     from synth_ai.engines.transformers import TransformersEngine as TransformersEngine
-    from synth_ai.engines.vllm import VLLMEngine as VLLMEngine
+    from synth_ai.engines.vllm.engine import VLLMEngine as VLLMEngine
+    from synth_ai.engines.vllm.server import RemoteEngine as RemoteEngine
 
 _HOMES = {
     "Engine": "base",

@@ -137,7 +137,9 @@ class Engine(ABC):
         Raises:
             EngineStartError: it could not be loaded, or is none that is loaded from here.
         """
-        raise EngineStartError(f"{self!r} is not loaded from here, so it cannot be restarted from here.")
+        raise EngineStartError(
+            f"{self!r} is not loaded from here, so it cannot be restarted from here."
+        )
 
     def for_batch(self, count: int) -> Engine:
         """This engine for `count` calls that come together; another one where it serves those better as one batch."""
@@ -153,7 +155,9 @@ def finish_reason(reason: str | None) -> FinishReason | None:
     if reason is None:
         return None
     if reason not in _FINISH_REASONS:
-        raise EngineRequestError(f"The engine ended this request with {reason!r}; its log may say more.")
+        raise EngineRequestError(
+            f"The engine ended this request with {reason!r}; its log may say more."
+        )
     return _FINISH_REASONS[reason]
 
 
@@ -222,11 +226,17 @@ def check_sampling(sampling: Sampling, facts: EngineFacts | None = None) -> None
         value = getattr(sampling, name)
         if value is not None:
             _check_number(name, value, kind, low, high)
-    _check_ids("stop_token_ids", sampling.stop_token_ids, facts.vocabulary_size if facts is not None else 2**31)
+    _check_ids(
+        "stop_token_ids",
+        sampling.stop_token_ids,
+        facts.vocabulary_size if facts is not None else 2**31,
+    )
     structure = sampling.structure
     if structure is not None:
         if not isinstance(structure.schema, Mapping):
-            raise EngineRequestError(f"schema={structure.schema!r} is no JSON schema; it takes a mapping.")
+            raise EngineRequestError(
+                f"schema={structure.schema!r} is no JSON schema; it takes a mapping."
+            )
         if structure.reasoning_budget is not None:
             _check_number("reasoning_budget", structure.reasoning_budget, _WHOLE, 0, 2**31 - 1)
 
@@ -249,7 +259,9 @@ def _check_ids(what: str, ids: Sequence[int], vocabulary_size: int) -> None:
         return
     if kinds != {int}:
         bad = next(id_ for id_ in ids if type(id_) is not int)
-        raise EngineRequestError(f"{bad!r} in {what} is no token id: ids are of type int, not {type(bad).__name__}.")
+        raise EngineRequestError(
+            f"{bad!r} in {what} is no token id: ids are of type int, not {type(bad).__name__}."
+        )
     low, high = min(ids), max(ids)
     if low < 0 or high >= vocabulary_size:
         raise EngineRequestError(

@@ -50,7 +50,9 @@ def locate_model(model: str | os.PathLike[str]) -> ModelSource:
     config = _read(path)
     base, rank = config.get("base_model_name_or_path"), config.get("r")
     if not isinstance(base, str) or not isinstance(rank, int):
-        raise OptionError(f"{path} does not name its base model and rank (base_model_name_or_path, r).")
+        raise OptionError(
+            f"{path} does not name its base model and rank (base_model_name_or_path, r)."
+        )
     return ModelSource(resolve_model(base), str(folder), rank)
 
 
@@ -98,7 +100,9 @@ def _check_folder(folder: Path) -> None:
     config = read_config(folder)
     model_type = config.get("model_type")
     if model_type != "gpt_oss":
-        raise OptionError(f"{folder / 'config.json'} says model_type {model_type!r}; only 'gpt_oss' can run here.")
+        raise OptionError(
+            f"{folder / 'config.json'} says model_type {model_type!r}; only 'gpt_oss' can run here."
+        )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -109,7 +113,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise OptionError(f"The model folder {str(folder)!r} has no config.json, so it holds no model to load.")
+        raise OptionError(
+            f"The model folder {str(folder)!r} has no config.json, so it holds no model to load."
+        )
     return _read(path)
 
 

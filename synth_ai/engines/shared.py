@@ -11,7 +11,7 @@ from typing import Any
 
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, TokenDelta
 from synth_ai.engines.model_names import ModelSource, locate_model
-from synth_ai.engines.vllm import VLLMEngine
+from synth_ai.engines.vllm.engine import VLLMEngine
 from synth_ai.errors import EngineDeadError, OptionError
 
 
@@ -29,7 +29,9 @@ _lock = threading.RLock()
 _entries: dict[ModelSource, list[_Entry]] = {}
 
 
-def shared_engine(model: str | os.PathLike[str], *, new_engine: bool = False, **engine_args: Any) -> SharedEngine:
+def shared_engine(
+    model: str | os.PathLike[str], *, new_engine: bool = False, **engine_args: Any
+) -> SharedEngine:
     """A share in the engine for this model and these arguments, made if nobody has one yet.
 
     The engine stops when the last share is closed or collected, and at the end of the program. One that has died is
@@ -50,7 +52,9 @@ def shared_engine(model: str | os.PathLike[str], *, new_engine: bool = False, **
         entry = next((entry for entry in entries if entry.engine_args == engine_args), None)
         if entry is None:
             if entries and not new_engine:
-                raise OptionError(_difference(os.fspath(model), entries[0].engine_args, engine_args))
+                raise OptionError(
+                    _difference(os.fspath(model), entries[0].engine_args, engine_args)
+                )
             entry = _Entry(os.fspath(model), engine_args)
             entries.append(entry)
         entry.engine.drop_if_dead()
@@ -119,8 +123,12 @@ def _release(source: ModelSource, entry: _Entry, *, wait: bool) -> None:
 
 
 def _difference(model: str, loaded: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    names = sorted(name for name in loaded.keys() | asked.keys() if loaded.get(name) != asked.get(name))
-    differences = "; ".join(f"{name}: {_shown(loaded, name)} there, {_shown(asked, name)} here" for name in names)
+    names = sorted(
+        name for name in loaded.keys() | asked.keys() if loaded.get(name) != asked.get(name)
+    )
+    differences = "; ".join(
+        f"{name}: {_shown(loaded, name)} there, {_shown(asked, name)} here" for name in names
+    )
     return (
         f"{model!r} is in use in this process with other engine arguments ({differences}). Use the same ones to share "
         "that engine, close it first, or pass new_engine=True among them to load the model a second time."

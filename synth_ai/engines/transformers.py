@@ -22,7 +22,7 @@ from synth_ai.engines.base import (
     check_prompt,
     check_sampling,
 )
-from synth_ai.engines.calls import Call
+from synth_ai.engines.mailbox import Call
 from synth_ai.engines.model_names import ModelSource, locate_model
 from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError, MissingExtraError
 
@@ -43,9 +43,13 @@ class TransformersEngine(Engine):
         OptionError: the folder holds no gpt-oss model.
     """
 
-    def __init__(self, model: str | os.PathLike[str], *, batch_size: int = 8, **model_args: Any) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str], *, batch_size: int = 8, **model_args: Any
+    ) -> None:
         if find_spec("transformers") is None or find_spec("torch") is None:
-            raise MissingExtraError("TransformersEngine needs transformers and torch: pip install transformers torch")
+            raise MissingExtraError(
+                "TransformersEngine needs transformers and torch: pip install transformers torch"
+            )
         self.model = os.fspath(model)
         self._worker = _Worker(locate_model(model), batch_size, model_args)
         self._stopped = weakref.finalize(self, self._worker.stop)
@@ -70,7 +74,9 @@ class TransformersEngine(Engine):
         check_sampling(sampling, facts)
         for name in _UNSUPPORTED:
             if getattr(sampling, name) is not None:
-                raise EngineRequestError(f"TransformersEngine has no {name}; use VLLMEngine or leave it out.")
+                raise EngineRequestError(
+                    f"TransformersEngine has no {name}; use VLLMEngine or leave it out."
+                )
         room = facts.context_length - len(prompt)
         call = _Call(list(prompt), sampling, min(sampling.max_tokens or room, room), stream)
         self._worker.calls.put(call)
@@ -96,7 +102,9 @@ class _Call(Call):
 
     def fits_with(self, other: _Call) -> bool:
         """Whether both can be one batch."""
-        return self.params == other.params and self.limit == other.limit and self.params.seed is None
+        return (
+            self.params == other.params and self.limit == other.limit and self.params.seed is None
+        )
 
 
 class _Worker:
@@ -117,7 +125,9 @@ class _Worker:
             if self._facts is None or (self._facts.done() and self._facts.exception()):
                 self._facts = Future()
                 self._facts.set_running_or_notify_cancel()
-                run = threading.Thread(target=self._run, args=(self._facts,), name="synth-ai-transformers", daemon=True)
+                run = threading.Thread(
+                    target=self._run, args=(self._facts,), name="synth-ai-transformers", daemon=True
+                )
                 run.start()
             return self._facts
 
@@ -128,7 +138,9 @@ class _Worker:
     def _run(self, facts: Future[EngineFacts]) -> None:
         try:
             model = _load(self._source, self._model_args)
-        except Exception as error:  # The callers wait on another thread: they must hear of whatever it was.
+        except (
+            Exception
+        ) as error:  # The callers wait on another thread: they must hear of whatever it was.
             failure = EngineStartError(f"transformers could not load the model: {error}")
             failure.__cause__ = error
             facts.set_exception(failure)
@@ -191,22 +203,37 @@ def _generate(model: Any, batch: Sequence[_Call]) -> None:
     for row, call in enumerate(batch):
         if not call.stream:
             tokens = _until_stop(result.sequences[row, longest:].tolist(), stops)
-            logprobs = None if sampling.logprobs is None else _logprobs(result.logits, row, tokens, sampling.logprobs)
-            call.put(TokenDelta(tuple(tokens), "stop" if tokens and tokens[-1] in stops else "length", logprobs))
+            logprobs = (
+                None
+                if sampling.logprobs is None
+                else _logprobs(result.logits, row, tokens, sampling.logprobs)
+            )
+            call.put(
+                TokenDelta(
+                    tuple(tokens), "stop" if tokens and tokens[-1] in stops else "length", logprobs
+                )
+            )
 
 
 def _options(sampling: Sampling) -> dict[str, Any]:
-    options = {name: value for name in _SAME_NAMES if (value := getattr(sampling, name)) is not None}
+    options = {
+        name: value for name in _SAME_NAMES if (value := getattr(sampling, name)) is not None
+    }
     if options.get("top_k") in (-1, 0):
         options["top_k"] = None
     if sampling.temperature == 0:
         return {"do_sample": False}
-    return options | {"do_sample": True, "temperature": 1.0 if sampling.temperature is None else sampling.temperature}
+    return options | {
+        "do_sample": True,
+        "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
+    }
 
 
 def _stops(model: Any, sampling: Sampling) -> set[int]:
     own = model.generation_config.eos_token_id
-    return set(sampling.stop_token_ids) | set(own if isinstance(own, list) else [] if own is None else [own])
+    return set(sampling.stop_token_ids) | set(
+        own if isinstance(own, list) else [] if own is None else [own]
+    )
 
 
 def _until_stop(tokens: list[int], stops: set[int]) -> list[int]:
@@ -234,7 +261,9 @@ def _watch(batch: Sequence[_Call], stops: set[int], start: int) -> Any:
     return after_step
 
 
-def _logprobs(logits: Sequence[Any], row: int, tokens: Sequence[int], wanted: int) -> tuple[TokenLogprob, ...]:
+def _logprobs(
+    logits: Sequence[Any], row: int, tokens: Sequence[int], wanted: int
+) -> tuple[TokenLogprob, ...]:
     entries = []
     for step, token in zip(logits, tokens, strict=False):
         logprobs = step[row].float().log_softmax(-1)

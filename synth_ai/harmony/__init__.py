@@ -4,14 +4,16 @@
 `prompt` do the former step by step, `StreamParser` the latter. `encode` and `decode` are the tokens themselves.
 """
 
-from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai.events import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.harmony.completion import (
     Completion,
     Event,
     ParsedMessage,
     ToolCall,
 )
-from synth_ai.harmony.encoding import (
+from synth_ai.harmony.parser import StreamParser, parse
+from synth_ai.harmony.system_prompt import Preface
+from synth_ai.harmony.tokens import (
     CALL,
     CHANNEL,
     CONSTRAIN,
@@ -27,8 +29,6 @@ from synth_ai.harmony.encoding import (
     decode,
     encode,
 )
-from synth_ai.harmony.parser import StreamParser, parse
-from synth_ai.harmony.preface import Preface
 from synth_ai.harmony.transcript import Transcript, prompt, render
 
 __all__ = [

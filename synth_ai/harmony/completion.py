@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai.events import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 
 Kind = Literal["reasoning", "preamble", "final", "tool_call"]
 Finish = Literal["stop", "tool_calls", "length", "malformed"]

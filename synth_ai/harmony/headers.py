@@ -11,13 +11,23 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from synth_ai.harmony.names import NO_TOOL, ROLES, Offered
+from synth_ai.harmony.tool_names import NO_TOOL, ROLES, Offered
 from synth_ai.harmony.tools import BUILT_INS
 
 CHANNEL_MARK = "\x01"
 CONSTRAIN_MARK = "\x02"
 
-Role = Literal["reasoning", "preamble", "final", "tool_call", "untargeted", "unclear", "author", "turn", "foreign"]
+Role = Literal[
+    "reasoning",
+    "preamble",
+    "final",
+    "tool_call",
+    "untargeted",
+    "unclear",
+    "author",
+    "turn",
+    "foreign",
+]
 """What a message is, as far as its header tells. Beside the four kinds that `parse` returns: `untargeted`, a call that
 names no tool; `unclear`, no channel that is known; `author`, a tool's name where the role should be; `turn`, a message
 of the user or developer; `foreign`, one from or to anybody else."""
@@ -29,7 +39,9 @@ _FUNCTION = re.compile(r"\bfunctions\.[\w-]+", re.ASCII)
 _CHANNEL = re.compile(r"analy\w*|comment\w*|final\w*|think\w*|thought\w*|reasoning", re.IGNORECASE)
 _CONTENT_TYPE = re.compile(rf"{CONSTRAIN_MARK}|\b(?:json|code)\b", re.IGNORECASE)
 _ASSISTANT = re.compile(r"\s*(?:assistant\s*)+", re.IGNORECASE)
-_AUTHOR = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(?:to\s*=.*|\s(?:json|code|analysis|commentary|final)\b.*)?", re.S)
+_AUTHOR = re.compile(
+    r"\s*([A-Za-z_][\w.-]*)\s*(?:to\s*=.*|\s(?:json|code|analysis|commentary|final)\b.*)?", re.S
+)
 _CALLED = f"{CHANNEL_MARK}(?:analysis|commentary)"
 # Headers in the published format.
 _FORMS: dict[Role, re.Pattern[str]] = {
@@ -79,7 +91,9 @@ def _is_clean(header: Header, text: str) -> bool:
     written, name = found["before"] or found["behind"], header.name or ""
     if header.code:
         return bool(written == name)
-    return written == f"functions.{name}" or (written == name and ("." in name or name in BUILT_INS))
+    return written == f"functions.{name}" or (
+        written == name and ("." in name or name in BUILT_INS)
+    )
 
 
 def _understood(text: str, offered: Offered, implied: bool) -> Header:
@@ -94,10 +108,20 @@ def _understood(text: str, offered: Offered, implied: bool) -> Header:
         if "assistant" in recipients:
             return Header("foreign")
         called = offered.resolve(author)
-        certain = author.startswith("functions.") or author in offered.functions or author.split(".")[0] in BUILT_INS
-        return Header("author", called.name, called.code) if certain and called else Header("author")
+        certain = (
+            author.startswith("functions.")
+            or author in offered.functions
+            or author.split(".")[0] in BUILT_INS
+        )
+        return (
+            Header("author", called.name, called.code) if certain and called else Header("author")
+        )
     named = recipients or _FUNCTION.findall(text)
-    calls = [call for name in named if (call := offered.resolve(name, channel=bool(channels), typed=typed))]
+    calls = [
+        call
+        for name in named
+        if (call := offered.resolve(name, channel=bool(channels), typed=typed))
+    ]
     if calls:
         call = next((call for call in calls if offered.includes(call.name)), calls[-1])
         return Header("tool_call", call.name, call.code)
@@ -112,7 +136,11 @@ def _understood(text: str, offered: Offered, implied: bool) -> Header:
         return Header("tool_call")  # of a tool that cannot be
     if role is None:
         return Header("unclear")
-    return Header("untargeted") if typed else Header("preamble", next(filter(ROLES.__contains__, recipients), None))
+    return (
+        Header("untargeted")
+        if typed
+        else Header("preamble", next(filter(ROLES.__contains__, recipients), None))
+    )
 
 
 # A conversation has few different headers.

@@ -14,8 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from synth_ai.errors import RequestError
-from synth_ai.harmony.encoding import CALL, CHANNEL, CONSTRAIN, END, MESSAGE, START, encode, encode_word
-from synth_ai.harmony.preface import message
+from synth_ai.harmony.system_prompt import message
+from synth_ai.harmony.tokens import (
+    CALL,
+    CHANNEL,
+    CONSTRAIN,
+    END,
+    MESSAGE,
+    START,
+    encode,
+    encode_word,
+)
 from synth_ai.harmony.tools import BUILT_INS
 
 Item = Mapping[str, Any]
@@ -62,7 +71,11 @@ def address(name: Any, arguments: str = "{}") -> Author:
     Raises:
         RequestError: the name cannot be written into a message header.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or ("." in name and name.split(".")[0] in _ROLES):
+    if (
+        not isinstance(name, str)
+        or not _NAME.fullmatch(name)
+        or ("." in name and name.split(".")[0] in _ROLES)
+    ):
         raise RequestError(
             f"The tool name {name!r} cannot be used: names are letters, digits, underscores and hyphens, "
             "with dots between namespaces, and a role is no namespace."
@@ -110,7 +123,13 @@ def call(item: Item, author: Author) -> Part:
 
 
 def output(item: Item, author: Author) -> Part:
-    header = (START, *encode_word(author.name), *encode_word(" to=assistant"), CHANNEL, *encode_word(author.channel))
+    header = (
+        START,
+        *encode_word(author.name),
+        *encode_word(" to=assistant"),
+        CHANNEL,
+        *encode_word(author.channel),
+    )
     ids = [*header, MESSAGE]
     for text in _texts(item, "output"):
         ids += encode(text)
@@ -127,7 +146,14 @@ def call_header(author: Author) -> tuple[int, ...]:
     start = (START, *encode_word("assistant"), *encode_word(f" to={author.name}"), CHANNEL)
     if author.name.split(".")[0] in BUILT_INS:
         return (*start, *encode_word(author.channel), *encode_word(" code"), MESSAGE)
-    return (*start, *encode_word("commentary"), *encode_word(" "), CONSTRAIN, *encode_word("json"), MESSAGE)
+    return (
+        *start,
+        *encode_word("commentary"),
+        *encode_word(" "),
+        CONSTRAIN,
+        *encode_word("json"),
+        MESSAGE,
+    )
 
 
 def spoken(channel: str, *texts: str) -> list[int]:
@@ -155,7 +181,9 @@ def _texts(item: Item, key: str) -> list[str]:
     if value is None and item.get("type") == "reasoning":
         return []
     if not isinstance(value, (list, tuple)):
-        raise RequestError(f"The {key} of {_kind(item)} must be text or a list of text parts, not {value!r}.")
+        raise RequestError(
+            f"The {key} of {_kind(item)} must be text or a list of text parts, not {value!r}."
+        )
     return [_text(part, item) for part in value]
 
 
@@ -163,7 +191,9 @@ def _text(part: Any, item: Item) -> str:
     if isinstance(part, str):
         return part
     kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-    text = part.get("refusal" if kind == "refusal" else "text") if isinstance(part, Mapping) else None
+    text = (
+        part.get("refusal" if kind == "refusal" else "text") if isinstance(part, Mapping) else None
+    )
     if not isinstance(text, str):
         raise RequestError(f"{_kind(item)} has a part of type {kind!r}; gpt-oss reads text only.")
     return text

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, cast
 
-from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai.events import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.harmony import recovery
 from synth_ai.harmony.arguments import read_arguments
 from synth_ai.harmony.completion import (
@@ -27,15 +27,33 @@ from synth_ai.harmony.completion import (
     ToolCall,
     joined,
 )
-from synth_ai.harmony.encoding import CALL, CHANNEL, CONSTRAIN, END, END_OF_TEXT, MESSAGE, RETURN, START, token_bytes
 from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK, read_header
-from synth_ai.harmony.names import Offered
+from synth_ai.harmony.tokens import (
+    CALL,
+    CHANNEL,
+    CONSTRAIN,
+    END,
+    END_OF_TEXT,
+    MESSAGE,
+    RETURN,
+    START,
+    token_bytes,
+)
+from synth_ai.harmony.tool_names import Offered
 from synth_ai.harmony.tools import Tool
 
 FinishReason = Literal["stop", "length"] | str
 
 # 0xFF never stands in UTF-8, so it can introduce a marker; the token of that byte reads as U+FFFD anyway.
-_MARKERS = {START: b"S", MESSAGE: b"M", CHANNEL: b"H", CONSTRAIN: b"K", END: b"E", CALL: b"C", RETURN: b"R"}
+_MARKERS = {
+    START: b"S",
+    MESSAGE: b"M",
+    CHANNEL: b"H",
+    CONSTRAIN: b"K",
+    END: b"E",
+    CALL: b"C",
+    RETURN: b"R",
+}
 _MARKERS[END_OF_TEXT] = _MARKERS[RETURN]
 _MARKER = re.compile(rb"\xff(.)")
 _DELTAS: dict[str, type[TextDelta | ReasoningDelta | PreambleDelta]] = {
@@ -217,7 +235,9 @@ class StreamParser:
         if ready:
             ready = "".join((*body.held, ready))
             body.held.clear()
-            self._events.append(ToolCallDelta(self._kinds["tool_call"], None if body.said else body.name, ready))
+            self._events.append(
+                ToolCallDelta(self._kinds["tool_call"], None if body.said else body.name, ready)
+            )
             body.said.append(ready)
         if body.said and not body.code:
             body.held.append(text[len(text.rstrip()) :])
@@ -253,7 +273,14 @@ class StreamParser:
         header = read_header(text, self._offered, self._implied)
         clean = header.clean and (self._implied or self._started is not None)
         self._body = Body(
-            header.role, header.name, header.code, text, clean, self._implied, self._started, self._markers - 1
+            header.role,
+            header.name,
+            header.code,
+            text,
+            clean,
+            self._implied,
+            self._started,
+            self._markers - 1,
         )
         if not clean and header.role in ("tool_call", *_DELTAS):
             self._warn(_GARBLED)
@@ -330,7 +357,9 @@ class StreamParser:
         if (calls and body.name) or body.end == "C" or CONSTRAIN_MARK in (body.header or ""):
             body.clean = False
             if body.name:
-                self._warn(f"a call that named no tool was taken for one of {body.name}, the only tool")
+                self._warn(
+                    f"a call that named no tool was taken for one of {body.name}, the only tool"
+                )
             self._call(body, cut=cut)
         elif body.text.strip():
             body.role, body.name = "preamble", None
@@ -349,13 +378,20 @@ class StreamParser:
         for section in found:
             last = section is found[-1]
             kind = _KINDS[section.channel]
-            called = self._offered.resolve(section.recipient or "", channel=section.named, typed=section.typed)
+            called = self._offered.resolve(
+                section.recipient or "", channel=section.named, typed=section.typed
+            )
             if called:
                 self._warn(_GARBLED)
-                self._call(Body("tool_call", called.name, called.code, texts=[section.text]), cut=cut and last)
+                self._call(
+                    Body("tool_call", called.name, called.code, texts=[section.text]),
+                    cut=cut and last,
+                )
             elif not section.text.strip():
                 continue
-            elif last and kind != "reasoning":  # it may be the rest of a header, so see first what follows
+            elif (
+                last and kind != "reasoning"
+            ):  # it may be the rest of a header, so see first what follows
                 loose.append(ParsedMessage(kind, section.text))
             else:
                 self._say(kind, section.text)
@@ -363,7 +399,9 @@ class StreamParser:
         answer = None if found else recovery.plain(text)
         if cut and (self._started is not None or "assistant".startswith(text.strip())):
             answer = None
-        if self._broken and self._started is None:  # the rest of a call that a stray control token broke
+        if (
+            self._broken and self._started is None
+        ):  # the rest of a call that a stray control token broke
             answer = None
         if answer and answer.strip() and "C" not in (marker, self._stopped):
             loose.append(ParsedMessage("final", answer))
@@ -417,7 +455,9 @@ class StreamParser:
         return "malformed"
 
 
-def parse(token_ids: Iterable[int], *, tools: Iterable[Tool] = (), finish_reason: FinishReason = "stop") -> Completion:
+def parse(
+    token_ids: Iterable[int], *, tools: Iterable[Tool] = (), finish_reason: FinishReason = "stop"
+) -> Completion:
     """What a completion says. Never raises on what a model emitted, whatever the ids.
 
     Args:

@@ -30,7 +30,9 @@ _GLUED_JSON = re.compile(r"(?<=[A-Za-z0-9])json\Z")
 # Possessive: what they have taken is not tried again in parts, so that blanks without end stay linear.
 _NO_CALL = re.compile(r"\s*+(?:(?:assistant\s*+)++(?:json|code)?+|json|code)\s*+\{", re.IGNORECASE)
 _ASSISTANT = re.compile(r"\s*+(?:assistant(?=[A-Z\d\s\"{]|assistant|\Z)\s*+)++")
-_WORDS = re.compile(r"[\W_]*(?:(?:assistant|analysis|commentary|final|json|code)[\W_]*)*", re.IGNORECASE)
+_WORDS = re.compile(
+    r"[\W_]*(?:(?:assistant|analysis|commentary|final|json|code)[\W_]*)*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,21 @@ def sections(text: str, known: Container[str] = ()) -> list[Section]:
         channel = head["marked"] or head["glued"] or head["leading"]
         recipient = head["after"] or head["before"]
         typed = bool(head["type"].strip())
-        if recipient and content[:1] in ("{", "[") and not typed and recipient.removeprefix("functions.") not in known:
+        if (
+            recipient
+            and content[:1] in ("{", "[")
+            and not typed
+            and recipient.removeprefix("functions.") not in known
+        ):
             recipient = _GLUED_JSON.sub("", recipient)
         if recipient == "python":
             content = content.removeprefix("code")
         content = content.strip(f"{CHANNEL_MARK}{CONSTRAIN_MARK}")
-        found.append(Section((channel or "commentary").lower(), recipient, content, channel is not None, typed))
+        found.append(
+            Section(
+                (channel or "commentary").lower(), recipient, content, channel is not None, typed
+            )
+        )
     return found
 
 
@@ -92,4 +103,8 @@ def _certain(head: re.Match[str], text: str, count: int) -> bool:
     """A word such as `final` at the very start is a channel only if something else says so."""
     if head["leading"] is None:
         return True
-    return count > 1 or head["after"] is not None or _GLUED_TEXT.match(text, head.end("leading")) is not None
+    return (
+        count > 1
+        or head["after"] is not None
+        or _GLUED_TEXT.match(text, head.end("leading")) is not None
+    )

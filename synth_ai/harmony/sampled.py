@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from synth_ai.harmony.encoding import (
+from synth_ai.harmony.messages import Author, Part, address, call_header, header, written
+from synth_ai.harmony.parser import Body, FinishReason, Record, StreamParser
+from synth_ai.harmony.tokens import (
     CALL,
     CHANNEL,
     CONSTRAIN,
@@ -18,8 +20,6 @@ from synth_ai.harmony.encoding import (
     encode,
     encode_word,
 )
-from synth_ai.harmony.messages import Author, Part, address, call_header, header, written
-from synth_ai.harmony.parser import Body, FinishReason, Record, StreamParser
 from synth_ai.harmony.tools import BUILT_INS, Tool
 
 _CHANNELS = {"final": "final", "reasoning": "analysis", "preamble": "commentary"}
@@ -84,20 +84,32 @@ class _Ids:
 
     def header(self, body: Body) -> tuple[tuple[int, ...], bytes] | None:
         """The header as it was sampled, with the start that the prompt held; None if it must be written anew."""
-        span = slice(0 if body.started is None else self.controls[body.started], self.controls[body.opened] + 1)
+        span = slice(
+            0 if body.started is None else self.controls[body.started],
+            self.controls[body.opened] + 1,
+        )
         ids = tuple(self.ids[span])
-        if not body.clean or not all(0 <= token < ORDINARY_SIZE or token in _IN_HEADERS for token in ids):
+        if not body.clean or not all(
+            0 <= token < ORDINARY_SIZE or token in _IN_HEADERS for token in ids
+        ):
             return None
         given = (START, *encode_word("assistant")) if body.implied else ()
         return (*given, *ids), bytes(len(given)) + self.mask[span]
 
     def content(self, body: Body) -> tuple[tuple[int, ...], bytes]:
         """The content as it was sampled, without control tokens that strayed into it."""
-        span = slice(self.controls[body.opened] + 1, None if body.ended is None else self.controls[body.ended])
+        span = slice(
+            self.controls[body.opened] + 1,
+            None if body.ended is None else self.controls[body.ended],
+        )
         ids, mask = tuple(self.ids[span]), self.mask[span]
         if all(0 <= token < ORDINARY_SIZE for token in ids):
             return ids, mask
-        kept = [(token, flag) for token, flag in zip(ids, mask, strict=True) if 0 <= token < ORDINARY_SIZE]
+        kept = [
+            (token, flag)
+            for token, flag in zip(ids, mask, strict=True)
+            if 0 <= token < ORDINARY_SIZE
+        ]
         return tuple(token for token, _ in kept), bytes(flag for _, flag in kept)
 
     def end(self, body: Body, *proper: int) -> bytes:
@@ -118,7 +130,9 @@ def _part(record: Record, author: Author | None, completion: _Ids) -> Part:
     head_ids, head_mask = completion.header(body) or (head, bytes(len(head)))
     content, mask = completion.content(body)
     end = completion.end(body, CALL) if author else completion.end(body, END, RETURN)
-    return Part((*head_ids, *content, closing), head_mask + mask + end, passing, first.kind == "final")
+    return Part(
+        (*head_ids, *content, closing), head_mask + mask + end, passing, first.kind == "final"
+    )
 
 
 def _addressee(record: Record) -> Author:
@@ -128,4 +142,6 @@ def _addressee(record: Record) -> Author:
     if found is None:
         return Author("python", "analysis") if body.code else address(body.name)
     built_in = found[1].split(".")[0] in BUILT_INS
-    return Author(found[1], "analysis" if built_in and "analysis" in (body.header or "") else "commentary")
+    return Author(
+        found[1], "analysis" if built_in and "analysis" in (body.header or "") else "commentary"
+    )

@@ -44,7 +44,9 @@ def read_tools(tools: Iterable[Tool]) -> tuple[tuple[str, ...], tuple[Function, 
             continue
         function = _read_function(tool)
         if function.name in functions:
-            raise ToolError(f"Two tools are named {function.name!r}; every tool needs a name of its own.")
+            raise ToolError(
+                f"Two tools are named {function.name!r}; every tool needs a name of its own."
+            )
         functions[function.name] = function
     return tuple(name for name in BUILT_INS if name in built_ins), tuple(functions.values())
 
@@ -59,7 +61,9 @@ def _read_function(tool: Tool) -> Function:
     spec = tool.get("function", tool)
     name = spec.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ToolError(f"The tool name {name!r} must be 1 to 64 letters, digits, underscores or hyphens.")
+        raise ToolError(
+            f"The tool name {name!r} must be 1 to 64 letters, digits, underscores or hyphens."
+        )
     description = spec.get("description") or ""
     if not isinstance(description, str):
         raise ToolError(f"The description of the tool {name!r} must be text, not {description!r}.")

@@ -13,11 +13,11 @@ from typing import Any
 
 from synth_ai.errors import RequestError
 from synth_ai.harmony import messages
-from synth_ai.harmony.encoding import START, VOCABULARY_SIZE, encode_word
 from synth_ai.harmony.messages import Author, Item, Part
 from synth_ai.harmony.parser import FinishReason
-from synth_ai.harmony.preface import IDENTITY, Preface, ReasoningEffort
 from synth_ai.harmony.sampled import sampled_parts
+from synth_ai.harmony.system_prompt import IDENTITY, Preface, ReasoningEffort
+from synth_ai.harmony.tokens import START, VOCABULARY_SIZE, encode_word
 from synth_ai.harmony.tools import Tool
 
 
@@ -92,7 +92,9 @@ class Transcript:
             call_ids: the ids under which the outputs of the completion's tool calls will come, in the order of
                 `Completion.tool_calls`. Without them an output must name its tool, unless only one call is open.
         """
-        parts, authors = sampled_parts(token_ids, prefill=prefill, tools=tools, finish_reason=finish_reason)
+        parts, authors = sampled_parts(
+            token_ids, prefill=prefill, tools=tools, finish_reason=finish_reason
+        )
         names = [*call_ids, *(f"\0{number}" for number in range(len(call_ids), len(authors)))]
         return self._with(parts, {**self._calls, **dict(zip(names, authors, strict=False))})
 
@@ -160,7 +162,10 @@ def _checked(item: Any) -> Item:
 
 
 def _is_final(item: Item) -> bool:
-    return item.get("type", "message") == "message" and (item.get("role"), item.get("phase")) in _FINALS
+    return (
+        item.get("type", "message") == "message"
+        and (item.get("role"), item.get("phase")) in _FINALS
+    )
 
 
 _FINALS = {("assistant", None), ("assistant", "final_answer")}
@@ -178,7 +183,9 @@ def _render(item: Item, calls: dict[str, Author]) -> Part:
     if kind == "message":
         speaker = _SPEAKERS.get(item.get("role", ""))
         if speaker is None:
-            raise RequestError(f"A message has the role {item.get('role')!r}; Harmony knows {', '.join(_SPEAKERS)}.")
+            raise RequestError(
+                f"A message has the role {item.get('role')!r}; Harmony knows {', '.join(_SPEAKERS)}."
+            )
         return speaker(item)
     if kind == "reasoning":
         return messages.reasoning(item)
@@ -200,7 +207,9 @@ def _answered(item: Item, calls: dict[str, Author]) -> Author:
     unnamed = [key for key in calls if key.startswith("\0")]
     if len(unnamed) == 1:
         return calls.pop(unnamed[0])
-    raise RequestError(f"The output of the call {call_id!r} comes without a function_call before it.")
+    raise RequestError(
+        f"The output of the call {call_id!r} comes without a function_call before it."
+    )
 
 
 class _Shared(dict[int, int]):
@@ -219,4 +228,6 @@ def _joined(parts: Sequence[Part]) -> Part:
     ids: list[int] = []
     for part in parts:
         ids += part.ids
-    return Part(tuple(map(_shared.__getitem__, ids)), b"".join(part.mask for part in parts), final=True)
+    return Part(
+        tuple(map(_shared.__getitem__, ids)), b"".join(part.mask for part in parts), final=True
+    )

@@ -14,7 +14,13 @@ from typing import Any
 
 from synth_ai.errors import ToolError
 
-_SCALARS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"}
+_SCALARS = {
+    "string": "string",
+    "number": "number",
+    "integer": "number",
+    "boolean": "boolean",
+    "null": "null",
+}
 _WORD = re.compile(r"[\w.-]{1,64}")
 #: References that one schema may have inlined. Definitions that each refer to others twice double with every level.
 _MOST_REFERENCES = 2000
@@ -60,9 +66,14 @@ class _Renderer:
         if "$ref" in schema:
             return self._reference(schema, indent)
         if (cases := self._cases(schema)) is not None:
-            hidden = ["*" if "oneOf" not in schema and self._is_object(case) else None for case in cases]
+            hidden = [
+                "*" if "oneOf" not in schema and self._is_object(case) else None for case in cases
+            ]
             lead = f"\n{indent} | "
-            return "".join(self._variant(case, lead, indent, one) for case, one in zip(cases, hidden, strict=True))
+            return "".join(
+                self._variant(case, lead, indent, one)
+                for case, one in zip(cases, hidden, strict=True)
+            )
         if "const" in schema:
             return literal(schema["const"])
         if isinstance(schema.get("enum"), list) and schema["enum"]:
@@ -77,7 +88,10 @@ class _Renderer:
 
     def _either(self, schema: Mapping[str, Any], indent: str) -> str:
         """A type given as a list of names; the rest of the schema details the name it is about."""
-        details = {"object": ("properties", "additionalProperties"), "array": ("items", "prefixItems")}
+        details = {
+            "object": ("properties", "additionalProperties"),
+            "array": ("items", "prefixItems"),
+        }
         plain = {key: value for key, value in schema.items() if key != "description"}
         types = [
             name if name in details and not any(key in schema for key in details[name])
@@ -113,7 +127,9 @@ class _Renderer:
     def _definition(self, name: Any) -> Mapping[str, Any]:
         found: Any = self._root
         if not isinstance(name, str) or not name.startswith("#"):
-            raise ToolError(f"The reference {name!r} points outside the schema; only #/... can be resolved.")
+            raise ToolError(
+                f"The reference {name!r} points outside the schema; only #/... can be resolved."
+            )
         for step in name.removeprefix("#").split("/")[1:]:
             step = step.replace("~1", "/").replace("~0", "~")
             found = found.get(step) if isinstance(found, Mapping) else None
@@ -140,14 +156,19 @@ class _Renderer:
         if not isinstance(schema.get("anyOf"), list):
             return None
         cases = [self.resolved(case) for case in schema["anyOf"]]
-        if not any(isinstance(case, Mapping) and "description" in case and not self._is_object(case) for case in cases):
+        if not any(
+            isinstance(case, Mapping) and "description" in case and not self._is_object(case)
+            for case in cases
+        ):
             return None
         return [*cases, {"type": "null"}] if schema.get("nullable") is True else cases
 
     def _is_object(self, schema: Any) -> bool:
         """Whether it is rendered as an object, which has its description inside."""
         target = self._target(schema)
-        return isinstance(target, Mapping) and (target.get("type") == "object" or "properties" in target)
+        return isinstance(target, Mapping) and (
+            target.get("type") == "object" or "properties" in target
+        )
 
     def _intersection(self, parts: list[Any], indent: str) -> str:
         if len(parts) == 1:
@@ -174,7 +195,9 @@ class _Renderer:
 
     def _array(self, schema: Mapping[str, Any], indent: str) -> str:
         if isinstance(schema.get("prefixItems"), list):
-            return "[" + ", ".join(self._inline(item, indent) for item in schema["prefixItems"]) + "]"
+            return (
+                "[" + ", ".join(self._inline(item, indent) for item in schema["prefixItems"]) + "]"
+            )
         if "items" not in schema:
             return "Array<any>"
         items = schema["items"]
@@ -199,7 +222,9 @@ class _Renderer:
             required = schema.get("required")
             required = set(required) if isinstance(required, list) else set()
             for key, value in properties.items():
-                lines += self._property(key, self.resolved(value), "" if key in required else "?", indent)
+                lines += self._property(
+                    key, self.resolved(value), "" if key in required else "?", indent
+                )
         if isinstance(values, Mapping) and values:
             lines.append(f"{indent}[key: string]: {self._inline(values, indent + '    ')},\n")
         return "".join(lines) + indent + "}"
@@ -222,7 +247,11 @@ class _Renderer:
             yield f"{indent}{name}{mark}: {rendered},{default}\n"
             return
         yield from _examples(schema, indent)
-        first = variants[0].get("description") if variants and isinstance(variants[0], Mapping) else None
+        first = (
+            variants[0].get("description")
+            if variants and isinstance(variants[0], Mapping)
+            else None
+        )
         exclusive = "oneOf" in schema
         above = isinstance(description, str) and not (exclusive and description == first)
         if above:
@@ -237,7 +266,9 @@ class _Renderer:
             yield self._variant(variant, f"{indent} | ", indent, hidden, bare=True) + "\n"
         yield f"{indent},\n"
 
-    def _variant(self, variant: Any, lead: str, indent: str, hidden: Any, *, bare: bool = False) -> str:
+    def _variant(
+        self, variant: Any, lead: str, indent: str, hidden: Any, *, bare: bool = False
+    ) -> str:
         """One case of a `oneOf`, its description behind it unless it is `hidden` ("*" hides any)."""
         rendered = self.type_of(variant, indent + "   ")
         if not isinstance(variant, Mapping):
@@ -267,7 +298,11 @@ def _called(reference: str) -> str:
 
 
 def _nullable(schema: Mapping[str, Any], rendered: str) -> str:
-    return f"{rendered} | null" if schema.get("nullable") is True and "null" not in rendered else rendered
+    return (
+        f"{rendered} | null"
+        if schema.get("nullable") is True and "null" not in rendered
+        else rendered
+    )
 
 
 def _default(schema: Mapping[str, Any]) -> str:

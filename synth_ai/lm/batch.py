@@ -37,7 +37,11 @@ def as_arguments(prompt: BatchPrompt) -> tuple[tuple[str, ...], dict[str, Any]]:
         return (), dict(prompt)
     if isinstance(prompt, tuple) and all(isinstance(text, str) for text in prompt):
         return prompt, {}
-    if isinstance(prompt, Sequence) and prompt and all(isinstance(message, Mapping) for message in prompt):
+    if (
+        isinstance(prompt, Sequence)
+        and prompt
+        and all(isinstance(message, Mapping) for message in prompt)
+    ):
         return (), {"messages": prompt}
     raise RequestError(
         "A prompt of a batch is a string, a (system, user) pair, a list of messages or a dict of arguments, "
@@ -58,7 +62,10 @@ def check_progress(progress: bool) -> None:
 
 
 async def gather(
-    calls: Sequence[Coroutine[Any, Any, T]], *, return_exceptions: bool = False, progress: bool = False
+    calls: Sequence[Coroutine[Any, Any, T]],
+    *,
+    return_exceptions: bool = False,
+    progress: bool = False,
 ) -> list[T | BaseException]:
     """Run all calls at once and wait for every one, so that a failure does not throw the others' answers away.
 
@@ -78,7 +85,9 @@ async def gather(
     if not return_exceptions:
         for number, result in enumerate(results):
             if isinstance(result, BaseException):
-                result.add_note(f"This was prompts[{number}]; return_exceptions=True keeps the answers to the others.")
+                result.add_note(
+                    f"This was prompts[{number}]; return_exceptions=True keeps the answers to the others."
+                )
                 raise result
     return results
 

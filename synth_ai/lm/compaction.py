@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from synth_ai.content import CALL_OUTPUTS, Item
 from synth_ai.errors import RequestError
-from synth_ai.lm.items import CALL_OUTPUTS, Item
 from synth_ai.lm.request import LMRequest
-from synth_ai.store.base import Turn
-from synth_ai.store.encoding import copied
+from synth_ai.store.json import copied
 from synth_ai.store.redaction import redactions
+from synth_ai.turn import Turn
 
 #: Is given the items of the turns that have to go, and returns what stands in their place: a text or items.
 Compact: TypeAlias = Callable[[list[Item]], str | Sequence[Item] | Awaitable[str | Sequence[Item]]]
@@ -72,7 +72,9 @@ class Compactor:
         cut = next((at for at in cuts if at >= len(turns) / 2), cuts[-1])
         gone = turns[:cut]
         # The hook may edit what it is given; the store may not have that.
-        result = self._compact([copied(item) for turn in gone for item in (*turn.input, *turn.output)])
+        result = self._compact(
+            [copied(item) for turn in gone for item in (*turn.input, *turn.output)]
+        )
         made = _as_items(await result if inspect.isawaitable(result) else result)
         self._keep(gone, made)
         return _with_beginning(request, made, gone, turns[cut:]), cut
@@ -106,8 +108,12 @@ def _with_beginning(
     request: LMRequest, made: tuple[Item, ...], gone: Sequence[Turn], turns: Sequence[Turn]
 ) -> LMRequest:
     """The request with `made` in place of the turns that go, before those that stay."""
-    first = _Beginning(id="", parent_id=None, api_type="", model="", input=made, output=(), of=tuple(gone))
-    return replace(request, history=(first, *turns) if made else tuple(turns), previous_response_id=None)
+    first = _Beginning(
+        id="", parent_id=None, api_type="", model="", input=made, output=(), of=tuple(gone)
+    )
+    return replace(
+        request, history=(first, *turns) if made else tuple(turns), previous_response_id=None
+    )
 
 
 def _key(gone: Sequence[Turn]) -> tuple[str, int]:
@@ -127,7 +133,9 @@ def _begins_anew(items: Sequence[Item]) -> bool:
 def _as_items(made: Any) -> tuple[Item, ...]:
     if not isinstance(made, str):
         if not isinstance(made, Sequence) or not all(isinstance(item, Mapping) for item in made):
-            raise RequestError(f"compact= returned {made!r:.100}; it returns a summary, or a list of items.")
+            raise RequestError(
+                f"compact= returned {made!r:.100}; it returns a summary, or a list of items."
+            )
         return tuple(dict(item) for item in made)
     text = f"Summary of the conversation so far:\n\n{made}"
     return ({"type": "message", "role": "developer", "content": text},) if made else ()

@@ -10,8 +10,9 @@ from datetime import date
 from synth_ai.errors import RequestError, UnknownResponseError
 from synth_ai.lm.tools import ToolSpec
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.store.base import ResponseStore, Turn
+from synth_ai.store.base import ResponseStore
 from synth_ai.store.redaction import redactions
+from synth_ai.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ async def find_parent(store: ResponseStore, id: str, vendor: VendorBase) -> Pare
         UnknownResponseError: it is not in the store, and no server could know it.
     """
     if not isinstance(id, str) or not id.strip():
-        raise RequestError(f"previous_response_id={id!r:.100} is no id; give the response_id of a response.")
+        raise RequestError(
+            f"previous_response_id={id!r:.100} is no id; give the response_id of a response."
+        )
     turn = await store.get(id)
     if turn is None and vendor.api_type != "responses":
         raise UnknownResponseError(
@@ -120,12 +123,12 @@ async def continue_from(parent: Parent, store: ResponseStore, vendor: VendorBase
     turn = parent.turn
     if vendor.api_type != "responses":
         return await replay(parent, store, None)
-    if turn is not None and turn.kept:
+    if turn is not None and turn.stored_on_server:
         # The head's turn is as it was then; what came before it may have been redacted since, by anyone.
         turn = await store.get(parent.id) or turn
-    if turn is None or (turn.kept and turn.origin == vendor.origin):
+    if turn is None or (turn.stored_on_server and turn.server == vendor.server):
         return Continuation(previous_response_id=parent.id)
-    if turn.origin != vendor.origin and not turn.redacted:
+    if turn.server != vendor.server and not turn.redacted:
         return await replay(parent, store, "another backend made it")
     continuation = await replay(parent, store, "the server does not keep this conversation")
     if redactions(continuation.history):
@@ -149,7 +152,9 @@ async def replay(parent: Parent, store: ResponseStore, reason: str | None) -> Co
     return Continuation(history=tuple(turns), replay_reason=reason)
 
 
-def inherited_instructions(given: str | None, parent: Parent | None, default: str | None) -> str | None:
+def inherited_instructions(
+    given: str | None, parent: Parent | None, default: str | None
+) -> str | None:
     """The system message in force: the call's own, or else the branch's; at the start of a conversation, the LM's."""
     if given is not None:
         return given

@@ -30,11 +30,16 @@ class Deadline:
             await self._scope.__aenter__()
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._ends is None:
             return
         try:
             await self._scope.__aexit__(kind, error, trace)
         except TimeoutError as late:
-            raise TimedOutError("The call was given up: its timeout= has passed. It may still have run.") from late
+            raise TimedOutError(
+                "The call was given up: its timeout= has passed. It may still have run."
+            ) from late

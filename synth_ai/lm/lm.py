@@ -11,36 +11,38 @@ from typing import Any, Literal, Self, overload
 
 from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError
-from synth_ai.lm import exchange, portal, tool_runs
-from synth_ai.lm.backends import Where, make_vendor
+from synth_ai.events import StreamEvent
+from synth_ai.images import Image
+from synth_ai.limiter import Concurrency
+from synth_ai.lm import pipeline as exchange
+from synth_ai.lm import sync as portal
+from synth_ai.lm import tool_loop as tool_runs
 from synth_ai.lm.batch import BatchPrompt, as_calls, check_progress, gather
 from synth_ai.lm.compaction import Compact, Compactor
 from synth_ai.lm.conversation import Head, Parent
-from synth_ai.lm.events import StreamEvent
-from synth_ai.lm.exchange import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven, Setup
-from synth_ai.lm.images import Image
-from synth_ai.lm.items import ToolOutputs
-from synth_ai.lm.options import Options
+from synth_ai.lm.pipeline import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven, Setup
 from synth_ai.lm.prices import Price, read_prices
-from synth_ai.lm.response import BaseLMResponse
+from synth_ai.lm.prompt import ToolOutputs
+from synth_ai.lm.responses import StoredResponses
 from synth_ai.lm.retry import RetryPolicy, policy
-from synth_ai.lm.routing import ApiType
 from synth_ai.lm.signatures import takes_the_same_as
-from synth_ai.lm.stored import StoredResponses
 from synth_ai.lm.streams import ResponseStream, SyncResponseStream
-from synth_ai.lm.structured import ResponseFormat
-from synth_ai.lm.tool_runs import OnError, OnStep, Toolbox, ToolRun
+from synth_ai.lm.structured_output import ResponseFormat
+from synth_ai.lm.tool_loop import OnError, OnStep, Toolbox, ToolRun
 from synth_ai.lm.tools import Tool, tool_specs
-from synth_ai.lm.totals import Totals
+from synth_ai.lm.usage import Totals
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.sdk.concurrency import Concurrency
-from synth_ai.sdk.timeouts import Timeout
+from synth_ai.lm.vendors.families import ApiType
+from synth_ai.lm.vendors.registry import Where, make_vendor
+from synth_ai.options import Options
+from synth_ai.response import BaseLMResponse
 from synth_ai.settings import Settings
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.none import NoStore
-from synth_ai.store.opening import open_store
-from synth_ai.store.tree import Tree
+from synth_ai.store.null import NoStore
+from synth_ai.store.open import open_store
+from synth_ai.timeout import Timeout
+from synth_ai.tree.tree import Tree
 
 
 class LM:
@@ -121,7 +123,9 @@ class LM:
     ) -> None:
         settings = Settings.from_environment()
         if compact is not None and not callable(compact):
-            raise OptionError(f"compact={compact!r} cannot be called; truncation='auto' leaves old turns out.")
+            raise OptionError(
+                f"compact={compact!r} cannot be called; truncation='auto' leaves old turns out."
+            )
         if not (system_message is None or isinstance(system_message, str)):
             raise OptionError(f"system_message={system_message!r} is no string.")
         own_prices = None if prices is None else read_prices(prices)
@@ -182,7 +186,9 @@ class LM:
                 "no server keeps the turns, so a conversation needs a store to continue from."
             )
         self._auto_store = next(
-            wish for wish in (auto_store_responses, settings.auto_store_responses, True) if wish is not None
+            wish
+            for wish in (auto_store_responses, settings.auto_store_responses, True)
+            if wish is not None
         )
 
     # --- one call ---------------------------------------------------------------------------------------------------
@@ -285,7 +291,12 @@ class LM:
     ) -> list[BaseLMResponse]: ...
     @overload
     async def respond_batch_async(
-        self, prompts: Sequence[BatchPrompt], *, return_exceptions: bool, progress: bool = False, **arguments: Any
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        return_exceptions: bool,
+        progress: bool = False,
+        **arguments: Any,
     ) -> list[BaseLMResponse | BaseException]: ...
     async def respond_batch_async(
         self,
@@ -328,7 +339,12 @@ class LM:
     ) -> list[BaseLMResponse]: ...
     @overload
     def respond_batch(
-        self, prompts: Sequence[BatchPrompt], *, return_exceptions: bool, progress: bool = False, **arguments: Any
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        return_exceptions: bool,
+        progress: bool = False,
+        **arguments: Any,
     ) -> list[BaseLMResponse | BaseException]: ...
     def respond_batch(self, prompts: Sequence[BatchPrompt], **arguments: Any) -> list[Any]:
         """`respond_batch_async` for callers that do not await."""
@@ -383,12 +399,18 @@ class LM:
             toolbox = Toolbox(given)
         follow_up = tool_runs.follow_up(arguments, toolbox, setup.defaults)
 
-        def go_on(before: BaseLMResponse, outputs: dict[str, Any]) -> Coroutine[Any, Any, BaseLMResponse]:
+        def go_on(
+            before: BaseLMResponse, outputs: dict[str, Any]
+        ) -> Coroutine[Any, Any, BaseLMResponse]:
             # After a reset() the rounds still to come belong to the conversation that was left.
             said = follow_up if self._head.resets == resets else {**follow_up, "auto_store": False}
-            return runner.respond_async(**said, tool_outputs=outputs, previous_response_id=before.response_id)
+            return runner.respond_async(
+                **said, tool_outputs=outputs, previous_response_id=before.response_id
+            )
 
-        return await tool_runs.run_until_answered(response, toolbox, go_on, max_rounds, on_error, on_step)
+        return await tool_runs.run_until_answered(
+            response, toolbox, go_on, max_rounds, on_error, on_step
+        )
 
     @takes_the_same_as(run_tools_async)
     def run_tools(self, *prompt: str, **arguments: Any) -> ToolRun:
@@ -491,7 +513,10 @@ class LM:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.aclose()
 
@@ -499,7 +524,10 @@ class LM:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

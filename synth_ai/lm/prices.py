@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from synth_ai.errors import OptionError
-from synth_ai.lm.response import Usage
+from synth_ai.response import Usage
 
 #: The month in which `PRICES` was true.
 AS_OF = "2026-11"
@@ -32,7 +32,9 @@ class Price:
         """The cost of one call in US dollars."""
         cached = self.input if self.cached is None else self.cached
         fresh = usage.input_tokens - usage.cached_tokens
-        return (fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output) / 1e6
+        return (
+            fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output
+        ) / 1e6
 
 
 #: OpenAI's list prices for its standard service tier, as litellm 1.106's public price table had them in `AS_OF`.
@@ -80,7 +82,9 @@ def read_prices(prices: Mapping[str, Price | Mapping[str, float]]) -> dict[str, 
         OptionError: an entry is neither, or a price is no number.
     """
     if not isinstance(prices, Mapping):
-        raise OptionError(f"prices={prices!r} is no table; it takes {{model: Price(input, output)}}.")
+        raise OptionError(
+            f"prices={prices!r} is no table; it takes {{model: Price(input, output)}}."
+        )
     return {model: _read_price(model, price) for model, price in prices.items()}
 
 
@@ -88,10 +92,14 @@ def _read_price(model: str, price: Any) -> Price:
     try:
         read = price if isinstance(price, Price) else Price(**price)
     except TypeError as error:
-        raise OptionError(f"prices={{{model!r}: {price!r}}}: it takes Price(input, output, cached).") from error
+        raise OptionError(
+            f"prices={{{model!r}: {price!r}}}: it takes Price(input, output, cached)."
+        ) from error
     for field in fields(Price):
         value = getattr(read, field.name)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number and not (value is None and field.name == "cached"):
-            raise OptionError(f"prices={{{model!r}: ...}}: {field.name}={value!r} is no price in dollars.")
+            raise OptionError(
+                f"prices={{{model!r}: ...}}: {field.name}={value!r} is no price in dollars."
+            )
     return read

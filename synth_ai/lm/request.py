@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from synth_ai.lm.items import Item
-from synth_ai.lm.structured import ResponseFormat
+from synth_ai.content import Item
+from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.tools import ToolSpec
-from synth_ai.sdk.timeouts import Timeout
-from synth_ai.store.base import Turn
+from synth_ai.timeout import Timeout
+from synth_ai.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,13 @@ class LMRequest:
             "reasoning_effort": self.reasoning_effort,
             "stop": list(self.stop) or None,
             "tool_choice": self.tool_choice,
-            "response_format": None if shape is None else {"name": shape.name, "schema": dict(shape.schema)},
+            "response_format": None
+            if shape is None
+            else {"name": shape.name, "schema": dict(shape.schema)},
         }
-        named |= {name: value for name, value in self.options.items() if not name.startswith("extra_")}
+        named |= {
+            name: value for name, value in self.options.items() if not name.startswith("extra_")
+        }
         return {name: value for name, value in named.items() if value is not None}
 
 

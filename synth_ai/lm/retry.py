@@ -48,7 +48,9 @@ class RetryPolicy:
         for name in ("first_wait", "longest_wait", "deadline"):
             seconds = getattr(self, name)
             if seconds is not None and seconds < 0:
-                raise errors.OptionError(f"{name}={seconds} is no time to wait; it takes 0 seconds or more.")
+                raise errors.OptionError(
+                    f"{name}={seconds} is no time to wait; it takes 0 seconds or more."
+                )
 
     def worth_another_try(self, error: BaseException) -> bool:
         """Whether the same call may succeed later."""
@@ -90,9 +92,17 @@ class RetryPolicy:
                 raise
             return await self._again(call, error, began)
 
-    async def _again(self, call: Callable[[], Awaitable[T]], first: errors.ServerError, began: float) -> T:
+    async def _again(
+        self, call: Callable[[], Awaitable[T]], first: errors.ServerError, began: float
+    ) -> T:
         """The tries after the first, by tenacity: it costs a call that succeeds at once nothing."""
-        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
+        from tenacity import (
+            AsyncRetrying,
+            retry_if_exception,
+            stop_after_attempt,
+            stop_any,
+            stop_before_delay,
+        )
 
         pending: errors.ServerError | None = first
 
@@ -107,12 +117,16 @@ class RetryPolicy:
             return self.seconds_to_wait(_error_of(state), state.attempt_number, random.random())
 
         def note(state: RetryCallState) -> None:
-            logger.info("try %d of %d failed: %s", state.attempt_number, self.attempts, _error_of(state))
+            logger.info(
+                "try %d of %d failed: %s", state.attempt_number, self.attempts, _error_of(state)
+            )
 
         retrying = AsyncRetrying(
             stop=stop_any(
                 stop_after_attempt(self.attempts),
-                stop_before_delay(math.inf if self.deadline is None else began + self.deadline - time.monotonic()),
+                stop_before_delay(
+                    math.inf if self.deadline is None else began + self.deadline - time.monotonic()
+                ),
             ),
             wait=wait,
             retry=retry_if_exception(self.worth_another_try),
@@ -142,4 +156,6 @@ def policy(retry: RetryPolicy | int | bool | None) -> RetryPolicy:
         return RetryPolicy(attempts=1)
     if isinstance(retry, int):
         return RetryPolicy(attempts=retry)
-    raise errors.OptionError(f"retry={retry!r} is no policy; it takes a RetryPolicy, a number of tries, or False.")
+    raise errors.OptionError(
+        f"retry={retry!r} is no policy; it takes a RetryPolicy, a number of tries, or False."
+    )

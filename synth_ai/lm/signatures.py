@@ -10,7 +10,9 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
-def takes_the_same_as(other: Callable[P, Any]) -> Callable[[Callable[..., Result]], Callable[P, Result]]:
+def takes_the_same_as(
+    other: Callable[P, Any],
+) -> Callable[[Callable[..., Result]], Callable[P, Result]]:
     """Give a method the parameters of another, for type checkers and for `help()`; the result type stays its own."""
 
     def give(method: Callable[..., Result]) -> Callable[P, Result]:

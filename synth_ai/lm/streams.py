@@ -7,11 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from types import TracebackType
 from typing import Self
 
-from synth_ai.deltas import TextDelta
 from synth_ai.errors import RequestError
-from synth_ai.lm import portal
-from synth_ai.lm.events import Completed, StreamEvent
-from synth_ai.lm.response import BaseLMResponse
+from synth_ai.events import Completed, StreamEvent, TextDelta
+from synth_ai.lm import sync as portal
+from synth_ai.response import BaseLMResponse
 
 
 class ResponseStream:
@@ -46,7 +45,10 @@ class ResponseStream:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.aclose()
 
@@ -90,7 +92,10 @@ class SyncResponseStream:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -115,7 +120,9 @@ class _Reading:
 
     def begin(self) -> None:
         if self._begun:
-            raise RequestError("A stream is read once: keep its events, or ask again for another answer.")
+            raise RequestError(
+                "A stream is read once: keep its events, or ask again for another answer."
+            )
         self._begun = True
 
     async def next(self) -> StreamEvent | None:
@@ -134,5 +141,7 @@ class _Reading:
 
     def whole(self) -> BaseLMResponse:
         if self._response is None:
-            raise RequestError("The stream has not ended, so there is no whole response; .text is what came so far.")
+            raise RequestError(
+                "The stream has not ended, so there is no whole response; .text is what came so far."
+            )
         return self._response

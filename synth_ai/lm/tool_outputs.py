@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from synth_ai.content import CALL_OUTPUTS, CALLS, Item
 from synth_ai.errors import MissingToolOutputError, RequestError
-from synth_ai.lm.items import CALL_OUTPUTS, CALLS, Item
 
 
-def typed_tool_outputs(asked: Iterable[Mapping[str, Any]], given: Iterable[Item]) -> tuple[Item, ...]:
+def typed_tool_outputs(
+    asked: Iterable[Mapping[str, Any]], given: Iterable[Item]
+) -> tuple[Item, ...]:
     """`given` with every output of the type that its call has: callers answer functions and custom tools alike."""
     given = tuple(given)
-    custom = {item.get("call_id") for item in (*asked, *given) if item.get("type") == "custom_tool_call"}
+    custom = {
+        item.get("call_id") for item in (*asked, *given) if item.get("type") == "custom_tool_call"
+    }
     return tuple(
         {**item, "type": "custom_tool_call_output"}
         if item.get("type") == "function_call_output" and item["call_id"] in custom
@@ -21,7 +25,9 @@ def typed_tool_outputs(asked: Iterable[Mapping[str, Any]], given: Iterable[Item]
     )
 
 
-def check_tool_outputs(asked: Iterable[Mapping[str, Any]], given: Iterable[Mapping[str, Any]]) -> None:
+def check_tool_outputs(
+    asked: Iterable[Mapping[str, Any]], given: Iterable[Mapping[str, Any]]
+) -> None:
     """Refuse to go on while a tool call waits for its output: every backend would answer with an error.
 
     Args:
@@ -35,8 +41,14 @@ def check_tool_outputs(asked: Iterable[Mapping[str, Any]], given: Iterable[Mappi
     given = tuple(given)
     found = (item for item in (*asked, *given) if item.get("type") in CALLS)
     calls = {str(item.get("call_id")): item.get("name", "") for item in found}
-    answered = {item.get("call_id") for item in given if str(item.get("type", "")).endswith("_output")}
-    stray = [item["call_id"] for item in given if item.get("type") in CALL_OUTPUTS and item["call_id"] not in calls]
+    answered = {
+        item.get("call_id") for item in given if str(item.get("type", "")).endswith("_output")
+    }
+    stray = [
+        item["call_id"]
+        for item in given
+        if item.get("type") in CALL_OUTPUTS and item["call_id"] not in calls
+    ]
     if stray:
         waiting = ", ".join(calls) or "none"
         raise RequestError(

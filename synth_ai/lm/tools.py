@@ -33,12 +33,17 @@ _PLAIN_TYPES = (bool, int, float, str, list, tuple, dict)
 _DOCUMENTED = (
     (
         re.compile(
-            r"^(?:Args|Arguments|Parameters|Params):[ \t]*\n(?P<body>(?:[ \t]+\S.*(?:\n|\Z)|[ \t]*\n)+)", re.MULTILINE
+            r"^(?:Args|Arguments|Parameters|Params):[ \t]*\n(?P<body>(?:[ \t]+\S.*(?:\n|\Z)|[ \t]*\n)+)",
+            re.MULTILINE,
         ),
-        re.compile(r"^(?P<name>\w+)[ \t]*(?:\(.*?\))?[ \t]*:(?P<text>.*(?:\n(?:[ \t].*)?)*)", re.MULTILINE),
+        re.compile(
+            r"^(?P<name>\w+)[ \t]*(?:\(.*?\))?[ \t]*:(?P<text>.*(?:\n(?:[ \t].*)?)*)", re.MULTILINE
+        ),
     ),
     (
-        re.compile(r"^Parameters[ \t]*\n-{3,}[ \t]*\n(?P<body>(?s:.*?))(?=^\S.*\n-{3,}|\Z)", re.MULTILINE),
+        re.compile(
+            r"^Parameters[ \t]*\n-{3,}[ \t]*\n(?P<body>(?s:.*?))(?=^\S.*\n-{3,}|\Z)", re.MULTILINE
+        ),
         re.compile(r"^(?P<name>\w+)[ \t]*(?::.*)?(?P<text>(?:\n(?:[ \t].*)?)+)", re.MULTILINE),
     ),
     (
@@ -61,7 +66,9 @@ class BaseTool(BaseModel):
 
     def run(self) -> Any:
         """Do the work with the arguments in the fields; the result goes back to the model."""
-        raise ToolError(f"{type(self).__name__} has no run(); give it one to have the call answered here.")
+        raise ToolError(
+            f"{type(self).__name__} has no run(); give it one to have the call answered here."
+        )
 
 
 class RunnableSpec(dict[str, Any]):
@@ -78,7 +85,9 @@ class RunnableSpec(dict[str, Any]):
 
     __slots__ = ("_arguments", "_function")
 
-    def __init__(self, spec: ToolSpec, arguments: type[BaseModel], function: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, spec: ToolSpec, arguments: type[BaseModel], function: Callable[..., Any] | None = None
+    ) -> None:
         super().__init__(spec)
         self._arguments = arguments
         self._function = function
@@ -93,7 +102,9 @@ class RunnableSpec(dict[str, Any]):
         if self._function is None:
             assert isinstance(checked, BaseTool)
             return checked.run
-        return partial(self._function, **{name: getattr(checked, name) for name in checked.model_fields_set})
+        return partial(
+            self._function, **{name: getattr(checked, name) for name in checked.model_fields_set}
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RunnableSpec:
         return RunnableSpec(copy.deepcopy(dict(self), memo), self._arguments, self._function)
@@ -146,7 +157,9 @@ def tool_spec(tool: Tool) -> ToolSpec:
         for name in documented.keys() & schema["properties"].keys():
             schema["properties"][name].setdefault("description", documented[name])
         return RunnableSpec(_function(arguments.__name__, description, schema), arguments, tool)
-    raise ToolError(f"A tool is a function, a BaseTool, a pydantic model or a schema, not {tool!r}.")
+    raise ToolError(
+        f"A tool is a function, a BaseTool, a pydantic model or a schema, not {tool!r}."
+    )
 
 
 def arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
@@ -162,15 +175,27 @@ def arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
     bound = function.keywords if isinstance(function, partial) else {}
     try:
         hints = _hints(function)
-        parameters = [each for each in inspect.signature(function).parameters.values() if each.name not in bound]
+        parameters = [
+            each
+            for each in inspect.signature(function).parameters.values()
+            if each.name not in bound
+        ]
     except NameError as error:
-        raise ToolError(f"The tool {name!r} has a type that cannot be resolved: {error}.") from error
+        raise ToolError(
+            f"The tool {name!r} has a type that cannot be resolved: {error}."
+        ) from error
     except (TypeError, ValueError) as error:
         raise ToolError(f"The parameters of the tool {name!r} cannot be read: {error}.") from error
     fields: dict[str, Any] = {}
     for parameter in parameters:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise ToolError(f"The tool {name!r} has the parameter {parameter}; a model fills named parameters alone.")
+        if parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+            parameter.POSITIONAL_ONLY,
+        ):
+            raise ToolError(
+                f"The tool {name!r} has the parameter {parameter}; a model fills named parameters alone."
+            )
         if parameter.name.startswith("_") or (
             parameter.name.startswith("model_") and hasattr(BaseModel, parameter.name)
         ):
@@ -215,7 +240,9 @@ def split_docstring(text: str) -> tuple[str, dict[str, str]]:
         if entries:
             documented |= {found["name"]: " ".join(found["text"].split()) for found in entries}
             text = section.sub("", text)
-    return re.sub(r"\n{3,}", "\n\n", text).strip(), {name: said for name, said in documented.items() if said}
+    return re.sub(r"\n{3,}", "\n\n", text).strip(), {
+        name: said for name, said in documented.items() if said
+    }
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -225,7 +252,9 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     if isinstance(function, type):
         own = get_type_hints(function, include_extras=True)
         return own | get_type_hints(function.__init__, include_extras=True)  # type: ignore[misc]
-    return get_type_hints(function if inspect.isroutine(function) else type(function).__call__, include_extras=True)
+    return get_type_hints(
+        function if inspect.isroutine(function) else type(function).__call__, include_extras=True
+    )
 
 
 def _type_of(default: Any) -> Any:
@@ -267,7 +296,12 @@ def _function(name: str, description: str | None, parameters: dict[str, Any]) ->
     _check_name(name)
     parameters.pop("title", None)
     parameters.pop("description", None)
-    return {"type": "function", "name": name, "description": description or "", "parameters": parameters}
+    return {
+        "type": "function",
+        "name": name,
+        "description": description or "",
+        "parameters": parameters,
+    }
 
 
 def _check_name(name: Any) -> None:

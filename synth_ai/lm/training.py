@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from synth_ai import harmony
 from synth_ai.errors import RequestError
-from synth_ai.lm.vendors.formats.harmony_prompt import Shown, with_turn
-from synth_ai.store.base import Turn
+from synth_ai.lm.vendors.gpt_oss.prompt import Shown, with_turn
+from synth_ai.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from synth_ai.errors import StoreConflictError, StoreCorruptError, StoreImportError
 
 if TYPE_CHECKING:
-    from synth_ai.store.base import Turn
+    from synth_ai.turn import Turn
 
 
 def id_in_use(id: str) -> StoreConflictError:
     """A turn cannot be put: its id is that of a turn which continues from another one."""
-    return StoreConflictError(f"{id!r} is in the store already and continues from another turn; it was left as it is.")
+    return StoreConflictError(
+        f"{id!r} is in the store already and continues from another turn; it was left as it is."
+    )
 
 
 def has_children(id: str, children: int) -> StoreConflictError:
@@ -26,7 +28,9 @@ def has_children(id: str, children: int) -> StoreConflictError:
 
 def goes_round(id: str) -> StoreCorruptError:
     """The way back from a turn never ends."""
-    return StoreCorruptError(f"The turns that lead to {id!r} go round in a circle, so they have no first one.")
+    return StoreCorruptError(
+        f"The turns that lead to {id!r} go round in a circle, so they have no first one."
+    )
 
 
 def new_of(turns: Sequence[Turn], stored: Callable[[str], Turn | None]) -> list[Turn]:
@@ -59,7 +63,9 @@ def _refuse_circles(turns: Sequence[Turn], stored: Callable[[str], Turn | None])
         next_id: str | None = turn.id
         while next_id is not None and next_id not in done:
             if next_id in way:
-                raise StoreImportError(f"The turns go round in a circle at {next_id!r}; nothing was added.")
+                raise StoreImportError(
+                    f"The turns go round in a circle at {next_id!r}; nothing was added."
+                )
             way[next_id] = None
             before = added.get(next_id) or stored(next_id)
             next_id = None if before is None else before.parent_id

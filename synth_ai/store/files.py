@@ -15,7 +15,11 @@ _BESIDE = ("-wal", "-shm", "-journal")
 
 
 def replace_file(
-    where: str | os.PathLike[str], pieces: Iterable[str], *, is_earlier: Callable[[bytes], bool], what: str
+    where: str | os.PathLike[str],
+    pieces: Iterable[str],
+    *,
+    is_earlier: Callable[[bytes], bool],
+    what: str,
 ) -> None:
     """Write a text file that only its owner can read.
 
@@ -32,7 +36,9 @@ def replace_file(
     part: Path | None = None
     try:
         _refuse_others(path, is_earlier, what)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent
+        )
         part = Path(name)
         with open(handle, "w", encoding="utf-8") as file:
             file.writelines(pieces)
@@ -40,7 +46,9 @@ def replace_file(
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise StoreUnavailableError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+        raise StoreUnavailableError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}."
+        ) from error
     finally:
         if part is not None:
             with suppress(OSError):
@@ -50,14 +58,18 @@ def replace_file(
 def _refuse_others(path: Path, is_earlier: Callable[[bytes], bool], what: str) -> None:
     for suffix in _BESIDE:
         if path.name.endswith(suffix) and path.with_name(path.name.removesuffix(suffix)).is_file():
-            raise StoreUnavailableError(f"{str(path)!r} would belong to the file beside it; name another file.")
+            raise StoreUnavailableError(
+                f"{str(path)!r} would belong to the file beside it; name another file."
+            )
     if not path.exists():
         return
     # A store that is in use is not opened to look at it: closing it again would drop this process's locks on it.
     in_use = path.resolve().with_name(f"{path.resolve().name}-wal").exists()
     start = _SQLITE if in_use else _start(path)
     if start.startswith(_SQLITE):
-        raise StoreUnavailableError(f"{str(path)!r} is a store or another SQLite file; it was left as it is.")
+        raise StoreUnavailableError(
+            f"{str(path)!r} is a store or another SQLite file; it was left as it is."
+        )
     if not is_earlier(start):
         raise StoreUnavailableError(f"{str(path)!r} exists and is no {what}; it was left as it is.")
 

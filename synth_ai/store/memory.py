@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from synth_ai.errors import StoreError
-from synth_ai.store.base import ResponseStore, Turn, descendants_of
+from synth_ai.store.base import ResponseStore, descendants_of
 from synth_ai.store.conflicts import goes_round, has_children, id_in_use, new_of
-from synth_ai.store.encoding import copied
+from synth_ai.store.json import copied
 from synth_ai.store.redaction import redacted
+from synth_ai.turn import Turn
 
 DEFAULT_MAX_TURNS = 10_000
 
@@ -29,7 +30,9 @@ class MemoryStore(ResponseStore):
 
     def __init__(self, max_turns: int | None = DEFAULT_MAX_TURNS) -> None:
         if max_turns is not None and max_turns < 1:
-            raise StoreError(f"max_turns={max_turns} keeps nothing; it takes 1 or more, or None for no bound.")
+            raise StoreError(
+                f"max_turns={max_turns} keeps nothing; it takes 1 or more, or None for no bound."
+            )
         self._max_turns = max_turns
         self._turns: dict[str, Turn] = {}
         self._children: dict[str, int] = {}
@@ -40,7 +43,11 @@ class MemoryStore(ResponseStore):
     async def put(self, turn: Turn) -> None:
         with self._lock:
             self._put(turn)
-            while self._max_turns is not None and len(self._turns) > self._max_turns and len(self._leaves) > 1:
+            while (
+                self._max_turns is not None
+                and len(self._turns) > self._max_turns
+                and len(self._leaves) > 1
+            ):
                 self._unlink(next(iter(self._leaves)))
                 self._dropped += 1
 
@@ -93,8 +100,8 @@ class MemoryStore(ResponseStore):
             if turn is None:
                 return False
             for after in descendants_of(self._turns.values(), id):
-                if after.kept:
-                    self._turns[after.id] = replace(after, kept=False)
+                if after.stored_on_server:
+                    self._turns[after.id] = replace(after, stored_on_server=False)
             self._turns[id] = redacted(turn)
             return True
 
@@ -117,7 +124,9 @@ class MemoryStore(ResponseStore):
         elif known.parent_id != turn.parent_id:
             raise id_in_use(turn.id)
         # The caller's response holds the same items, and is the caller's to edit.
-        own = replace(turn, input=tuple(map(copied, turn.input)), output=tuple(map(copied, turn.output)))
+        own = replace(
+            turn, input=tuple(map(copied, turn.input)), output=tuple(map(copied, turn.output))
+        )
         self._turns[turn.id] = own
 
     def _link(self, turn: Turn) -> None:

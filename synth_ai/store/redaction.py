@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from synth_ai.store.base import Turn
+    from synth_ai.turn import Turn
 
 REDACTED = "[redacted]"
 
@@ -27,12 +27,14 @@ def redacted(turn: Turn) -> Turn:
         input=_redact_items(turn.input),
         output=_redact_items(turn.output),
         output_token_ids=None,
-        origin=None,
-        kept=False,
+        server=None,
+        stored_on_server=False,
         redacted=True,
         error=turn.error and REDACTED,
         warnings=(),
-        settings={name: value for name, value in turn.settings.items() if isinstance(value, (int, float))},
+        settings={
+            name: value for name, value in turn.settings.items() if isinstance(value, (int, float))
+        },
     )
 
 
@@ -53,7 +55,10 @@ def _redact(item: Mapping[str, Any]) -> dict[str, Any] | None:
     kind = item.get("type", "message")
     if kind == "message":
         part = "output_text" if item.get("role") == "assistant" else "input_text"
-        return _pick(item, "role", "phase", "status") | {"type": kind, "content": [{"type": part, "text": REDACTED}]}
+        return _pick(item, "role", "phase", "status") | {
+            "type": kind,
+            "content": [{"type": part, "text": REDACTED}],
+        }
     if kind not in _LINKED:
         return None
     names, text = _LINKED[kind]

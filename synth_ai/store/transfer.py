@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from synth_ai.errors import StoreError, StoreImportError, StoreUnavailableError
-from synth_ai.store.base import ResponseStore, Turn
-from synth_ai.store.encoding import is_utf8, to_json
+from synth_ai.store.base import ResponseStore
 from synth_ai.store.files import replace_file
+from synth_ai.store.json import is_utf8, to_json
+from synth_ai.turn import Turn
 
 FORMAT = "synth-ai turns"
 VERSION = 2  # 1 lacks what turns say of why they are incomplete, failed, replayed or redacted
@@ -24,7 +25,9 @@ VERSION = 2  # 1 lacks what turns say of why they are incomplete, failed, replay
 _NAMES = tuple(field.name for field in fields(Turn))
 
 
-async def export_turns(store: ResponseStore, path: str | os.PathLike[str], ids: Iterable[str] | None = None) -> int:
+async def export_turns(
+    store: ResponseStore, path: str | os.PathLike[str], ids: Iterable[str] | None = None
+) -> int:
     """Write turns to a file that only its owner can read; it appears whole or not at all.
 
     Args:
@@ -94,7 +97,9 @@ def from_lines(lines: Iterable[str]) -> list[Turn]:
 def to_dict(turn: Turn) -> dict[str, Any]:
     """A turn as JSON can hold it."""
     facts = {name: getattr(turn, name) for name in _NAMES}
-    facts["output_token_ids"] = None if turn.output_token_ids is None else list(turn.output_token_ids)
+    facts["output_token_ids"] = (
+        None if turn.output_token_ids is None else list(turn.output_token_ids)
+    )
     return facts
 
 
@@ -103,7 +108,9 @@ async def _chains(store: ResponseStore, ids: Iterable[str]) -> list[Turn]:
     for id in ids:
         chain = await store.chain(id)
         if chain is None:
-            raise StoreError(f"{id!r} cannot be exported with all that it continues from. {store.explain_missing(id)}")
+            raise StoreError(
+                f"{id!r} cannot be exported with all that it continues from. {store.explain_missing(id)}"
+            )
         turns.update((turn.id, turn) for turn in chain)
     return list(turns.values())
 
@@ -122,9 +129,13 @@ def _read(where: str | os.PathLike[str]) -> list[Turn]:
         with path.open(encoding="utf-8", newline="\n") as file:
             return from_lines(file)
     except OSError as error:
-        raise StoreUnavailableError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
+        raise StoreUnavailableError(
+            f"{str(path)!r} cannot be read: {error.strerror or error}."
+        ) from error
     except UnicodeDecodeError as error:
-        raise StoreImportError(f"{str(path)!r} is no export of turns: it is not text. Nothing was imported.") from error
+        raise StoreImportError(
+            f"{str(path)!r} is no export of turns: it is not text. Nothing was imported."
+        ) from error
     except StoreImportError as error:
         raise StoreImportError(f"{str(path)!r}: {error}") from error
 
@@ -141,14 +152,18 @@ def _read_header(line: str) -> int:
             return header["turns"]
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
-    raise StoreImportError("This is no export of turns: its first line is not the header of one. Nothing was imported.")
+    raise StoreImportError(
+        "This is no export of turns: its first line is not the header of one. Nothing was imported."
+    )
 
 
 def _read_turn(line: str, number: int) -> Turn:
     try:
         facts = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise StoreImportError(f"Line {number + 1} is cut off or damaged: {error}. Nothing was imported.") from error
+        raise StoreImportError(
+            f"Line {number + 1} is cut off or damaged: {error}. Nothing was imported."
+        ) from error
     wrong = "not an object" if not isinstance(facts, dict) else _what_is_wrong(facts)
     if wrong:
         raise StoreImportError(f"Line {number + 1} is no turn: {wrong}. Nothing was imported.")
@@ -179,7 +194,9 @@ def _is_objects(value: Any) -> bool:
 
 
 def _is_items(value: Any) -> bool:
-    return _is_objects(value) and all(isinstance(item.get("content"), (str, list, type(None))) for item in value)
+    return _is_objects(value) and all(
+        isinstance(item.get("content"), (str, list, type(None))) for item in value
+    )
 
 
 def _is_one_of(*words: str) -> Callable[[Any], bool]:
@@ -199,7 +216,9 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_counts(value: Any) -> bool:
-    return isinstance(value, dict) and all(type(count) is int and count >= 0 for count in value.values())
+    return isinstance(value, dict) and all(
+        type(count) is int and count >= 0 for count in value.values()
+    )
 
 
 def _is_settings(value: Any) -> bool:
@@ -228,8 +247,8 @@ _SHAPES: dict[str, Callable[[Any], bool]] = {
     "instructions": _or_none(_is_text),
     "tools": _or_none(_is_objects),
     "status": _is_one_of("completed", "incomplete", "failed", "in_progress", "queued", "cancelled"),
-    "origin": _or_none(_is_text),
-    "kept": _is_flag,
+    "server": _or_none(_is_text),
+    "stored_on_server": _is_flag,
     "redacted": _is_flag,
     "incomplete_reason": _or_none(_is_text),
     "error": _or_none(_is_text),

@@ -31,12 +31,16 @@ def prompt_of() -> Callable[..., list[int]]:
 
     def render(*texts: str) -> list[int]:
         roles = (harmony.Role.USER, harmony.Role.ASSISTANT)
-        messages = [harmony.Message.from_role_and_content(harmony.Role.SYSTEM, harmony.SystemContent.new())]
+        messages = [
+            harmony.Message.from_role_and_content(harmony.Role.SYSTEM, harmony.SystemContent.new())
+        ]
         for number, text in enumerate(texts):
             message = harmony.Message.from_role_and_content(roles[number % 2], text)
             messages.append(message.with_channel("final") if number % 2 else message)
         conversation = harmony.Conversation.from_messages(messages)
-        ids: list[int] = _encoding().render_conversation_for_completion(conversation, harmony.Role.ASSISTANT)
+        ids: list[int] = _encoding().render_conversation_for_completion(
+            conversation, harmony.Role.ASSISTANT
+        )
         return ids
 
     return render

@@ -35,7 +35,10 @@ FACTS = EngineFacts(context_length=4096, vocabulary_size=201_088)
         ({"stop_token_ids": ("<|end|>",)}, r"'<\|end\|>' in stop_token_ids"),
         ({"stop_token_ids": 7}, "stop_token_ids=7 is no list"),
         ({"structure": Structure({}, reasoning_budget=-5)}, "reasoning_budget=-5 is out of range"),
-        ({"structure": Structure({}, reasoning_budget="x")}, "reasoning_budget='x' is no whole number"),  # type: ignore[arg-type]
+        (
+            {"structure": Structure({}, reasoning_budget="x")},
+            "reasoning_budget='x' is no whole number",
+        ),  # type: ignore[arg-type]
         ({"structure": Structure("x")}, "schema='x' is no JSON schema"),  # type: ignore[arg-type]
     ],
 )
@@ -49,7 +52,16 @@ def test_good_sampling() -> None:
     """The ends of the ranges, and whole numbers where any number goes."""
     check_sampling(Sampling(), FACTS)
     structure = Structure({"type": "object"}, reasoning_budget=0)
-    ends = Sampling(max_tokens=1, temperature=2, top_p=1, top_k=-1, min_p=0, seed=-1, logprobs=20, structure=structure)
+    ends = Sampling(
+        max_tokens=1,
+        temperature=2,
+        top_p=1,
+        top_k=-1,
+        min_p=0,
+        seed=-1,
+        logprobs=20,
+        structure=structure,
+    )
     check_sampling(ends, FACTS)
     check_sampling(Sampling(stop_token_ids=(0, 201_087)), FACTS)
 

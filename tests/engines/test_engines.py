@@ -16,8 +16,8 @@ import pytest
 
 from servers.vllm import VLLMServer
 from synth_ai import LM, RemoteEngine
-from synth_ai.engines import remote
 from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta
+from synth_ai.engines.vllm import server as remote
 from synth_ai.errors import ContextLengthError, EngineRequestError, RejectedError
 
 pytestmark = pytest.mark.vllm
@@ -34,7 +34,9 @@ Prompt = Callable[..., list[int]]
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """The tiny gpt-oss on one engine after the other."""
     if request.param != "remote":
-        yield request.getfixturevalue({"AsyncLLM": "tiny_engine", "LLM": "tiny_offline_engine"}[request.param])
+        yield request.getfixturevalue(
+            {"AsyncLLM": "tiny_engine", "LLM": "tiny_offline_engine"}[request.param]
+        )
         return
     server = request.getfixturevalue("vllm_server")
     engine = RemoteEngine(server.base_url, server.model)
@@ -59,7 +61,9 @@ async def test_completion(engine: Engine, prompt_of: Prompt, text_of: Callable[[
     delta = await complete(engine, prompt_of("What is the capital of France?"))
     assert delta.finish_reason == "stop"
     assert delta.token_ids[-1] == 200002
-    assert text_of(delta.token_ids).endswith("<|channel|>final<|message|>The capital of France is Paris.<|return|>")
+    assert text_of(delta.token_ids).endswith(
+        "<|channel|>final<|message|>The capital of France is Paris.<|return|>"
+    )
 
 
 async def test_stream_equals_completion(engine: Engine, prompt_of: Prompt) -> None:
@@ -67,7 +71,9 @@ async def test_stream_equals_completion(engine: Engine, prompt_of: Prompt) -> No
     prompt = prompt_of(STORY)
     deltas = [delta async for delta in engine.generate(prompt, GREEDY, stream=True)]
     assert len(deltas) > 10
-    assert [id_ for delta in deltas for id_ in delta.token_ids] == list((await complete(engine, prompt)).token_ids)
+    assert [id_ for delta in deltas for id_ in delta.token_ids] == list(
+        (await complete(engine, prompt)).token_ids
+    )
     assert [delta.finish_reason for delta in deltas] == [None] * (len(deltas) - 1) + ["stop"]
 
 
@@ -102,9 +108,13 @@ async def test_logprobs(engine: Engine, prompt_of: Prompt) -> None:
 
 async def test_logprobs_of_the_sampled_token_alone(engine: Engine, prompt_of: Prompt) -> None:
     """logprobs=0 reports the sampled tokens without alternatives; unset reports nothing."""
-    delta = await complete(engine, prompt_of(STORY), Sampling(temperature=0, max_tokens=3, logprobs=0))
+    delta = await complete(
+        engine, prompt_of(STORY), Sampling(temperature=0, max_tokens=3, logprobs=0)
+    )
     assert [entry.top for entry in delta.logprobs or ()] == [{}, {}, {}]
-    assert (await complete(engine, prompt_of(STORY), Sampling(temperature=0, max_tokens=3))).logprobs is None
+    assert (
+        await complete(engine, prompt_of(STORY), Sampling(temperature=0, max_tokens=3))
+    ).logprobs is None
 
 
 async def test_seed_repeats_a_sample(engine: Engine, prompt_of: Prompt) -> None:
@@ -118,14 +128,18 @@ async def test_seed_repeats_a_sample(engine: Engine, prompt_of: Prompt) -> None:
     assert first == again != other
 
 
-async def test_concurrent_calls_keep_apart(engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]) -> None:
+async def test_concurrent_calls_keep_apart(
+    engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]
+) -> None:
     """Many calls at once, streamed and not, each get their own answer."""
     words = ["hello", "blue", "seven", "cat"] * 8
 
     async def echo(number: int, word: str) -> tuple[int, ...]:
         sampling = Sampling(temperature=0, stop_token_ids=STOPS, max_tokens=200)
         prompt = prompt_of(f"My name is Ada{number % 4}.", f"Nice to meet you, {word}.", STORY)
-        deltas = [delta async for delta in engine.generate(prompt, sampling, stream=number % 2 == 0)]
+        deltas = [
+            delta async for delta in engine.generate(prompt, sampling, stream=number % 2 == 0)
+        ]
         return tuple(id_ for delta in deltas for id_ in delta.token_ids)
 
     answers = await asyncio.gather(*(echo(number, word) for number, word in enumerate(words)))
@@ -137,7 +151,9 @@ async def test_concurrent_calls_keep_apart(engine: Engine, prompt_of: Prompt, te
     ("prompt", "named"),
     [([], "no token ids"), ([1, -1], "-1"), ([1, 201_088], "201088"), ([2**40], str(2**40))],
 )
-async def test_bad_prompts_are_refused(engine: Engine, prompt: list[int], named: str, prompt_of: Prompt) -> None:
+async def test_bad_prompts_are_refused(
+    engine: Engine, prompt: list[int], named: str, prompt_of: Prompt
+) -> None:
     """A prompt that could kill the engine is refused by name, and the engine goes on."""
     with pytest.raises(EngineRequestError, match=named):
         await complete(engine, prompt)
@@ -162,7 +178,9 @@ async def test_prompt_beyond_the_context(engine: Engine) -> None:
         (Sampling(stop_token_ids=(201_088,)), "201088 in stop_token_ids"),
     ],
 )
-async def test_bad_sampling_is_refused(engine: Engine, sampling: Sampling, named: str, prompt_of: Prompt) -> None:
+async def test_bad_sampling_is_refused(
+    engine: Engine, sampling: Sampling, named: str, prompt_of: Prompt
+) -> None:
     """A sampling value out of range is refused with its name and the value, and the engine goes on."""
     with pytest.raises(EngineRequestError, match=named):
         await complete(engine, [17360], sampling)
@@ -186,7 +204,9 @@ async def test_cancelled_tasks_leave_the_others_alone(engine: Engine, prompt_of:
         task.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, asyncio.CancelledError) for result in results[::2])
-    assert [result.token_ids for result in results[1::2] if isinstance(result, TokenDelta)] == [expected] * 8
+    assert [result.token_ids for result in results[1::2] if isinstance(result, TokenDelta)] == [
+        expected
+    ] * 8
 
 
 async def test_timeout_ends_a_call(engine: Engine, prompt_of: Prompt) -> None:
@@ -239,7 +259,9 @@ async def test_event_loop_is_not_blocked(vllm_engine: Engine, prompt_of: Prompt)
     assert max(gaps) < 0.25
 
 
-async def test_fork_of_a_long_branch_comes_from_the_cache(vllm_engine: Engine, prompt_of: Prompt) -> None:
+async def test_fork_of_a_long_branch_comes_from_the_cache(
+    vllm_engine: Engine, prompt_of: Prompt
+) -> None:
     """Two continuations of one branch share its full cache blocks, those of sliding-window layers too."""
     branch = prompt_of(*[STORY, "Once upon a time there was a small robot."] * 30)[:-2]
     await complete(vllm_engine, branch)
@@ -273,15 +295,21 @@ class Talkative(Engine):
     async def facts(self) -> EngineFacts:
         return await self._engine.facts()
 
-    def generate(self, prompt: Any, sampling: Sampling, *, stream: bool = False) -> AsyncGenerator[TokenDelta, None]:
-        return self._engine.generate(prompt, replace(sampling, temperature=0, stop_token_ids=()), stream=stream)
+    def generate(
+        self, prompt: Any, sampling: Sampling, *, stream: bool = False
+    ) -> AsyncGenerator[TokenDelta, None]:
+        return self._engine.generate(
+            prompt, replace(sampling, temperature=0, stop_token_ids=()), stream=stream
+        )
 
     async def aclose(self) -> None:
         pass
 
 
 @pytest.mark.parametrize("how", ["cancelled", "out of time", "an LM out of time"])
-async def test_a_call_that_ends_early_is_gone_within_a_few_steps(vllm_engine: Any, prompt_of: Prompt, how: str) -> None:
+async def test_a_call_that_ends_early_is_gone_within_a_few_steps(
+    vllm_engine: Any, prompt_of: Prompt, how: str
+) -> None:
     """Measured in the tokens of a stream beside it; the calls themselves would have lasted for thousands."""
     prompt = prompt_of(STORY)
     lm = LM("gpt-oss-20b", engine=Talkative(vllm_engine))
@@ -317,7 +345,9 @@ async def test_a_call_that_ends_early_is_gone_within_a_few_steps(vllm_engine: An
     assert most > 1
     assert steps <= 10
     ended = asyncio.CancelledError if how == "cancelled" else TimeoutError
-    assert all(isinstance(end, ended) for end in await asyncio.gather(*calls, return_exceptions=True))
+    assert all(
+        isinstance(end, ended) for end in await asyncio.gather(*calls, return_exceptions=True)
+    )
 
 
 @pytest.mark.parametrize("how", ["cancelled", "closed"])
@@ -331,14 +361,20 @@ async def test_a_server_stops_what_nobody_waits_for(
     """A cancelled call and a closed stream end on the server too, by its own count, long before their last token."""
     # The server would else stop at the model's own end of the story, after some thirty tokens.
     body_of = remote.request_body
-    monkeypatch.setattr(remote, "request_body", lambda *what, **more: body_of(*what, **more) | {"ignore_eos": True})
+    monkeypatch.setattr(
+        remote, "request_body", lambda *what, **more: body_of(*what, **more) | {"ignore_eos": True}
+    )
     engine = RemoteEngine(vllm_server.base_url, vllm_server.model)
     metrics = vllm_server.base_url.removesuffix("/v1") + "/metrics"
 
     def running() -> float:
         with urllib.request.urlopen(metrics) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running{"))
+        return sum(
+            float(line.split()[-1])
+            for line in lines
+            if line.startswith("vllm:num_requests_running{")
+        )
 
     prompt, endless = prompt_of(STORY), Sampling(temperature=0, max_tokens=3900)
     if how == "closed":
@@ -373,7 +409,9 @@ async def test_loop_that_closes_under_a_call(vllm_engine: Any, prompt_of: Prompt
     assert vllm_engine.running_calls == 0
 
 
-async def test_batch_keeps_the_order(vllm_engine: Any, prompt_of: Prompt, text_of: Callable[[Any], str]) -> None:
+async def test_batch_keeps_the_order(
+    vllm_engine: Any, prompt_of: Prompt, text_of: Callable[[Any], str]
+) -> None:
     """A batch gives one completion per prompt, in their order."""
     countries = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid"}
     prompts = [prompt_of(f"What is the capital of {country}?") for country in countries]
@@ -399,14 +437,18 @@ CITY = {
 NAMES = {"type": "array", "items": {"type": "string", "maxLength": 5}, "minItems": 1, "maxItems": 3}
 
 
-async def test_structure_concurrently(engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]) -> None:
+async def test_structure_concurrently(
+    engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]
+) -> None:
     """Different shapes at once: the header stays Harmony's, and each final answer is JSON of its own shape."""
     prompts = [prompt_of("What is the capital of France?"), prompt_of(STORY)]
 
     async def constrained(number: int) -> Any:
         schema = (CITY, NAMES)[number % 2]
         structure = Structure(schema, reasoning_budget=20)
-        sampling = Sampling(temperature=0, stop_token_ids=STOPS, max_tokens=300, structure=structure)
+        sampling = Sampling(
+            temperature=0, stop_token_ids=STOPS, max_tokens=300, structure=structure
+        )
         delta = await complete(engine, prompts[number % 2], sampling)
         text = text_of(delta.token_ids)
         assert delta.finish_reason == "stop", text
@@ -428,9 +470,14 @@ async def test_structure_that_allows_a_tool_call(
 ) -> None:
     """With tools about, a constrained completion is a whole tool call or a constrained answer, nothing between."""
     sampling = Sampling(
-        temperature=0, stop_token_ids=STOPS, max_tokens=300, structure=Structure(CITY, 20, tool_calls=True)
+        temperature=0,
+        stop_token_ids=STOPS,
+        max_tokens=300,
+        structure=Structure(CITY, 20, tool_calls=True),
     )
-    text = text_of((await complete(engine, prompt_of("What is the capital of France?"), sampling)).token_ids)
+    text = text_of(
+        (await complete(engine, prompt_of("What is the capital of France?"), sampling)).token_ids
+    )
     assert "<|channel|>final" in text or " to=functions." in text
 
 

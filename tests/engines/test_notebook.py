@@ -32,7 +32,9 @@ class Notebook:
         """The kernel and everything it started."""
         return [self._kernel, *self._kernel.children(recursive=True)]
 
-    def run(self, cell: str, *, meanwhile: Callable[[], object] | None = None) -> tuple[str, dict[str, Any]]:
+    def run(
+        self, cell: str, *, meanwhile: Callable[[], object] | None = None
+    ) -> tuple[str, dict[str, Any]]:
         """The last line that a cell printed and the data that it showed; the error's name where it failed.
 
         Args:
@@ -76,7 +78,10 @@ def notebook(tmp_path: Path) -> Iterator[Notebook]:
 
 
 def test_a_notebook(
-    notebook: Notebook, tiny_model: Path, tiny_engine_args: dict[str, Any], until: Callable[..., bool]
+    notebook: Notebook,
+    tiny_model: Path,
+    tiny_engine_args: dict[str, Any],
+    until: Callable[..., bool],
 ) -> None:
     """Sync and async calls work in a cell, a stopped cell leaves the engine usable, and the end leaves no process."""
     loaded, _ = notebook.run(f"""
@@ -85,7 +90,10 @@ lm = LM({str(tiny_model)!r}, engine={tiny_engine_args!r}, temperature=0)
 print(lm.respond("My name is Ada.").status)
 """)
     assert loaded == "completed"
-    assert notebook.run('print((await lm.respond_async("What is my name?")).text)')[0] == "Your name is Ada."
+    assert (
+        notebook.run('print((await lm.respond_async("What is my name?")).text)')[0]
+        == "Your name is Ada."
+    )
     _, shown = notebook.run("lm.tree()")
     assert "What is my name?" in shown["text/html"]
 
@@ -94,7 +102,9 @@ print("started", flush=True)
 while True:
     lm.respond("What is my name?", auto_store=False)
 """
-    assert notebook.run(endless, meanwhile=notebook.manager.interrupt_kernel)[0] == "KeyboardInterrupt"
+    assert (
+        notebook.run(endless, meanwhile=notebook.manager.interrupt_kernel)[0] == "KeyboardInterrupt"
+    )
     assert notebook.run('print(lm.respond("What is my name?").text)')[0] == "Your name is Ada."
 
     processes = notebook.processes()

@@ -14,7 +14,11 @@ from synth_ai.engines.base import Sampling, Structure
 from synth_ai.errors import EngineRequestError, OptionError
 from synth_ai.testing import ScriptedEngine, final_text
 
-WEATHER: dict[str, Any] = {"type": "function", "name": "get_weather", "parameters": {"type": "object"}}
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "name": "get_weather",
+    "parameters": {"type": "object"},
+}
 
 
 class Answer(BaseModel):
@@ -35,7 +39,9 @@ async def structure_of(**options: Any) -> Structure:
     return structure
 
 
-@pytest.mark.parametrize("choice", ["get_weather", "required", {"type": "function", "name": "get_weather"}])
+@pytest.mark.parametrize(
+    "choice", ["get_weather", "required", {"type": "function", "name": "get_weather"}]
+)
 async def test_a_forced_call_and_a_shaped_answer(choice: Any) -> None:
     """One call cannot have both; the error says how to have them one after the other."""
     with pytest.raises(OptionError, match=r"tool_choice=.*response_model=.*tool_outputs="):
@@ -94,7 +100,7 @@ async def test_sampling_of_the_wrong_type() -> None:
 FIRST_CALL = """
 import asyncio, threading
 from synth_ai import LM, harmony
-from synth_ai.harmony import encoding
+from synth_ai.harmony import tokens as encoding
 from synth_ai.testing import ScriptedEngine
 
 threads = []
@@ -113,5 +119,7 @@ asyncio.run(main())
 
 def test_the_vocabulary_is_loaded_beside_the_event_loop() -> None:
     """The first call reads and builds it on a thread, so that the loop goes on with what else there is."""
-    done = subprocess.run([sys.executable, "-c", FIRST_CALL], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_CALL], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "on the loop's thread: False\n"

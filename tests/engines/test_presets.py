@@ -12,9 +12,24 @@ from typing import Any
 import pytest
 
 from synth_ai import VLLMEngine
-from synth_ai.engines import cards as cards_module
-from synth_ai.engines.cards import CARDS, Card, amd_cards, card_named, chosen, find_cards, nvidia_cards
-from synth_ai.engines.presets import Preset, check_memory, config_file, preset_for, recommended_count, serve_command
+from synth_ai.engines import gpus as cards_module
+from synth_ai.engines.gpus import (
+    CARDS,
+    Card,
+    amd_cards,
+    card_named,
+    chosen,
+    find_cards,
+    nvidia_cards,
+)
+from synth_ai.engines.vllm.presets import (
+    Preset,
+    check_memory,
+    config_file,
+    preset_for,
+    recommended_count,
+    serve_command,
+)
 from synth_ai.errors import EngineStartError, OptionError
 
 SMALL, LARGE = "openai/gpt-oss-20b", "openai/gpt-oss-120b"
@@ -69,9 +84,11 @@ def test_environment_names_are_vllms_own() -> None:
     """The names read from vLLM's source are those that it has."""
     import vllm.envs
 
-    from synth_ai.engines.vllm_args import environment_names
+    from synth_ai.engines.vllm.args import environment_names
 
-    assert environment_names() == {name for name in vllm.envs.environment_variables if name.startswith("VLLM_")}
+    assert environment_names() == {
+        name for name in vllm.envs.environment_variables if name.startswith("VLLM_")
+    }
 
 
 @pytest.mark.vllm
@@ -85,7 +102,10 @@ def test_command_and_file_say_the_same(preset_: Preset, parser: Any, tmp_path: P
     file = tmp_path / "settings.yaml"
     file.write_text(config_file(preset_))
 
-    for arguments in (["--model", LARGE, *words[start + 3 :]], ["--model", LARGE, "--config", str(file)]):
+    for arguments in (
+        ["--model", LARGE, *words[start + 3 :]],
+        ["--model", LARGE, "--config", str(file)],
+    ):
         parsed = parser.parse_args(arguments)
         for name, value in {"prefix_cache_retention_interval": None, **preset_.engine_args}.items():
             assert _plain(getattr(parsed, name), value) == value, name
@@ -96,7 +116,9 @@ def _plain(parsed: Any, like: Any) -> Any:
     if not isinstance(like, dict):
         return parsed
     read = parsed.get if isinstance(parsed, dict) else lambda name: getattr(parsed, name)
-    return {name: _plain(getattr(read(name), "name", read(name)), value) for name, value in like.items()}
+    return {
+        name: _plain(getattr(read(name), "name", read(name)), value) for name, value in like.items()
+    }
 
 
 def test_hopper() -> None:
@@ -117,7 +139,9 @@ def test_blackwell_ampere_and_amd() -> None:
     """The other families get what the recipes say of them."""
     assert preset("b200").engine_args == preset("h200").engine_args | {
         "kv_cache_dtype": "fp8",
-        "compilation_config": {"pass_config": {"fuse_allreduce_rms": True, "eliminate_noops": True}},
+        "compilation_config": {
+            "pass_config": {"fuse_allreduce_rms": True, "eliminate_noops": True}
+        },
     }
     assert preset("a100").engine_args == {"async_scheduling": True}
     amd = preset("mi300x", count=8)
@@ -147,7 +171,9 @@ def test_memory() -> None:
     small = Card("NVIDIA L4", "ada", 22.5)
     check_memory(SMALL, [small], {})
     check_memory("some/other-model", [small], {})
-    with pytest.raises(EngineStartError, match=r"about 60 GB.*1 x NVIDIA L4 has 22 GB.*gpt-oss-20b"):
+    with pytest.raises(
+        EngineStartError, match=r"about 60 GB.*1 x NVIDIA L4 has 22 GB.*gpt-oss-20b"
+    ):
         check_memory(LARGE, [small], {})
     check_memory(LARGE, [small] * 4, {"tensor_parallel_size": 4})
     check_memory(LARGE, [small] * 4, {"data_parallel_size": 4, "enable_expert_parallel": True})
@@ -177,7 +203,9 @@ def test_memory_of_a_folder(tmp_path: Path) -> None:
     for number in range(3):
         with (tmp_path / f"model-{number}.safetensors").open("wb") as file:
             file.truncate(10 * 2**30)
-    with pytest.raises(EngineStartError, match=r"has 30\.0 GB of weights, and 1 x NVIDIA L4 has 22 GB"):
+    with pytest.raises(
+        EngineStartError, match=r"has 30\.0 GB of weights, and 1 x NVIDIA L4 has 22 GB"
+    ):
         check_memory(str(tmp_path), [card], {})
     check_memory(str(tmp_path), [card] * 2, {"tensor_parallel_size": 2})
 
@@ -220,8 +248,18 @@ def test_nvidia_listing() -> None:
     assert [card.uuid for card in cards] == ["GPU-ee", "GPU-dd", "GPU-bb", "GPU-aa"]
     assert [card.architecture for card in cards] == ["other", "blackwell", "hopper", "other"]
     assert round(cards[2].memory_gib) == 80
-    assert [card.uuid for card in nvidia_cards(LISTING, by_slot=True)] == ["GPU-aa", "GPU-bb", "GPU-dd", "GPU-ee"]
-    assert nvidia_cards("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n") == []
+    assert [card.uuid for card in nvidia_cards(LISTING, by_slot=True)] == [
+        "GPU-aa",
+        "GPU-bb",
+        "GPU-dd",
+        "GPU-ee",
+    ]
+    assert (
+        nvidia_cards(
+            "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n"
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -284,7 +322,10 @@ def test_engine_args_of_a_card(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_server_keeps_the_branches_in_its_cache(capsys: pytest.CaptureFixture[str]) -> None:
     """vLLM's own default forgets most of a branch, so the command and the file say otherwise, as vLLM reads it."""
-    assert "--prefix-cache-retention-interval None" in engine_args_of(capsys, "gpt-oss-20b", "--gpu", "h100")[0]
+    assert (
+        "--prefix-cache-retention-interval None"
+        in engine_args_of(capsys, "gpt-oss-20b", "--gpu", "h100")[0]
+    )
     file, _ = engine_args_of(capsys, "gpt-oss-20b", "--gpu", "h100", "--file")
     assert "prefix-cache-retention-interval: null\n" in file
 

@@ -59,7 +59,9 @@ def served() -> Iterator[Serving]:
         (None, ["mine", "gpt-oss-20b"], "mine"),
     ],
 )
-async def test_names_of_the_published_models(served: Serving, asked: str | None, names: list[str], found: str) -> None:
+async def test_names_of_the_published_models(
+    served: Serving, asked: str | None, names: list[str], found: str
+) -> None:
     """`vllm serve openai/gpt-oss-20b` is found by the short name and the other way round; the very name comes first."""
     engine = RemoteEngine(served(*names), asked)
     assert (await engine.facts()).context_length == 4096
@@ -71,12 +73,16 @@ async def test_names_of_the_published_models(served: Serving, asked: str | None,
 async def test_a_model_that_is_not_served(served: Serving, asked: str) -> None:
     """Another model is not taken for it, and the error says what there is."""
     engine = RemoteEngine(served("openai/gpt-oss-120b"), asked)
-    with pytest.raises(NotFoundError, match=f"does not serve '{asked}'; it serves 'openai/gpt-oss-120b'"):
+    with pytest.raises(
+        NotFoundError, match=f"does not serve '{asked}'; it serves 'openai/gpt-oss-120b'"
+    ):
         await engine.facts()
     await engine.aclose()
 
 
-async def test_an_lm_finds_the_model_by_its_short_name(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_lm_finds_the_model_by_its_short_name(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By `base_url=` and by the environment's address alike."""
     address = served("openai/gpt-oss-20b")
     monkeypatch.setenv("SYNTH_GPU_HARMONY_ENDPOINT", address)

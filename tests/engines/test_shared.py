@@ -11,7 +11,7 @@ import pytest
 
 from synth_ai import LM, VLLMEngine
 from synth_ai.engines.base import EngineFacts, Sampling, TokenDelta
-from synth_ai.engines.calls import Call
+from synth_ai.engines.mailbox import Call
 from synth_ai.engines.shared import shared_engine
 from synth_ai.errors import EngineDeadError, EngineStartError, OptionError
 from synth_ai.testing import ScriptedEngine
@@ -32,7 +32,9 @@ def test_same_arguments_share_one_engine() -> None:
 def test_different_arguments_are_an_error_or_a_choice() -> None:
     """Other arguments for a loaded model are an error that names them, unless a second engine is asked for."""
     share = shared_engine("gpt-oss-20b", max_model_len=4096)
-    with pytest.raises(OptionError, match=r"max_model_len: 4096 there, 8192 here; seed: not set there, 1 here"):
+    with pytest.raises(
+        OptionError, match=r"max_model_len: 4096 there, 8192 here; seed: not set there, 1 here"
+    ):
         shared_engine("gpt-oss-20b", max_model_len=8192, seed=1)
     second = shared_engine("gpt-oss-20b", new_engine=True, max_model_len=8192)
     third = shared_engine("gpt-oss-20b", max_model_len=8192)
@@ -108,7 +110,11 @@ def drivers(monkeypatch: pytest.MonkeyPatch) -> list[Echo]:
 
 async def answer_of(engine: Any) -> list[int]:
     """The ids that the engine answers a short prompt with."""
-    return [id_ async for delta in engine.generate([7], Sampling(max_tokens=5)) for id_ in delta.token_ids]
+    return [
+        id_
+        async for delta in engine.generate([7], Sampling(max_tokens=5))
+        for id_ in delta.token_ids
+    ]
 
 
 async def test_last_share_stops_a_live_engine(drivers: list[Echo]) -> None:
@@ -141,10 +147,15 @@ async def test_a_new_share_revives_a_dead_engine(drivers: list[Echo]) -> None:
 async def test_lms_share_an_engine_by_its_arguments(drivers: list[Echo]) -> None:
     """Equal arguments are one engine; others are an error that says so, or a second engine by choice."""
     arguments = {"max_model_len": 4096}
-    async with LM("gpt-oss-20b", engine=arguments) as one, LM("openai/gpt-oss-20b", engine=dict(arguments)) as two:
+    async with (
+        LM("gpt-oss-20b", engine=arguments) as one,
+        LM("openai/gpt-oss-20b", engine=dict(arguments)) as two,
+    ):
         assert (await shares(one)).engine is (await shares(two)).engine
         assert len(drivers) == 1
-        with pytest.raises(OptionError, match=r"max_model_len: 4096 there, not set here\).*new_engine=True"):
+        with pytest.raises(
+            OptionError, match=r"max_model_len: 4096 there, not set here\).*new_engine=True"
+        ):
             LM("gpt-oss-20b")
         async with LM("gpt-oss-20b", engine={"max_model_len": 8192, "new_engine": True}) as three:
             assert (await shares(three)).engine is not (await shares(one)).engine

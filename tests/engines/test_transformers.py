@@ -35,16 +35,25 @@ async def complete(engine: Any, prompt: list[int], sampling: Sampling = GREEDY) 
     return delta
 
 
-async def test_same_tokens_as_vllm(engine: TransformersEngine, tiny_engine: Any, prompt_of: Any) -> None:
+async def test_same_tokens_as_vllm(
+    engine: TransformersEngine, tiny_engine: Any, prompt_of: Any
+) -> None:
     """Prompts of several lengths in one batch give token for token what vLLM gives, log probabilities nearly so."""
-    prompts = [prompt_of(STORY), prompt_of("What is the capital of France?"), prompt_of("Hello!", "Hi!", STORY)]
+    prompts = [
+        prompt_of(STORY),
+        prompt_of("What is the capital of France?"),
+        prompt_of("Hello!", "Hi!", STORY),
+    ]
     ours = await asyncio.gather(*(complete(engine, prompt) for prompt in prompts))
     assert [delta.token_ids for delta in ours] == [
         (await complete(tiny_engine, prompt)).token_ids for prompt in prompts
     ]
 
     sampling = Sampling(temperature=0, max_tokens=5, logprobs=2)
-    here, there = await complete(engine, prompts[0], sampling), await complete(tiny_engine, prompts[0], sampling)
+    here, there = (
+        await complete(engine, prompts[0], sampling),
+        await complete(tiny_engine, prompts[0], sampling),
+    )
     assert here.logprobs is not None
     assert there.logprobs is not None
     for own, other in zip(here.logprobs, there.logprobs, strict=True):
@@ -70,15 +79,22 @@ async def test_stream_and_limits(engine: TransformersEngine, prompt_of: Any) -> 
 async def test_seed(engine: TransformersEngine, prompt_of: Any) -> None:
     """The same seed gives the same sample."""
     sampling = Sampling(temperature=1.5, top_p=0.9, top_k=50, seed=3, max_tokens=12)
-    first, second = await asyncio.gather(*(complete(engine, prompt_of(STORY), sampling) for _ in range(2)))
+    first, second = await asyncio.gather(
+        *(complete(engine, prompt_of(STORY), sampling) for _ in range(2))
+    )
     assert first.token_ids == second.token_ids
 
 
 @pytest.mark.parametrize(
     ("sampling", "named"),
-    [(Sampling(presence_penalty=1.0), "presence_penalty"), (Sampling(structure=Structure({})), "structure")],
+    [
+        (Sampling(presence_penalty=1.0), "presence_penalty"),
+        (Sampling(structure=Structure({})), "structure"),
+    ],
 )
-async def test_unsupported_options(engine: TransformersEngine, sampling: Sampling, named: str) -> None:
+async def test_unsupported_options(
+    engine: TransformersEngine, sampling: Sampling, named: str
+) -> None:
     """What transformers cannot do is refused by name, not dropped."""
     with pytest.raises(EngineRequestError, match=named):
         await complete(engine, [17360], sampling)
@@ -99,7 +115,9 @@ async def test_failed_load(tmp_path: Path) -> None:
         await TransformersEngine(tmp_path).facts()
 
 
-async def test_adapter(tiny_model: Path, tmp_path: Path, prompt_of: Callable[..., list[int]]) -> None:
+async def test_adapter(
+    tiny_model: Path, tmp_path: Path, prompt_of: Callable[..., list[int]]
+) -> None:
     """The folder of a LoRA adapter loads its base model and changes what it says."""
     peft = pytest.importorskip("peft", reason="LoRA adapters need peft")
     import torch
@@ -109,9 +127,15 @@ async def test_adapter(tiny_model: Path, tmp_path: Path, prompt_of: Callable[...
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "o_proj"], init_lora_weights=False)
     torch.manual_seed(0)
     peft.get_peft_model(base, config).save_pretrained(tmp_path)
-    plain, tuned = TransformersEngine(tiny_model, dtype="float32"), TransformersEngine(tmp_path, dtype="float32")
+    plain, tuned = (
+        TransformersEngine(tiny_model, dtype="float32"),
+        TransformersEngine(tmp_path, dtype="float32"),
+    )
     sampling = Sampling(temperature=0, max_tokens=5, logprobs=0)
-    ours, base_ = await complete(tuned, prompt_of(STORY), sampling), await complete(plain, prompt_of(STORY), sampling)
+    ours, base_ = (
+        await complete(tuned, prompt_of(STORY), sampling),
+        await complete(plain, prompt_of(STORY), sampling),
+    )
     assert ours.logprobs != base_.logprobs
     await tuned.aclose()
     await plain.aclose()

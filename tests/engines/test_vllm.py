@@ -21,8 +21,14 @@ import pytest
 
 from synth_ai import LM, VLLMEngine
 from synth_ai.engines.base import Sampling, TokenDelta
-from synth_ai.engines.cards import find_cards
-from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError, MissingExtraError, OptionError
+from synth_ai.engines.gpus import find_cards
+from synth_ai.errors import (
+    EngineDeadError,
+    EngineRequestError,
+    EngineStartError,
+    MissingExtraError,
+    OptionError,
+)
 
 STOPS = (200002, 200012)
 GREEDY = Sampling(temperature=0, stop_token_ids=STOPS)
@@ -31,7 +37,9 @@ needs_vllm = pytest.mark.vllm
 Until = Callable[[Callable[[], bool], float], bool]
 
 
-async def complete(engine: VLLMEngine, prompt: list[int], sampling: Sampling = GREEDY) -> TokenDelta:
+async def complete(
+    engine: VLLMEngine, prompt: list[int], sampling: Sampling = GREEDY
+) -> TokenDelta:
     """The only delta of a completion that is not streamed."""
     (delta,) = [delta async for delta in engine.generate(prompt, sampling)]
     return delta
@@ -58,7 +66,9 @@ def test_construction_is_cheap() -> None:
 @needs_vllm
 def test_unknown_engine_argument() -> None:
     """A misspelt engine argument is refused when the engine is made, with the nearest name."""
-    with pytest.raises(OptionError, match=r"no engine argument 'max_model_length'\. Did you mean 'max_model_len'\?"):
+    with pytest.raises(
+        OptionError, match=r"no engine argument 'max_model_length'\. Did you mean 'max_model_len'\?"
+    ):
         VLLMEngine("gpt-oss-20b", max_model_length=4096)
 
 
@@ -69,7 +79,7 @@ def test_engine_arguments_are_vllms_own() -> None:
 
     from vllm import AsyncEngineArgs
 
-    from synth_ai.engines.vllm_args import engine_arg_names
+    from synth_ai.engines.vllm.args import engine_arg_names
 
     assert engine_arg_names() == {field.name for field in dataclasses.fields(AsyncEngineArgs)}
 
@@ -119,7 +129,9 @@ def test_model_names(name: str, loaded: str) -> None:
 @needs_vllm
 def test_adapter_folder(tmp_path: Path, tiny_model: Path) -> None:
     """The folder of an adapter names its base model; vLLM is told of it, with room for its rank."""
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny_model), "r": 12}))
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(tiny_model), "r": 12})
+    )
     plan = VLLMEngine(tmp_path).plan
     assert (plan.source.model, plan.source.adapter) == (str(tiny_model), str(tmp_path))
     assert plan.settings().engine_args["max_lora_rank"] == 16
@@ -132,20 +144,32 @@ def test_adapter_folder(tmp_path: Path, tiny_model: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not find_cards(), reason="vLLM runs LoRA adapters on a GPU only")
 async def test_adapter_changes_the_answer(
-    tmp_path: Path, tiny_model: Path, tiny_engine: VLLMEngine, tiny_engine_args: dict[str, Any], prompt_of: Any
+    tmp_path: Path,
+    tiny_model: Path,
+    tiny_engine: VLLMEngine,
+    tiny_engine_args: dict[str, Any],
+    prompt_of: Any,
 ) -> None:
     """A LoRA adapter runs on top of its base model."""
     import torch
     from safetensors.torch import save_file
 
-    config = {"base_model_name_or_path": str(tiny_model), "r": 8, "lora_alpha": 64, "peft_type": "LORA"}
+    config = {
+        "base_model_name_or_path": str(tiny_model),
+        "r": 8,
+        "lora_alpha": 64,
+        "peft_type": "LORA",
+    }
     config |= {"target_modules": ["o_proj"], "task_type": "CAUSAL_LM", "bias": "none"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     torch.manual_seed(0)
     weights = {}
     for layer in range(4):
         name = f"base_model.model.model.layers.{layer}.self_attn.o_proj.lora"
-        weights |= {f"{name}_A.weight": torch.randn(8, 128), f"{name}_B.weight": torch.randn(128, 8)}
+        weights |= {
+            f"{name}_A.weight": torch.randn(8, 128),
+            f"{name}_B.weight": torch.randn(128, 8),
+        }
     save_file(weights, tmp_path / "adapter_model.safetensors")
     engine = VLLMEngine(tmp_path, **tiny_engine_args)
     sampling = Sampling(temperature=0, max_tokens=5, logprobs=0)
@@ -160,7 +184,10 @@ async def test_adapter_changes_the_answer(
 @needs_vllm
 def test_defaults_give_way(tiny_model: Path) -> None:
     """Our defaults are vLLM's arguments, and the user's value beats ours."""
-    assert VLLMEngine(tiny_model).plan.settings().engine_args["prefix_cache_retention_interval"] is None
+    assert (
+        VLLMEngine(tiny_model).plan.settings().engine_args["prefix_cache_retention_interval"]
+        is None
+    )
     engine = VLLMEngine(tiny_model, prefix_cache_retention_interval=0, disable_log_stats=False)
     settings = engine.plan.settings().engine_args
     assert settings["prefix_cache_retention_interval"] == 0
@@ -168,7 +195,9 @@ def test_defaults_give_way(tiny_model: Path) -> None:
 
 
 @needs_vllm
-async def test_failed_load(tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any) -> None:
+async def test_failed_load(
+    tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any
+) -> None:
     """A load that fails says why to everyone who waits for it, leaves no process, and can be tried again."""
     engine = VLLMEngine(tiny_model, **tiny_engine_args | {"max_model_len": -7})
     first = await asyncio.gather(*(engine.facts() for _ in range(3)), return_exceptions=True)
@@ -181,7 +210,9 @@ async def test_failed_load(tiny_model: Path, tiny_engine_args: dict[str, Any], p
 
 
 @needs_vllm
-async def test_cache_too_small(tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any) -> None:
+async def test_cache_too_small(
+    tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any
+) -> None:
     """Where only the log of vLLM's process has the cause, the error says where to look and what to change."""
     engine = VLLMEngine(tiny_model, **tiny_engine_args | {"kv_cache_memory_bytes": 1})
     with pytest.raises(EngineStartError, match=r"log above, on stderr.*kv_cache_memory_bytes"):
@@ -199,7 +230,10 @@ async def test_death_and_restart(
     await asyncio.gather(engine.facts(), engine.start(), complete(engine, prompt_of("Hello!")))
     core = processes.core()
     endless = Sampling(temperature=0, max_tokens=4000)
-    calls = [asyncio.create_task(complete(engine, prompt_of("Tell me a story."), endless)) for _ in range(64)]
+    calls = [
+        asyncio.create_task(complete(engine, prompt_of("Tell me a story."), endless))
+        for _ in range(64)
+    ]
     await asyncio.sleep(0.2)
     core.kill()
     before = time.monotonic()
@@ -288,11 +322,16 @@ async def test_an_lm_s_batch_goes_through_generate(
     monkeypatch.setattr(tiny_llm, "generate", counting)
     lm = LM("gpt-oss-20b", engine=tiny_offline_engine, temperature=0)
     asked = [f"What is the capital of {country}?" for country in ("France", "Italy", "Spain")]
-    alone = [(await lm.respond_async(text, previous_response_id=None, auto_store=False)).text for text in asked]
+    alone = [
+        (await lm.respond_async(text, previous_response_id=None, auto_store=False)).text
+        for text in asked
+    ]
     assert batches == []
     short = {"user_message": "Tell me a story.", "max_tokens": 3}
     bad = {"user_message": "Hello!", "seed": 1.5}
-    *good, cut, refused = await asyncio.to_thread(lm.respond_batch, [*asked, short, bad], return_exceptions=True)
+    *good, cut, refused = await asyncio.to_thread(
+        lm.respond_batch, [*asked, short, bad], return_exceptions=True
+    )
     assert [response.text for response in good] == alone
     assert (cut.status, len(cut.output_token_ids)) == ("incomplete", 3)
     assert isinstance(refused, EngineRequestError)
@@ -302,7 +341,9 @@ async def test_an_lm_s_batch_goes_through_generate(
 
 
 @needs_vllm
-async def test_a_batch_that_nobody_waits_for(tiny_offline_engine: VLLMEngine, prompt_of: Any, until: Until) -> None:
+async def test_a_batch_that_nobody_waits_for(
+    tiny_offline_engine: VLLMEngine, prompt_of: Any, until: Until
+) -> None:
     """A cancelled batch ends LLM.generate at its next step, and the LLM is as good as new."""
     prompt, endless = prompt_of("Tell me a story."), Sampling(temperature=0, max_tokens=3500)
     batch = asyncio.create_task(tiny_offline_engine.generate_batch([prompt] * 8, endless))
@@ -391,7 +432,10 @@ class Script:
         import psutil
 
         if self.process.poll() is None:
-            for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+            for process in [
+                *psutil.Process(self.process.pid).children(recursive=True),
+                self.process,
+            ]:
                 process.kill()
         self.process.communicate()
 
@@ -409,7 +453,10 @@ def gone(pids: list[int]) -> bool:
     """Whether none of these processes runs any more."""
     import psutil
 
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    return not any(
+        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        for pid in pids
+    )
 
 
 @pytest.fixture
@@ -459,7 +506,9 @@ asyncio.run(endless())
     # Loading takes a while, so all of them load at once.
     signals = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
     with ExitStack() as stack:
-        scripts = {how: stack.enter_context(Script(code, stdin=True, cwd=tmp_path)) for how in signals}
+        scripts = {
+            how: stack.enter_context(Script(code, stdin=True, cwd=tmp_path)) for how in signals
+        }
         for how, script in scripts.items():
             pids = script.told()["processes"]
             assert script.told() == {"running": True}
@@ -493,7 +542,9 @@ else:
     path = tmp_path / "script.py"
     path.write_text(code)
     before = time.monotonic()
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=180, check=True)
+    done = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, timeout=180, check=True
+    )
     assert "refused: This process was spawned by multiprocessing" in done.stdout
     assert "if __name__ == '__main__':" in done.stdout
     assert time.monotonic() - before < 10

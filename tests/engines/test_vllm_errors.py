@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from synth_ai.engines.vllm_args import check_build_can_run, is_cpu_build
-from synth_ai.engines.vllm_errors import start_error
+from synth_ai.engines.vllm.args import check_build_can_run, is_cpu_build
+from synth_ai.engines.vllm.errors import start_error
 from synth_ai.errors import EngineStartError
 
 
 def test_a_removed_harmony_package_says_how_to_mend_it() -> None:
     """Removing one of the two Harmony packages takes the other's module away, and vLLM imports it."""
-    error = start_error(ModuleNotFoundError("No module named 'openai_harmony'", name="openai_harmony"))
+    error = start_error(
+        ModuleNotFoundError("No module named 'openai_harmony'", name="openai_harmony")
+    )
     assert "pip install --force-reinstall oss-harmony" in str(error)
 
 

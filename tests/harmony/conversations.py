@@ -27,7 +27,10 @@ WEATHER: Item = {
     "parameters": {
         "type": "object",
         "properties": {
-            "location": {"type": "string", "description": "The city and state, e.g. San Francisco, CA"},
+            "location": {
+                "type": "string",
+                "description": "The city and state, e.g. San Francisco, CA",
+            },
             "format": {"type": "string", "enum": ["celsius", "fahrenheit"], "default": "celsius"},
         },
         "required": ["location"],
@@ -35,7 +38,11 @@ WEATHER: Item = {
 }
 LOCATION: Item = {
     "type": "function",
-    "function": {"name": "get_location", "description": "Gets the location of the user.", "parameters": None},
+    "function": {
+        "name": "get_location",
+        "description": "Gets the location of the user.",
+        "parameters": None,
+    },
 }
 CALENDAR: Item = {
     "type": "function",
@@ -55,10 +62,23 @@ CALENDAR: Item = {
             "guests": {
                 "type": "array",
                 "description": "Who comes",
-                "items": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+                "items": {
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}},
+                    "required": ["name"],
+                },
             },
-            "room": {"type": "object", "description": "Where it is", "properties": {"floor": {"type": "integer"}}},
-            "tags": {"type": "array", "items": {"type": "string"}, "examples": ["work", "home"], "title": "Labels!"},
+            "room": {
+                "type": "object",
+                "description": "Where it is",
+                "properties": {"floor": {"type": "integer"}},
+            },
+            "tags": {
+                "type": "array",
+                "items": {"type": "string"},
+                "examples": ["work", "home"],
+                "title": "Labels!",
+            },
             "size": {"type": ["string", "null"], "default": None},
         },
     },
@@ -77,7 +97,11 @@ CALL: Item = {
     "name": "get_current_weather",
     "arguments": '{"location":"San Francisco"}',
 }
-OUTPUT: Item = {"type": "function_call_output", "call_id": "call_1", "output": '{"sunny": true, "temperature": 20}'}
+OUTPUT: Item = {
+    "type": "function_call_output",
+    "call_id": "call_1",
+    "output": '{"sunny": true, "temperature": 20}',
+}
 ANSWER: Item = {
     "type": "message",
     "role": "assistant",
@@ -88,10 +112,15 @@ ANSWER: Item = {
 READABLE: dict[str, Conversation] = {
     "simple": Conversation([{"role": "user", "content": "What is 2 + 2?"}], BASE),
     "instructions": Conversation(
-        [{"role": "user", "content": "Hi"}], {**BASE, "instructions": "Answer in riddles.", "reasoning_effort": "high"}
+        [{"role": "user", "content": "Hi"}],
+        {**BASE, "instructions": "Answer in riddles.", "reasoning_effort": "high"},
     ),
-    "no_date": Conversation([{"role": "user", "content": "Hi"}], {"date": "", "reasoning_effort": "low"}),
-    "tools": Conversation([USER], {**BASE, "instructions": "Use a friendly tone.", "tools": [LOCATION, WEATHER]}),
+    "no_date": Conversation(
+        [{"role": "user", "content": "Hi"}], {"date": "", "reasoning_effort": "low"}
+    ),
+    "tools": Conversation(
+        [USER], {**BASE, "instructions": "Use a friendly tone.", "tools": [LOCATION, WEATHER]}
+    ),
     "rich_schema": Conversation([USER], {**BASE, "tools": [CALENDAR]}),
     "open_tool_turn": Conversation([USER, THOUGHT, CALL, OUTPUT], {**BASE, "tools": [WEATHER]}),
     "finished_tool_turn": Conversation(
@@ -110,10 +139,23 @@ READABLE: dict[str, Conversation] = {
     "built_in_tools": Conversation(
         [
             {"role": "user", "content": "2 to the 10th, and is it a famous number?"},
-            {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Compute, then search."}]},
-            {"type": "function_call", "call_id": "a", "name": "python", "arguments": "print(2**10)"},
+            {
+                "type": "reasoning",
+                "content": [{"type": "reasoning_text", "text": "Compute, then search."}],
+            },
+            {
+                "type": "function_call",
+                "call_id": "a",
+                "name": "python",
+                "arguments": "print(2**10)",
+            },
             {"type": "function_call_output", "call_id": "a", "output": "1024\n"},
-            {"type": "function_call", "call_id": "b", "name": "browser.search", "arguments": '{"query": "1024"}'},
+            {
+                "type": "function_call",
+                "call_id": "b",
+                "name": "browser.search",
+                "arguments": '{"query": "1024"}',
+            },
             {"type": "function_call_output", "call_id": "b", "output": "[0] Powers of two"},
         ],
         {**BASE, "tools": ["python", {"type": "browser"}]},
@@ -130,10 +172,16 @@ READABLE: dict[str, Conversation] = {
     "second_turn_reasoning": Conversation(
         [
             {"role": "user", "content": "One?"},
-            {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "First thought."}]},
+            {
+                "type": "reasoning",
+                "content": [{"type": "reasoning_text", "text": "First thought."}],
+            },
             {"role": "assistant", "content": "Yes."},
             {"role": "user", "content": "Two?"},
-            {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Second thought."}]},
+            {
+                "type": "reasoning",
+                "content": [{"type": "reasoning_text", "text": "Second thought."}],
+            },
             {"role": "assistant", "content": "No."},
             USER,
             THOUGHT,
@@ -145,10 +193,53 @@ READABLE: dict[str, Conversation] = {
 }
 
 WORDS = [
-    *("a", "Hello", "world", "don't", "1234567", "x=1;", "the end.", "function", "final", "analysis"),
-    *(" ", "  ", "\n", "\n\n", "\r\n", "\t", "\u00a0", "!", "//", "```", '"quoted"', "{}", '{"a": [1, 2]}'),
-    *("日本語", "مرحبا", "é", "e\u0301", "👩‍👩‍👧", "🇺🇳", "\u200b", "\u2028", "to=functions.x", "assistant"),
-    *("<|start|>", "<|end|>", "<|channel|>final<|message|>", "<|call|>", "<|return|>", "<|endoftext|>"),
+    *(
+        "a",
+        "Hello",
+        "world",
+        "don't",
+        "1234567",
+        "x=1;",
+        "the end.",
+        "function",
+        "final",
+        "analysis",
+    ),
+    *(
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "\t",
+        "\u00a0",
+        "!",
+        "//",
+        "```",
+        '"quoted"',
+        "{}",
+        '{"a": [1, 2]}',
+    ),
+    *(
+        "日本語",
+        "مرحبا",
+        "é",
+        "e\u0301",
+        "👩‍👩‍👧",
+        "🇺🇳",
+        "\u200b",
+        "\u2028",
+        "to=functions.x",
+        "assistant",
+    ),
+    *(
+        "<|start|>",
+        "<|end|>",
+        "<|channel|>final<|message|>",
+        "<|call|>",
+        "<|return|>",
+        "<|endoftext|>",
+    ),
 ]
 FUNCTIONS = ["search", "read_file", "run-tests"]
 
@@ -165,10 +256,15 @@ def line(random: Random) -> str:
 def schema(random: Random, depth: int = 0) -> Item:
     """A JSON schema of the kinds that openai-harmony renders without giving up."""
     scalars = ["string", "number", "integer", "boolean"]
-    kind = random.choice([*scalars, "choice", "either"] + ["object", "array", "list", "oneOf"] * (depth < 3))
+    kind = random.choice(
+        [*scalars, "choice", "either"] + ["object", "array", "list", "oneOf"] * (depth < 3)
+    )
     found: Item = {"type": kind}
     if kind == "choice":
-        found = {"type": "string", "enum": [f"{line(random)} {number}" for number in range(random.randint(1, 3))]}
+        found = {
+            "type": "string",
+            "enum": [f"{line(random)} {number}" for number in range(random.randint(1, 3))],
+        }
     elif kind == "either":
         found = {"type": random.sample([*scalars, "object", "array"], 2)}
     elif kind == "list":
@@ -178,13 +274,21 @@ def schema(random: Random, depth: int = 0) -> Item:
     elif kind == "oneOf":
         found = {"oneOf": [schema(random, depth + 1) for _ in range(random.randint(1, 3))]}
     elif kind == "object":
-        names = [random.choice(["path", "line_no", "max-size", "$ref_", "名前"]) + str(n) for n in range(3)]
-        found = {"type": "object", "properties": {name: schema(random, depth + 1) for name in names}}
+        names = [
+            random.choice(["path", "line_no", "max-size", "$ref_", "名前"]) + str(n)
+            for n in range(3)
+        ]
+        found = {
+            "type": "object",
+            "properties": {name: schema(random, depth + 1) for name in names},
+        }
         found["required"] = [name for name in names if random.random() < 0.5]
     if random.random() < 0.4:
         found["description"] = line(random)
     if random.random() < 0.3:
-        found["default"] = found["enum"][0] if "enum" in found else random.choice([1, -2.5, True, "x", [1, "a"]])
+        found["default"] = (
+            found["enum"][0] if "enum" in found else random.choice([1, -2.5, True, "x", [1, "a"]])
+        )
     if random.random() < 0.1:
         found |= {"title": "A title of its own", "nullable": True, "examples": ["one", 2]}
     return found
@@ -194,11 +298,22 @@ def conversation(random: Random) -> Conversation:
     """A well-formed conversation: all roles, tools and settings that Harmony has."""
     tools: list[Any] = [name for name in ("python", "browser") if random.random() < 0.3]
     for name in FUNCTIONS[: random.randint(0, 3)]:
-        parameters = {"type": "object", "properties": {key: schema(random, 1) for key in ("path", "q")[:1]}}
-        tool = {"name": name, "description": text(random).replace("\u2028", ""), "parameters": parameters}
+        parameters = {
+            "type": "object",
+            "properties": {key: schema(random, 1) for key in ("path", "q")[:1]},
+        }
+        tool = {
+            "name": name,
+            "description": text(random).replace("\u2028", ""),
+            "parameters": parameters,
+        }
         if random.random() < 0.2:
             del tool["parameters"]
-        tools.append({"type": "function", **tool} if random.random() < 0.5 else {"type": "function", "function": tool})
+        tools.append(
+            {"type": "function", **tool}
+            if random.random() < 0.5
+            else {"type": "function", "function": tool}
+        )
     settings = {
         "tools": tools,
         "reasoning_effort": random.choice(["low", "medium", "high"]),
@@ -225,12 +340,20 @@ def _content(random: Random, kind: str) -> str | list[Item]:
 def _step(random: Random, call_id: str) -> list[Item]:
     kind = random.choice(["reasoning", "preamble", "developer", "function", "built_in"])
     if kind == "reasoning":
-        return [{"type": "reasoning", "content": [{"type": "reasoning_text", "text": text(random)}], "summary": []}]
+        return [
+            {
+                "type": "reasoning",
+                "content": [{"type": "reasoning_text", "text": text(random)}],
+                "summary": [],
+            }
+        ]
     if kind == "preamble":
         return [{"role": "assistant", "phase": "commentary", "content": text(random)}]
     if kind == "developer":
         return [{"role": random.choice(["system", "developer"]), "content": text(random)}]
-    name = random.choice(FUNCTIONS if kind == "function" else ["python", "browser.search", "browser.open"])
+    name = random.choice(
+        FUNCTIONS if kind == "function" else ["python", "browser.search", "browser.open"]
+    )
     arguments = text(random)
     if name == "python":
         arguments = f"x = {arguments}"

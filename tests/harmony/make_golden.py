@@ -26,13 +26,19 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def main() -> None:
     assert version("openai-harmony") == "0.0.8"
-    conversations = READABLE | {f"generated_{seed}": conversation(Random(seed)) for seed in range(60)}
+    conversations = READABLE | {
+        f"generated_{seed}": conversation(Random(seed)) for seed in range(60)
+    }
     with (GOLDEN / "ids.jsonl").open("w") as file:
         for name, one in conversations.items():
             ids = oracle.render(one)
-            file.write(json.dumps({"name": name, **asdict(one), "ids": ids}, ensure_ascii=False) + "\n")
+            file.write(
+                json.dumps({"name": name, **asdict(one), "ids": ids}, ensure_ascii=False) + "\n"
+            )
             if name in READABLE:
-                text = oracle.encoding().decode(ids).replace("<|end|><|start|>", "<|end|>\n<|start|>")
+                text = (
+                    oracle.encoding().decode(ids).replace("<|end|><|start|>", "<|end|>\n<|start|>")
+                )
                 text = text.replace("<|call|><|start|>", "<|call|>\n<|start|>")
                 (GOLDEN / f"{name}.txt").write_text(text + "\n")
 

@@ -31,8 +31,12 @@ def messages(conversation: Conversation) -> list[Any]:
     """The library's messages, without the reasoning that goes: everything on analysis before the last final answer."""
     settings = conversation.settings
     body = _body(conversation.items)
-    last_final = max((n for n, message in enumerate(body) if message.channel == "final"), default=-1)
-    kept = [message for n, message in enumerate(body) if n > last_final or message.channel != "analysis"]
+    last_final = max(
+        (n for n, message in enumerate(body) if message.channel == "final"), default=-1
+    )
+    kept = [
+        message for n, message in enumerate(body) if n > last_final or message.channel != "analysis"
+    ]
     return [_system(settings), *_developer(settings), *kept]
 
 
@@ -42,9 +46,15 @@ def render(conversation: Conversation) -> list[int]:
 
 def render_messages(messages: list[Any]) -> list[int]:
     oh = library()
-    keep = oh.RenderConversationConfig(auto_drop_analysis=False) if hasattr(oh, "RenderConversationConfig") else None
+    keep = (
+        oh.RenderConversationConfig(auto_drop_analysis=False)
+        if hasattr(oh, "RenderConversationConfig")
+        else None
+    )
     conversation = oh.Conversation.from_messages(messages)
-    found: list[int] = encoding().render_conversation_for_completion(conversation, oh.Role.ASSISTANT, keep)
+    found: list[int] = encoding().render_conversation_for_completion(
+        conversation, oh.Role.ASSISTANT, keep
+    )
     return found
 
 
@@ -64,7 +74,9 @@ def _system(settings: Item) -> Any:
 
 def _developer(settings: Item) -> list[Any]:
     oh = library()
-    specs = [tool.get("function", tool) for tool in settings.get("tools", ()) if isinstance(tool, dict)]
+    specs = [
+        tool.get("function", tool) for tool in settings.get("tools", ()) if isinstance(tool, dict)
+    ]
     functions = [
         oh.ToolDescription.new(spec["name"], spec.get("description", ""), spec.get("parameters"))
         for spec in specs
@@ -91,16 +103,24 @@ def _message(item: Item, calls: dict[str, tuple[str, str]]) -> Any:
     kind = item.get("type", "message")
     if kind == "function_call":
         built_in = item["name"].split(".")[0] in ("python", "browser")
-        name, channel = (item["name"], "analysis") if built_in else (f"functions.{item['name']}", "commentary")
+        name, channel = (
+            (item["name"], "analysis") if built_in else (f"functions.{item['name']}", "commentary")
+        )
         calls[item["call_id"]] = (name, channel)
         message = oh.Message.from_role_and_content(oh.Role.ASSISTANT, item["arguments"])
         message = message.with_channel(channel).with_recipient(name)
         return message.with_content_type("code" if built_in else "<|constrain|>json")
     if kind == "function_call_output":
         name, channel = calls[item["call_id"]]
-        message = oh.Message.from_author_and_content(oh.Author.new(oh.Role.TOOL, name), item["output"])
+        message = oh.Message.from_author_and_content(
+            oh.Author.new(oh.Role.TOOL, name), item["output"]
+        )
         return message.with_channel(channel).with_recipient("assistant")
-    texts = [item["content"]] if isinstance(item["content"], str) else [part["text"] for part in item["content"]]
+    texts = (
+        [item["content"]]
+        if isinstance(item["content"], str)
+        else [part["text"] for part in item["content"]]
+    )
     if kind == "reasoning":
         return _of(oh.Role.ASSISTANT, texts).with_channel("analysis")
     if item["role"] == "user":

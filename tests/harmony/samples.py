@@ -28,7 +28,8 @@ from synth_ai.harmony import (
 )
 
 CASES: list[dict[str, Any]] = [
-    json.loads(row) for row in (Path(__file__).parent / "cases.jsonl").read_text(encoding="utf-8").splitlines()
+    json.loads(row)
+    for row in (Path(__file__).parent / "cases.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 
 
@@ -113,7 +114,9 @@ def surfaced(completion: Completion) -> list[str]:
     return [part for part in (*texts, *calls, *messages) if part]
 
 
-def streamed(chunks: list[list[int]], *, finish_reason: str = "stop") -> tuple[list[Event], Completion]:
+def streamed(
+    chunks: list[list[int]], *, finish_reason: str = "stop"
+) -> tuple[list[Event], Completion]:
     """The events and the completion of ids that come in chunks."""
     parser = StreamParser()
     events = [event for chunk in chunks for event in parser.feed(chunk)]
@@ -121,7 +124,9 @@ def streamed(chunks: list[list[int]], *, finish_reason: str = "stop") -> tuple[l
     return [*events, *parser.pending()], completion
 
 
-def joined(events: list[Event], completion: Completion) -> tuple[str, str, str, list[tuple[int, str, str]]]:
+def joined(
+    events: list[Event], completion: Completion
+) -> tuple[str, str, str, list[tuple[int, str, str]]]:
     """What deltas amount to: the answer, the reasoning, the preamble, and those calls that there are in the end."""
     by_kind = {TextDelta: "", ReasoningDelta: "", PreambleDelta: ""}
     calls: list[tuple[int, str, str]] = []

@@ -14,7 +14,9 @@ FIELDS = ("final", "preamble", "reasoning", "tool_calls", "finish")
 
 
 def answer(completion: Completion) -> dict[str, Any]:
-    calls = [{"name": call.name, "arguments": loaded(call.arguments)} for call in completion.tool_calls]
+    calls = [
+        {"name": call.name, "arguments": loaded(call.arguments)} for call in completion.tool_calls
+    ]
     return {**{field: getattr(completion, field) for field in FIELDS}, "tool_calls": calls}
 
 
@@ -38,7 +40,10 @@ def test_case(case: dict[str, Any]) -> None:
     """Each completion gives the answer that is expected, or one of those that are as good."""
     got = answer(parse(case_ids(case), tools=case["offered"], finish_reason=finish_reason(case)))
     expected = case["expected"]
-    wanted = [expected, *({**expected, **other} for other in case.get("alt") or expected.get("alt", []))]
+    wanted = [
+        expected,
+        *({**expected, **other} for other in case.get("alt") or expected.get("alt", [])),
+    ]
     assert any(fits(got, one) for one in wanted), got
 
 

@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
-from synth_ai.harmony import CALL, CHANNEL, CONSTRAIN, MESSAGE, START, StreamParser, Transcript, encode
+from synth_ai.harmony import (
+    CALL,
+    CHANNEL,
+    CONSTRAIN,
+    MESSAGE,
+    START,
+    StreamParser,
+    Transcript,
+    encode,
+)
 
 CALLING = " to=functions.f<|channel|>commentary json<|message|>"
 THEN = "<|channel|>analysis<|message|>t<|end|>"
@@ -101,7 +110,9 @@ def seconds(read: Callable[[list[int]], None], tokens: list[int]) -> float:
 
 @pytest.mark.parametrize("read", [whole, one_by_one, history])
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=list(HOSTILE))
-def test_hostile_ids_take_linear_time(make: Callable[[int], list[int]], read: Callable[[list[int]], None]) -> None:
+def test_hostile_ids_take_linear_time(
+    make: Callable[[int], list[int]], read: Callable[[list[int]], None]
+) -> None:
     """Four times the ids take about four times as long; sixteen times would be quadratic."""
     size = 100 if read is one_by_one else 500
     short, long = seconds(read, make(size)), seconds(read, make(4 * size))

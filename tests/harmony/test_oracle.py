@@ -20,7 +20,9 @@ from harmony.conversations import conversation, text
 from harmony.samples import completion, mutant
 from synth_ai.harmony import MESSAGE, START, Transcript, decode, encode, render
 
-pytestmark = pytest.mark.skipif(find_spec("openai_harmony") is None, reason="no openai_harmony package is installed")
+pytestmark = pytest.mark.skipif(
+    find_spec("openai_harmony") is None, reason="no openai_harmony package is installed"
+)
 
 RANDOM = st.randoms(use_true_random=False)
 
@@ -35,7 +37,9 @@ def published(ids: list[int]) -> list[Any]:
             position += 1
             continue
         end = ids.index(MESSAGE, position)
-        header = re.sub(r"<\|channel\|>(\w+)( to=\S+)", r"\2<|channel|>\1", decode(ids[position:end]))
+        header = re.sub(
+            r"<\|channel\|>(\w+)( to=\S+)", r"\2<|channel|>\1", decode(ids[position:end])
+        )
         found.append(header.replace(" <|constrain|>code", " code"))
         position = end
     return found

@@ -12,14 +12,24 @@ from hypothesis import strategies as st
 
 from harmony.conversations import FUNCTIONS
 from harmony.samples import completion, joined, mutant, streamed, surfaced, whole
-from synth_ai.harmony import CONTROL_TOKENS, Completion, StreamParser, TextDelta, ToolCallDelta, encode, parse
+from synth_ai.harmony import (
+    CONTROL_TOKENS,
+    Completion,
+    StreamParser,
+    TextDelta,
+    ToolCallDelta,
+    encode,
+    parse,
+)
 
 RANDOM = st.randoms(use_true_random=False)
 CALL = '{"a":1}'
 CONTROL = re.compile("|".join(map(re.escape, CONTROL_TOKENS)))
 
 
-def parsed(text: str, **options: object) -> tuple[str | None, str | None, str | None, list[tuple[str, str]], str]:
+def parsed(
+    text: str, **options: object
+) -> tuple[str | None, str | None, str | None, list[tuple[str, str]], str]:
     found = parse(encode(text, control_tokens=True), **options)  # type: ignore[arg-type]
     calls = [(call.name, call.arguments) for call in found.tool_calls]
     return found.final, found.preamble, found.reasoning, calls, found.finish
@@ -81,7 +91,9 @@ def test_call_with_its_tool_as_the_author() -> None:
 )
 def test_names(recipient: str, name: str) -> None:
     """Functions lose their namespace; any other tool is surfaced under its full name."""
-    assert parsed(f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>")[3] == [(name, CALL)]
+    assert parsed(f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>")[3] == [
+        (name, CALL)
+    ]
 
 
 GARBLED = "a garbled message header was read as best it could be"
@@ -100,7 +112,10 @@ GARBLED = "a garbled message header was read as best it could be"
 )
 def test_known_names_put_garbled_ones_right(header: str) -> None:
     """A word that a lost control token has glued to the name of a tool is told from the name, with a warning."""
-    found = parse(encode(f"{header}<|message|>{CALL}<|call|>", control_tokens=True), tools=["get_weather", "get"])
+    found = parse(
+        encode(f"{header}<|message|>{CALL}<|call|>", control_tokens=True),
+        tools=["get_weather", "get"],
+    )
     assert [(call.name, call.arguments) for call in found.tool_calls] == [("get_weather", CALL)]
     assert found.warnings == [GARBLED]
 
@@ -125,13 +140,17 @@ def function(name: str) -> dict[str, str]:
         ("functions.math.sum", [function("sum")], "math.sum"),
     ],
 )
-def test_another_tool_is_never_called_instead(recipient: str, offered: list[str | dict[str, str]], name: str) -> None:
+def test_another_tool_is_never_called_instead(
+    recipient: str, offered: list[str | dict[str, str]], name: str
+) -> None:
     """A name that a tool's name begins or ends with is not that tool: better an unknown one, with a warning."""
     header = f"<|channel|>commentary to={recipient}"
     found = parse(encode(f"{header}<|message|>{CALL}<|call|>", control_tokens=True), tools=offered)
     assert [call.name for call in found.tool_calls] == [name]
     is_offered = (
-        not offered or name in ("getjson", "browser.json") or (name == "browser.search" and "browser" in offered)
+        not offered
+        or name in ("getjson", "browser.json")
+        or (name == "browser.search" and "browser" in offered)
     )
     assert any("not among the tools" in warning for warning in found.warnings) is not is_offered
 
@@ -144,11 +163,14 @@ def test_a_name_is_whole_where_control_tokens_were_lost(offered: list[str]) -> N
 
 
 @pytest.mark.parametrize(
-    "recipient", ["functions." + "a" * 65, "a" * 65, "functions.user.f", "2f", "functions.f.f.f.f.f.f.f.f.f.f"]
+    "recipient",
+    ["functions." + "a" * 65, "a" * 65, "functions.user.f", "2f", "functions.f.f.f.f.f.f.f.f.f.f"],
 )
 def test_a_name_that_cannot_be_is_no_tool(recipient: str) -> None:
     """What a name that is too long begins with is not called instead, nor is the only tool there is."""
-    found = parsed(f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>", tools=["a" * 64])
+    found = parsed(
+        f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>", tools=["a" * 64]
+    )
     assert found[1:] == (None, None, [], "malformed")
 
 
@@ -160,7 +182,9 @@ def test_a_message_to_the_user_is_no_call() -> None:
 
 def test_a_call_of_nobody_goes_to_the_only_tool_with_a_warning() -> None:
     """Where there is one tool, arguments without a name are its arguments, and the response says so."""
-    found = parse(encode(f"<|channel|>commentary<|message|>{CALL}<|call|>", control_tokens=True), tools=["f"])
+    found = parse(
+        encode(f"<|channel|>commentary<|message|>{CALL}<|call|>", control_tokens=True), tools=["f"]
+    )
     assert [call.name for call in found.tool_calls] == ["f"]
     assert found.warnings == ["a call that named no tool was taken for one of f, the only tool"]
 
@@ -188,26 +212,40 @@ def test_a_function_named_python(
 ) -> None:
     """A function of that name takes JSON, which has to be complete; the built-in tool takes code."""
     found = parsed(f" to={recipient}<|channel|>commentary<|message|>{body}<|call|>", tools=offered)
-    assert found[3:] == ([("python", text) for text in arguments], "tool_calls" if arguments else "malformed")
+    assert found[3:] == (
+        [("python", text) for text in arguments],
+        "tool_calls" if arguments else "malformed",
+    )
 
 
-@pytest.mark.parametrize("recipient", ["", "???", "<|constrain|>json", "functions", "functions.", "<|message|>"])
+@pytest.mark.parametrize(
+    "recipient", ["", "???", "<|constrain|>json", "functions", "functions.", "<|message|>"]
+)
 def test_garbage_is_no_name(recipient: str) -> None:
     """What is no name does not become one, and the JSON of such a call is not shown to the user."""
-    final, preamble, _, calls, finish = parsed(f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>")
+    final, preamble, _, calls, finish = parsed(
+        f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>"
+    )
     assert (final, preamble, calls, finish) == (None, None, [], "malformed")
 
 
 def test_unoffered_tool_is_surfaced_with_a_warning() -> None:
     """A name outside of those given is not lost, and not passed over in silence."""
-    found = parse(encode(f" to=functions.other<|channel|>commentary<|message|>{CALL}<|call|>", True), tools=["f"])
+    found = parse(
+        encode(f" to=functions.other<|channel|>commentary<|message|>{CALL}<|call|>", True),
+        tools=["f"],
+    )
     assert [call.name for call in found.tool_calls] == ["other"]
     assert any("other" in warning for warning in found.warnings)
 
 
 def test_tool_specifications_are_names_too() -> None:
     """`tools` takes the specifications of the request as they are, in both shapes."""
-    tools = [{"type": "function", "name": "f"}, {"type": "function", "function": {"name": "g"}}, {"type": "python"}]
+    tools = [
+        {"type": "function", "name": "f"},
+        {"type": "function", "function": {"name": "g"}},
+        {"type": "python"},
+    ]
     text = f" to=g<|channel|>commentary<|message|>{CALL}<|call|><|start|>assistant to=python<|message|>1<|call|>"
     found = parse(encode(text, control_tokens=True), tools=tools)
     assert [call.name for call in found.tool_calls] == ["g", "python"]
@@ -238,7 +276,10 @@ def test_tool_specifications_are_names_too() -> None:
         ('{"a":1', []),
         ("{'a':1}", []),
         ("hello", []),
-        ('{"a": NaN, "b": [Infinity, -Infinity, "NaN"]}', ['{"a": null, "b": [null, null, "NaN"]}']),
+        (
+            '{"a": NaN, "b": [Infinity, -Infinity, "NaN"]}',
+            ['{"a": null, "b": [null, null, "NaN"]}'],
+        ),
         ('{"a": 1e999, "b": "\n"}', ['{"a": null, "b": "\\n"}']),
         ('{"a": 1e999}', ['{"a": 1e999}']),
         ("NaN", []),
@@ -259,21 +300,31 @@ def test_arguments(body: str, arguments: list[str]) -> None:
 def test_cut_off_arguments_are_no_call(body: str) -> None:
     """When the tokens ran out, nothing that could go on is taken for complete."""
     for name in ("functions.f", "python"):
-        found = parsed(f" to={name}<|channel|>commentary code<|message|>{body}", finish_reason="length")
+        found = parsed(
+            f" to={name}<|channel|>commentary code<|message|>{body}", finish_reason="length"
+        )
         assert found[3:] == ([], "length")
 
 
 def test_python_code_is_left_alone() -> None:
     """The argument of the built-in python is code, not JSON."""
     code = "x = {'a': 1}\nprint(x)\n"
-    assert parsed(f"<|channel|>analysis to=python code<|message|>{code}<|call|>")[3] == [("python", code)]
+    assert parsed(f"<|channel|>analysis to=python code<|message|>{code}<|call|>")[3] == [
+        ("python", code)
+    ]
 
 
 def test_several_calls() -> None:
     """All calls of a turn are surfaced, in order, with or without a proper start in between."""
     one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|call|>"
-    for between in ("<|start|>assistant", "", "commentary to=functions.g json<|message|>{}<|call|><|start|>assistant"):
-        names = [name for name, _ in parsed(one + between + one.replace("functions.f", "functions.h"))[3]]
+    for between in (
+        "<|start|>assistant",
+        "",
+        "commentary to=functions.g json<|message|>{}<|call|><|start|>assistant",
+    ):
+        names = [
+            name for name, _ in parsed(one + between + one.replace("functions.f", "functions.h"))[3]
+        ]
         assert names == (["f", "g", "h"] if "g" in between else ["f", "h"])
 
 
@@ -312,9 +363,10 @@ def test_other_forms(
 ) -> None:
     """Messages without a start, a channel or an end, and turns that are not the model's."""
     final, *rest = parsed(text)
-    assert (final and final.strip(), *(part.strip() if isinstance(part, str) else part for part in rest)) == tuple(
-        part.strip() if isinstance(part, str) else part for part in expected
-    )
+    assert (
+        final and final.strip(),
+        *(part.strip() if isinstance(part, str) else part for part in rest),
+    ) == tuple(part.strip() if isinstance(part, str) else part for part in expected)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +397,15 @@ def test_stripped_control_tokens(text: str, expected: tuple[object, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["<|start|>assis", "<|channel|>", "<|channel|>fin", "<|channel|>commentary to=func", "<|start|>", "assist"]
+    "text",
+    [
+        "<|start|>assis",
+        "<|channel|>",
+        "<|channel|>fin",
+        "<|channel|>commentary to=func",
+        "<|start|>",
+        "assist",
+    ],
 )
 def test_cut_off_header_is_not_shown(text: str) -> None:
     """When the tokens ran out in a header, its beginning is not taken for an answer."""
@@ -357,7 +417,10 @@ def test_text_streams_as_it_comes() -> None:
     """The answer is handed out id by id, and not held back to the end."""
     parser = StreamParser()
     parser.feed(encode("<|channel|>final<|message|>", control_tokens=True))
-    assert [parser.feed([token]) for token in encode("one two")] == [[TextDelta("one")], [TextDelta(" two")]]
+    assert [parser.feed([token]) for token in encode("one two")] == [
+        [TextDelta("one")],
+        [TextDelta(" two")],
+    ]
 
 
 def test_split_emoji_streams_whole() -> None:
@@ -391,7 +454,12 @@ def test_feeding_a_closed_parser() -> None:
 def test_arguments_that_are_no_json_say_so() -> None:
     """What had to become null, or is no object, is surfaced with a warning."""
     for body, words in (('{"a": NaN}', "not plain JSON"), ("42", "no JSON object")):
-        found = parse(encode(f" to=functions.f<|channel|>commentary<|message|>{body}<|call|>", control_tokens=True))
+        found = parse(
+            encode(
+                f" to=functions.f<|channel|>commentary<|message|>{body}<|call|>",
+                control_tokens=True,
+            )
+        )
         assert [words in warning for warning in found.warnings] == [True]
 
 
@@ -410,11 +478,15 @@ IDS = st.one_of(
 )  # fmt: skip
 
 
-def call_deltas(text: str, *, finish_reason: str = "stop") -> tuple[list[tuple[int, str | None, str]], Completion]:
+def call_deltas(
+    text: str, *, finish_reason: str = "stop"
+) -> tuple[list[tuple[int, str | None, str]], Completion]:
     """The deltas of tool calls, id by id, and the completion."""
     chunks = [[token] for token in encode(text, control_tokens=True)]
     events, completion = streamed(chunks, finish_reason=finish_reason)
-    return [(e.index, e.name, e.arguments) for e in events if isinstance(e, ToolCallDelta)], completion
+    return [
+        (e.index, e.name, e.arguments) for e in events if isinstance(e, ToolCallDelta)
+    ], completion
 
 
 HEADER = " to=functions.f<|channel|>commentary <|constrain|>json<|message|>"

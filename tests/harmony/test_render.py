@@ -41,7 +41,11 @@ def test_golden_ids(row: dict[str, Any]) -> None:
 
 def test_unnamed_message_type() -> None:
     """`type` may be left out of a message, and content may be a string or parts."""
-    parts = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": USER["content"]}]}
+    parts = {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": USER["content"]}],
+    }
     assert render([USER]) == render([parts])
 
 
@@ -91,14 +95,22 @@ def test_name_of_a_call_with_its_namespace() -> None:
 def test_function_named_python() -> None:
     """A function of the user's that is called python takes JSON, which tells it from the built-in."""
     function = {**CALL, "name": "python", "arguments": '{"code": "1"}'}
-    assert " to=functions.python<|channel|>commentary <|constrain|>json<|message|>" in decode(render([function]))
-    assert " to=python<|channel|>analysis code<|message|>" in decode(render([{**function, "arguments": "1 + 1"}]))
+    assert " to=functions.python<|channel|>commentary <|constrain|>json<|message|>" in decode(
+        render([function])
+    )
+    assert " to=python<|channel|>analysis code<|message|>" in decode(
+        render([{**function, "arguments": "1 + 1"}])
+    )
 
 
 def test_refusals_and_summaries() -> None:
     """What other models answered can go on here: a refusal is an answer, a summary stands in for reasoning."""
     refusal = {"role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot."}]}
-    summary = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Thought."}], "content": None}
+    summary = {
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": "Thought."}],
+        "content": None,
+    }
     hidden = {"type": "reasoning", "summary": [], "encrypted_content": "..."}
     text = decode(render([refusal, USER, summary, hidden, CALL, OUTPUT]))
     assert "<|channel|>final<|message|>I cannot.<|end|>" in text
@@ -107,7 +119,11 @@ def test_refusals_and_summaries() -> None:
 
 def test_output_with_parts_and_name() -> None:
     """An output may be text parts, and may name its tool where the call is not in the transcript."""
-    output = {**OUTPUT, "name": "get_current_weather", "output": [{"type": "input_text", "text": OUTPUT["output"]}]}
+    output = {
+        **OUTPUT,
+        "name": "get_current_weather",
+        "output": [{"type": "input_text", "text": OUTPUT["output"]}],
+    }
     assert render([output])[-20:] == render([CALL, OUTPUT])[-20:]
 
 
@@ -156,7 +172,9 @@ def test_two_tools_of_one_name() -> None:
         render([USER], tools=[WEATHER, WEATHER])
 
 
-@pytest.mark.parametrize("settings", [{"reasoning_effort": "max"}, {"date": "today\n"}, {"knowledge_cutoff": "a\rb"}])
+@pytest.mark.parametrize(
+    "settings", [{"reasoning_effort": "max"}, {"date": "today\n"}, {"knowledge_cutoff": "a\rb"}]
+)
 def test_bad_settings(settings: dict[str, Any]) -> None:
     """A setting that is out of range, or breaks out of its line, is refused."""
     with pytest.raises(OptionError, match=next(iter(settings))):

@@ -76,7 +76,9 @@ def test_code_that_is_a_dict_is_code() -> None:
     """A stored call of `python` goes to a function of that name only if its arguments are a JSON object."""
     call = {"type": "function_call", "call_id": "a", "name": "python"}
     for arguments, written in (("{1: 2}", "python"), ('{"code": "1"}', "functions.python")):
-        assert f" to={written}<|channel|>" in decode(Transcript().extended([{**call, "arguments": arguments}]).ids)
+        assert f" to={written}<|channel|>" in decode(
+            Transcript().extended([{**call, "arguments": arguments}]).ids
+        )
 
 
 def test_tokens_the_encoder_would_not_choose_are_kept() -> None:
@@ -89,16 +91,25 @@ def test_tokens_the_encoder_would_not_choose_are_kept() -> None:
 
 def test_reasoning_goes_with_the_answer() -> None:
     """Sampled reasoning follows the same rule as rendered reasoning."""
-    opened = Transcript().sampled(ids(f"<|channel|>analysis<|message|>t<|end|>{START}{called('f')}"))
+    opened = Transcript().sampled(
+        ids(f"<|channel|>analysis<|message|>t<|end|>{START}{called('f')}")
+    )
     assert "analysis" in decode(opened.ids)
-    done = opened.sampled(ids(f"<|channel|>analysis<|message|>u<|end|>{START}<|channel|>final<|message|>A<|return|>"))
+    done = opened.sampled(
+        ids(f"<|channel|>analysis<|message|>u<|end|>{START}<|channel|>final<|message|>A<|return|>")
+    )
     assert "analysis" not in decode(done.ids)
     assert "analysis" not in decode(opened.extended([ANSWER]).ids)
 
 
 def test_mask() -> None:
     """The mask marks what was sampled: not the prompt, not the start it held, not what was written to repair."""
-    transcript = Transcript().extended([USER]).sampled(ids("<|channel|>final<|message|>A<|return|>")).extended([USER])
+    transcript = (
+        Transcript()
+        .extended([USER])
+        .sampled(ids("<|channel|>final<|message|>A<|return|>"))
+        .extended([USER])
+    )
     user = len(Transcript().extended([USER]).ids)
     assert transcript.mask == [0] * (user + 2) + [1] * 5 + [0] * user
     cut = Transcript().sampled(ids("<|channel|>final<|message|>A"), finish_reason="length")
@@ -124,7 +135,9 @@ def test_what_counts_survives_history(random: Random, reason: str) -> None:
     again = parse(transcript.ids)
     assert again.final == found.final
     assert functions_called(again) == functions_called(found)
-    assert not [warning for warning in again.warnings if "header" in warning or "control" in warning]
+    assert not [
+        warning for warning in again.warnings if "header" in warning or "control" in warning
+    ]
     assert Transcript().sampled(transcript.ids).ids == transcript.ids
 
 
@@ -163,22 +176,33 @@ def test_broken_bytes_in_a_header() -> None:
     """Half a character in a header is invisible in its text, and must not get into the next prompt."""
     half = encode("\N{MELTING FACE}")[:1]
     sampled = [*ids("<|channel|>final"), *half, *ids("<|message|>A<|return|>")]
-    assert decode(Transcript().sampled(sampled).ids) == f"{START}<|channel|>final<|message|>A<|end|>"
+    assert (
+        decode(Transcript().sampled(sampled).ids) == f"{START}<|channel|>final<|message|>A<|end|>"
+    )
 
 
 def test_outputs_find_their_sampled_calls() -> None:
     """Outputs of sampled calls come under the ids that the caller gave them, in any order."""
-    transcript = Transcript().sampled(ids(f"{called('f')}{START}{called('g')}"), call_ids=["one", "two"])
-    both = [{"type": "function_call_output", "call_id": call_id, "output": "x"} for call_id in ("two", "one")]
+    transcript = Transcript().sampled(
+        ids(f"{called('f')}{START}{called('g')}"), call_ids=["one", "two"]
+    )
+    both = [
+        {"type": "function_call_output", "call_id": call_id, "output": "x"}
+        for call_id in ("two", "one")
+    ]
     text = decode(transcript.extended(both).ids)
-    assert text.index("<|start|>functions.g to=assistant") < text.index("<|start|>functions.f to=assistant")
+    assert text.index("<|start|>functions.g to=assistant") < text.index(
+        "<|start|>functions.f to=assistant"
+    )
 
 
 def test_a_single_open_call_needs_no_id() -> None:
     """Without ids an output can only go to the one call that is open; of two, neither is guessed."""
     call = called("f")
     output = [{"type": "function_call_output", "call_id": "x", "output": "y"}]
-    assert "<|start|>functions.f to=assistant" in decode(Transcript().sampled(ids(call)).extended(output).ids)
+    assert "<|start|>functions.f to=assistant" in decode(
+        Transcript().sampled(ids(call)).extended(output).ids
+    )
     with pytest.raises(RequestError, match="'x'"):
         Transcript().sampled(ids(call + START + call)).extended(output)
 
@@ -189,18 +213,25 @@ def test_built_in_output_follows_its_call() -> None:
     for channel in ("analysis", "commentary"):
         sampled = ids(f"<|channel|>{channel} to=python code<|message|>2+2<|call|>")
         transcript = Transcript().sampled(sampled, call_ids=["a"]).extended(output)
-        assert f"<|start|>python to=assistant<|channel|>{channel}<|message|>4" in decode(transcript.ids)
+        assert f"<|start|>python to=assistant<|channel|>{channel}<|message|>4" in decode(
+            transcript.ids
+        )
         assert ("python" in decode(transcript.extended([ANSWER]).ids)) is (channel == "commentary")
 
 
 def test_output_after_an_answer() -> None:
     """A call keeps waiting for its output even if the model went on to answer."""
-    assert "functions.get_current_weather to=assistant" in decode(Transcript().extended([CALL, ANSWER, OUTPUT]).ids)
+    assert "functions.get_current_weather to=assistant" in decode(
+        Transcript().extended([CALL, ANSWER, OUTPUT]).ids
+    )
 
 
 def test_preface_does_not_touch_the_body() -> None:
     """The same transcript serves under any settings, and prefill comes last."""
     transcript = Transcript().extended([USER, THOUGHT, CALL, OUTPUT])
-    for preface in (Preface(), Preface(instructions="x", tools=["python"], reasoning_effort="high")):
+    for preface in (
+        Preface(),
+        Preface(instructions="x", tools=["python"], reasoning_effort="high"),
+    ):
         full = prompt(preface, transcript, prefill=[1, 2])
         assert full == [*preface.ids, *transcript.ids, *ids(START), 1, 2]

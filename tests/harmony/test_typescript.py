@@ -13,7 +13,10 @@ from synth_ai.harmony.typescript import to_typescript
 
 NULLABLE = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 DESCRIBED = {
-    "anyOf": [{"type": "string", "description": "as text"}, {"type": "integer", "description": "as number"}],
+    "anyOf": [
+        {"type": "string", "description": "as text"},
+        {"type": "integer", "description": "as number"},
+    ],
 }
 
 
@@ -25,13 +28,25 @@ DESCRIBED = {
         ({"const": 3}, "3"),
         ({"enum": [1, 2, None]}, "1 | 2 | null"),
         ({"type": "integer", "enum": [1, 2]}, "1 | 2"),
-        ({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}, "string | number | null"),
+        (
+            {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
+            "string | number | null",
+        ),
         ({"anyOf": [{"type": "integer"}, {"type": "number"}]}, "number"),
         ({"allOf": [{"type": "string"}]}, "string"),
         ({"type": "array", "items": {"enum": [1, 2]}}, "(1 | 2)[]"),
-        ({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "null"}]}}, "(string | null)[]"),
-        ({"type": "array", "items": {"type": "array", "items": {"type": "boolean"}}}, "boolean[][]"),
-        ({"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}]}, "[string, number]"),
+        (
+            {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+            "(string | null)[]",
+        ),
+        (
+            {"type": "array", "items": {"type": "array", "items": {"type": "boolean"}}},
+            "boolean[][]",
+        ),
+        (
+            {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}]},
+            "[string, number]",
+        ),
         ({"type": ["array", "null"], "items": {"type": "string"}}, "string[] | null"),
         ({"type": "object", "additionalProperties": {"type": "number"}}, "Record<string, number>"),
         ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, "{\na: string,\n}"),
@@ -51,15 +66,24 @@ DESCRIBED = {
         ({"properties": {"a": {}}, "additionalProperties": False}, "{\na?: any,\n}"),
         ({"properties": {"a": {}}, "additionalProperties": True}, "{\na?: any,\n}"),
         (DESCRIBED, "\n | string // as text\n | number // as number"),
-        ({"type": "array", "items": DESCRIBED}, "(\n | string // as text\n | number // as number\n)[]"),
-        ({"anyOf": [DESCRIBED, {"type": "null"}]}, "(\n | string // as text\n | number // as number\n) | null"),
+        (
+            {"type": "array", "items": DESCRIBED},
+            "(\n | string // as text\n | number // as number\n)[]",
+        ),
+        (
+            {"anyOf": [DESCRIBED, {"type": "null"}]},
+            "(\n | string // as text\n | number // as number\n) | null",
+        ),
         (
             {"additionalProperties": DESCRIBED, "type": "object"},
             "Record<string, (\n | string // as text\n | number // as number\n)>",
         ),
         ({"oneOf": []}, ""),
         ({"type": "object", "properties": {"a": True, "b": False}}, "{\na?: any,\nb?: never,\n}"),
-        ({"type": "object", "properties": {"a b": {}, 'c"d': {}}}, '{\n"a b"?: any,\n"c\\"d"?: any,\n}'),
+        (
+            {"type": "object", "properties": {"a b": {}, 'c"d': {}}},
+            '{\n"a b"?: any,\n"c\\"d"?: any,\n}',
+        ),
         ({}, "any"),
         (True, "any"),
     ],
@@ -126,7 +150,10 @@ pair?: [number, string] | null, // default: null
 
 def test_titles() -> None:
     """A title that says more than the name is kept, one that repeats it is not."""
-    properties = {"max_size": {"type": "number", "title": "Max Size"}, "b": {"type": "number", "title": "In bytes"}}
+    properties = {
+        "max_size": {"type": "number", "title": "Max Size"},
+        "b": {"type": "number", "title": "In bytes"},
+    }
     wanted = "{\nmax_size?: number,\n// In bytes\n//\nb?: number,\n}"
     assert to_typescript({"type": "object", "properties": properties}) == wanted
 
@@ -149,7 +176,10 @@ def test_recursive_schema() -> None:
 def test_the_name_of_a_recursion_stays_in_its_comment() -> None:
     """A name that could end the comment is not written."""
     name = "x*~1 evil"
-    schema = {"$ref": f"#/$defs/{name}", "$defs": {"x*/ evil": {"type": "array", "items": {"$ref": f"#/$defs/{name}"}}}}
+    schema = {
+        "$ref": f"#/$defs/{name}",
+        "$defs": {"x*/ evil": {"type": "array", "items": {"$ref": f"#/$defs/{name}"}}},
+    }
     assert to_typescript(schema) == "any /* the same again */[]"
 
 
@@ -160,7 +190,9 @@ def test_described_variants_of_a_property() -> None:
     properties = {
         "color": {"anyOf": [{"$ref": "#/$defs/Color"}, {"type": "null"}], "default": None},
         "size": {**DESCRIBED, "description": "How large", "nullable": True},
-        "place": {"anyOf": [{"$ref": "#/$defs/Point"}, {"type": "string", "description": "Its name"}]},
+        "place": {
+            "anyOf": [{"$ref": "#/$defs/Point"}, {"type": "string", "description": "Its name"}]
+        },
     }
     schema = {"type": "object", "properties": properties, "$defs": {"Color": color, "Point": point}}
     assert (
@@ -209,8 +241,13 @@ def test_bad_schema(schema: Any) -> None:
 def test_references_that_multiply_are_refused() -> None:
     """Forty levels that each name the next one twice would be a million million types."""
     levels: dict[str, Any] = {
-        f"L{n}": {"type": "object", "properties": {side: {"$ref": f"#/$defs/L{n + 1}"} for side in ("left", "right")}}
+        f"L{n}": {
+            "type": "object",
+            "properties": {side: {"$ref": f"#/$defs/L{n + 1}"} for side in ("left", "right")},
+        }
         for n in range(40)
     }
-    with pytest.raises(ToolError, match=r"more than 2000 references inlined, '#/\$defs/L\d+' among them"):
+    with pytest.raises(
+        ToolError, match=r"more than 2000 references inlined, '#/\$defs/L\d+' among them"
+    ):
         to_typescript({"$ref": "#/$defs/L0", "$defs": levels | {"L40": {"type": "string"}}})

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from synth_ai import LM, BaseLMResponse, LMRequest
+from synth_ai import content as items
 from synth_ai.engines.base import Engine, Sampling, TokenDelta
-from synth_ai.engines.gathered import Gathered
+from synth_ai.engines.batching import Gathered
 from synth_ai.errors import MissingExtraError, OverloadedError, RequestError
-from synth_ai.lm import items
 from synth_ai.testing import ScriptedEngine, ScriptedVendor, final_text
 
 
@@ -47,7 +47,9 @@ async def test_results_are_in_the_order_of_the_prompts() -> None:
     """Whichever ends first."""
     lm, _ = batch_lm(10)
     responses = await lm.respond_batch_async([str(number) for number in range(10)])
-    assert [response.raw_response for response in responses] == [f"re: {number}" for number in range(10)]
+    assert [response.raw_response for response in responses] == [
+        f"re: {number}" for number in range(10)
+    ]
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -73,7 +75,9 @@ async def test_an_error_says_whose_it_is() -> None:
     lm, _ = batch_lm(3)
     with pytest.raises(OverloadedError) as raised:
         await lm.respond_batch_async(["1", "2", "13"])
-    assert raised.value.__notes__ == ["This was prompts[2]; return_exceptions=True keeps the answers to the others."]
+    assert raised.value.__notes__ == [
+        "This was prompts[2]; return_exceptions=True keeps the answers to the others."
+    ]
 
 
 async def test_calls_of_a_batch_are_never_chained() -> None:
@@ -137,13 +141,18 @@ async def test_an_error_is_raised_when_all_have_ended() -> None:
     with pytest.raises(OverloadedError, match="bad luck"):
         await lm.respond_batch_async(["13", "1", "2"])
     assert len(vendor.requests) == 3
-    assert sorted(response.raw_response for response in await lm.responses.list_async()) == ["re: 1", "re: 2"]
+    assert sorted(response.raw_response for response in await lm.responses.list_async()) == [
+        "re: 1",
+        "re: 2",
+    ]
 
 
 async def test_errors_in_their_places() -> None:
     """For those who sort them out themselves; bad arguments of one call are one of them."""
     lm, _ = batch_lm(3)
-    one, bad, two, empty = await lm.respond_batch_async(["1", "13", "2", ""], return_exceptions=True)
+    one, bad, two, empty = await lm.respond_batch_async(
+        ["1", "13", "2", ""], return_exceptions=True
+    )
     assert (one.raw_response, two.raw_response) == ("re: 1", "re: 2")
     assert isinstance(bad, OverloadedError)
     assert isinstance(empty, RequestError)
@@ -204,7 +213,9 @@ class Batching(ScriptedEngine):
     def for_batch(self, count: int) -> Engine:
         return Gathered(self, count)  # type: ignore[arg-type]
 
-    async def generate_batch(self, prompts: Sequence[Sequence[int]], sampling: Sequence[Sampling]) -> list[TokenDelta]:
+    async def generate_batch(
+        self, prompts: Sequence[Sequence[int]], sampling: Sequence[Sampling]
+    ) -> list[TokenDelta]:
         self.batches.append(len(prompts))
         deltas = []
         for prompt, own in zip(prompts, sampling, strict=True):
@@ -215,10 +226,17 @@ class Batching(ScriptedEngine):
 
 async def test_a_batch_reaches_the_engine_as_one() -> None:
     """An engine that has batches gets one; each response is typed, stored, counted and checked as any other."""
-    engine = Batching(*(final_text(f"{number}", reasoning="Hm.") for number in range(4)), final_text("more"))
+    engine = Batching(
+        *(final_text(f"{number}", reasoning="Hm.") for number in range(4)), final_text("more")
+    )
     lm = LM("gpt-oss-20b", engine=engine)
     bad = {"user_message": "b", "max_tokens": -1}
-    prompts = ["a", bad, ("Be kind.", "c"), {"user_message": "d", "temperature": 0.5, "response_model": int}]
+    prompts = [
+        "a",
+        bad,
+        ("Be kind.", "c"),
+        {"user_message": "d", "temperature": 0.5, "response_model": int},
+    ]
     responses = await lm.respond_batch_async(prompts, return_exceptions=True)
     good = [response for response in responses if isinstance(response, BaseLMResponse)]
     assert engine.batches == [3]
@@ -226,7 +244,9 @@ async def test_a_batch_reaches_the_engine_as_one() -> None:
     assert good[2].structured_output == 2
     assert [sampling.temperature for sampling in engine.samplings] == [None, None, 0.5]
     assert lm.totals.calls == 3
-    assert {response.response_id for response in await lm.responses.list_async()} == {r.response_id for r in good}
+    assert {response.response_id for response in await lm.responses.list_async()} == {
+        r.response_id for r in good
+    }
     await lm.respond_async("e", previous_response_id=good[1].response_id)
     assert engine.batches == [3]
     await lm.aclose()

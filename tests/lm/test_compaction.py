@@ -11,8 +11,8 @@ from servers import errors as answers
 from servers.answers import Answer
 from servers.openai_fake import OpenAIServer
 from synth_ai import LM, harmony
+from synth_ai.content import text_of
 from synth_ai.errors import ContextLengthError, OptionError, RejectedError, RequestError
-from synth_ai.lm.items import text_of
 from synth_ai.testing import ScriptedEngine, ScriptedVendor, call_text, final_text, tool_call
 
 Hosted = Callable[..., LM]
@@ -107,7 +107,8 @@ async def test_a_tool_output_never_loses_its_call() -> None:
     """The cut is before a turn that a user began."""
     tool = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
     engine = ScriptedEngine(
-        [final_text("one"), call_text("look"), final_text("two"), final_text("three")], context_length=420
+        [final_text("one"), call_text("look"), final_text("two"), final_text("three")],
+        context_length=420,
     )
     lm = LM("gpt-oss-20b", engine=engine, max_tokens=60, truncation="auto")
     await lm.respond_async(f"first {LONG}")
@@ -121,7 +122,9 @@ async def test_a_tool_output_never_loses_its_call() -> None:
 async def test_an_output_that_comes_with_a_question_never_loses_its_call() -> None:
     """A turn that answers a call is no beginning, whatever else it asks."""
     too_long = ContextLengthError("too long")
-    vendor = ScriptedVendor(["a", tool_call("look", call_id="c1"), "b", "c", too_long, "e"], api_type="chat")
+    vendor = ScriptedVendor(
+        ["a", tool_call("look", call_id="c1"), "b", "c", too_long, "e"], api_type="chat"
+    )
     lm = LM("x", vendor=vendor, truncation="auto").fork()
     for prompt in ("1", "2"):
         await lm.respond_async(prompt)
@@ -136,11 +139,15 @@ async def test_an_output_that_comes_with_a_question_never_loses_its_call() -> No
 async def test_a_hook_that_returns_something_else(made: Any) -> None:
     """Is told what it returned, before that is sent."""
     lm, _ = make(10, compact=lambda items: made)
-    with pytest.raises(RequestError, match=r"compact= returned .*; it returns a summary, or a list of items"):
+    with pytest.raises(
+        RequestError, match=r"compact= returned .*; it returns a summary, or a list of items"
+    ):
         await talk(lm, 10)
 
 
-async def test_servers_that_say_so_get_the_conversation_shorter(openai_server: OpenAIServer, hosted: Hosted) -> None:
+async def test_servers_that_say_so_get_the_conversation_shorter(
+    openai_server: OpenAIServer, hosted: Hosted
+) -> None:
     """OpenAI's context_length_exceeded leads to one call with less of the history, where the caller chose that."""
     lm = hosted("responses", compact=lambda items: "They spoke of words.")
     await lm.respond_async("one")
@@ -152,7 +159,9 @@ async def test_servers_that_say_so_get_the_conversation_shorter(openai_server: O
     assert openai_server.bodies[-1]["input"][0]["content"].endswith("They spoke of words.")
 
 
-async def test_without_a_choice_the_servers_error_stands(openai_server: OpenAIServer, hosted: Hosted) -> None:
+async def test_without_a_choice_the_servers_error_stands(
+    openai_server: OpenAIServer, hosted: Hosted
+) -> None:
     """The server's own words, with its counts."""
     openai_server.enqueue(answers.context_length_exceeded())
     with pytest.raises(RejectedError, match="resulted in 130000 tokens") as caught:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from synth_ai import LM, BaseLMResponse, LMRequest, MemoryStore
+from synth_ai import content as items
 from synth_ai.errors import (
     MissingToolOutputError,
     OptionError,
@@ -17,7 +18,6 @@ from synth_ai.errors import (
     SynthAIError,
     UnknownResponseError,
 )
-from synth_ai.lm import items
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.testing import ScriptedVendor, tool_call
 
@@ -173,7 +173,9 @@ async def test_reset_begins_anew() -> None:
     fresh = await lm.respond_async("two")
     assert fresh.previous_response_id is None
     assert vendor.requests[-1].instructions is None
-    assert (await lm.respond_async("three", previous_response_id=one.response_id)).previous_response_id
+    assert (
+        await lm.respond_async("three", previous_response_id=one.response_id)
+    ).previous_response_id
 
 
 # --- whole histories ------------------------------------------------------------------------------------------------
@@ -279,10 +281,14 @@ async def test_a_coroutine_that_is_never_awaited_holds_nothing_up() -> None:
     assert lm.head == one.response_id
 
 
-@pytest.mark.parametrize(("status", "moves"), [("completed", True), ("incomplete", True), ("failed", False)])
+@pytest.mark.parametrize(
+    ("status", "moves"), [("completed", True), ("incomplete", True), ("failed", False)]
+)
 async def test_only_answers_that_can_be_continued_move_the_head(status: Any, moves: bool) -> None:
     """An answer that was cut can be gone on from; a failed one cannot."""
-    answer = BaseLMResponse.of_output([items.assistant_message("hal")], status=status, incomplete_reason="max")
+    answer = BaseLMResponse.of_output(
+        [items.assistant_message("hal")], status=status, incomplete_reason="max"
+    )
     lm, _ = talk("one", answer)
     one = await lm.respond_async("one")
     second = await lm.respond_async("two")
@@ -311,7 +317,10 @@ async def test_fork_handles_do_not_mind_each_other() -> None:
     branches = [lm.fork(one.response_id) for _ in range(5)]
 
     async def go_on(number: int) -> list[str | None]:
-        return [(await branches[number].respond_async(f"{number}.{step}")).previous_response_id for step in range(3)]
+        return [
+            (await branches[number].respond_async(f"{number}.{step}")).previous_response_id
+            for step in range(3)
+        ]
 
     parents = await asyncio.gather(*(go_on(number) for number in range(5)))
     assert [chain[0] for chain in parents] == [one.response_id] * 5
@@ -339,7 +348,9 @@ async def test_a_fork_of_the_head_and_of_nothing() -> None:
 def test_heads_over_threads() -> None:
     """Many threads calling one LM leave the answer of some call made last as the head, and lose none."""
     lm, vendor = talk(*[echo] * 80)
-    threads = [threading.Thread(target=lambda: [lm.respond("hi") for _ in range(10)]) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: [lm.respond("hi") for _ in range(10)]) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -388,7 +399,11 @@ async def test_the_system_message_of_the_lm_begins_conversations(api: Any) -> No
     first = await lm.respond_async("Hi")
     loud = await lm.respond_async("Be loud.", "Hi", previous_response_id=first.response_id)
     await lm.fork(loud.response_id).respond_async("Hi")
-    assert [request.instructions for request in vendor.requests] == ["Be terse.", "Be loud.", "Be loud."]
+    assert [request.instructions for request in vendor.requests] == [
+        "Be terse.",
+        "Be loud.",
+        "Be loud.",
+    ]
     lm.reset()
     await lm.respond_batch_async(["Hi", ("", "Hi")])
     assert [request.instructions for request in vendor.requests[3:]] == ["Be terse.", ""]
@@ -424,7 +439,14 @@ async def test_the_lm_s_tools_are_the_default() -> None:
     await lm.respond_async("five")
     lm.reset()
     await lm.respond_async("six")
-    assert [names(request) for request in vendor.requests] == [["add"], ["sub"], ["sub"], [], [], ["add"]]
+    assert [names(request) for request in vendor.requests] == [
+        ["add"],
+        ["sub"],
+        ["sub"],
+        [],
+        [],
+        ["add"],
+    ]
 
 
 async def test_the_date_is_fixed_at_the_first_turn() -> None:
@@ -443,7 +465,10 @@ async def test_the_date_is_fixed_at_the_first_turn() -> None:
 @pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
 async def test_every_parallel_call_must_be_answered(api: Any) -> None:
     """The library says which output is missing before it sends, and the head stays; then all goes on."""
-    calls = [tool_call("add", call_id="call_1", a=1, b=2), tool_call("add", call_id="call_2", a=3, b=4)]
+    calls = [
+        tool_call("add", call_id="call_1", a=1, b=2),
+        tool_call("add", call_id="call_2", a=3, b=4),
+    ]
     lm, vendor = talk(calls, "3 and 7", api=api, tools=[add])
     lm = lm.fork()
     asked = await lm.respond_async("Add.")
@@ -465,9 +490,15 @@ async def test_outputs_may_come_as_messages() -> None:
     lm, vendor = talk(tool_call("add", call_id="call_1", a=1, b=2), "3", tools=[add])
     await lm.respond_async("Add.")
     await lm.respond_async(
-        messages=[{"role": "tool", "tool_call_id": "call_1", "content": "3"}, {"role": "user", "content": "And?"}]
+        messages=[
+            {"role": "tool", "tool_call_id": "call_1", "content": "3"},
+            {"role": "user", "content": "And?"},
+        ]
     )
-    assert [item["type"] for item in vendor.requests[-1].input] == ["function_call_output", "message"]
+    assert [item["type"] for item in vendor.requests[-1].input] == [
+        "function_call_output",
+        "message",
+    ]
 
 
 # --- ids that are not there -----------------------------------------------------------------------------------------
@@ -477,8 +508,13 @@ async def test_outputs_may_come_as_messages() -> None:
 async def test_an_unknown_id_where_no_server_remembers(api: Any) -> None:
     """Told before anything is sent, by call and by fork."""
     lm, vendor = talk(api=api)
-    for call in (lm.respond_async("Hi", previous_response_id="resp_9"), lm.fork("resp_9").respond_async("Hi")):
-        with pytest.raises(UnknownResponseError, match=r"'resp_9' is not in this store.*response_store"):
+    for call in (
+        lm.respond_async("Hi", previous_response_id="resp_9"),
+        lm.fork("resp_9").respond_async("Hi"),
+    ):
+        with pytest.raises(
+            UnknownResponseError, match=r"'resp_9' is not in this store.*response_store"
+        ):
             await call
     assert vendor.requests == []
 
@@ -509,7 +545,9 @@ async def test_a_turn_that_left_a_full_store() -> None:
     """The error says so, and how to keep more; the newest conversation is whole."""
     lm, _ = talk(api="chat", response_store=MemoryStore(max_turns=3))
     responses = [await lm.respond_async(str(number)) for number in range(5)]
-    with pytest.raises(UnknownResponseError, match=r"keeps 3 turns.*dropped the 2 oldest.*max_turns="):
+    with pytest.raises(
+        UnknownResponseError, match=r"keeps 3 turns.*dropped the 2 oldest.*max_turns="
+    ):
         await lm.respond_async("more", previous_response_id=responses[0].response_id)
     await lm.respond_async("more", previous_response_id=responses[4].response_id)
 
@@ -543,7 +581,9 @@ async def test_a_forgotten_turn_that_is_not_here_either() -> None:
     """Nothing can be sent instead; the error names both reasons and keeps the server's."""
     lm, vendor = talk()
     vendor.forget("resp_9")
-    with pytest.raises(UnknownResponseError, match=r"resp_9.*not known here.*not in this store") as raised:
+    with pytest.raises(
+        UnknownResponseError, match=r"resp_9.*not known here.*not in this store"
+    ) as raised:
         await lm.respond_async("Hi", previous_response_id="resp_9")
     assert raised.value.__context__ is not None
 
@@ -564,7 +604,10 @@ async def test_a_branch_moves_between_backends() -> None:
     store = MemoryStore()
     there = ScriptedVendor([echo] * 9)
     here = ScriptedVendor([echo] * 9, api_type="harmony")
-    hosted, local = LM("gpt", vendor=there, response_store=store), LM("oss", vendor=here, response_store=store)
+    hosted, local = (
+        LM("gpt", vendor=there, response_store=store),
+        LM("oss", vendor=here, response_store=store),
+    )
     one = await local.respond_async("Be terse.", "one")
     two = await hosted.respond_async("two", previous_response_id=one.response_id)
     assert said(there.requests[-1]) == ["one", "re: one", "two"]

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from synth_ai import LM, BaseLMResponse, LMRequest, MemoryStore
-from synth_ai.lm import items
+from synth_ai import content as items
 from synth_ai.testing import ScriptedVendor
 
 
@@ -55,7 +55,9 @@ def test_one_lm_in_several_threads_and_loops() -> None:
 
     async def many(name: str) -> None:
         texts = [f"{name} {number}" for number in range(25)]
-        for text, response in zip(texts, await asyncio.gather(*map(lm.respond_async, texts)), strict=True):
+        for text, response in zip(
+            texts, await asyncio.gather(*map(lm.respond_async, texts)), strict=True
+        ):
             check(response, text)
 
     def sync(name: str) -> None:
@@ -140,7 +142,9 @@ def test_a_response_shows_itself() -> None:
         items.function_call("call_1", "add", '{"a": "<i>"}'),
         items.assistant_message("<script>x</script>"),
     ]
-    response = BaseLMResponse.of_output(output, response_id="resp_1", api_type="chat", status="incomplete")
+    response = BaseLMResponse.of_output(
+        output, response_id="resp_1", api_type="chat", status="incomplete"
+    )
     assert str(response) == "<script>x</script>"
     assert "resp_1" in repr(response)
     assert "calls add" in repr(response)

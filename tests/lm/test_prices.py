@@ -8,7 +8,7 @@ import pytest
 
 from servers.openai_fake import OpenAIServer
 from synth_ai import LM, BaseLMResponse, Usage
-from synth_ai.lm import items
+from synth_ai import content as items
 from synth_ai.lm.prices import PRICES, Price, find_price
 from synth_ai.testing import ScriptedVendor
 
@@ -26,7 +26,9 @@ def test_a_dated_snapshot_costs_what_its_model_does() -> None:
     assert find_price("gpt-oss-20b", PRICES) is None
 
 
-async def test_openais_models_have_list_prices(openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_openais_models_have_list_prices(
+    openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A call of the openai vendor is priced by the dated table."""
     monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
@@ -57,6 +59,9 @@ async def test_a_price_by_the_name_that_the_lm_was_given() -> None:
     prices: dict[str, Any] = {"mine": {"input": 1e6, "output": 0.0}, "served": Price(2e6, 0.0)}
     usage = Usage(input_tokens=3)
     output = [items.assistant_message("Hi")]
-    named = [BaseLMResponse.of_output(output, model=name, usage=usage) for name in ("unheard-of", "served")]
+    named = [
+        BaseLMResponse.of_output(output, model=name, usage=usage)
+        for name in ("unheard-of", "served")
+    ]
     lm = LM("mine", vendor=ScriptedVendor(named), prices=prices)
     assert [(await lm.respond_async("Hi")).cost for _ in named] == [3, 6]

@@ -134,8 +134,12 @@ def test_the_server_s_wish_is_honoured() -> None:
     assert not tries.worth_another_try(errors.RateLimitError("429", retry_after=11))
 
 
-@pytest.mark.parametrize(("asked", "latest"), [(0, 0.5), (2, 2.5), (7, 7.7), (9.9, 10), (10, 10), (11, 11)])
-def test_those_who_are_told_the_same_time_do_not_come_back_at_once(asked: float, latest: float) -> None:
+@pytest.mark.parametrize(
+    ("asked", "latest"), [(0, 0.5), (2, 2.5), (7, 7.7), (9.9, 10), (10, 10), (11, 11)]
+)
+def test_those_who_are_told_the_same_time_do_not_come_back_at_once(
+    asked: float, latest: float
+) -> None:
     """The wait that a server asks for is spread too, never below what it asks and never beyond the cap."""
     tries = RetryPolicy(first_wait=0.5, longest_wait=10)
     error = errors.RateLimitError("429", retry_after=asked)
@@ -153,7 +157,8 @@ async def test_failed_tries_are_logged(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize(
-    ("given", "attempts"), [(None, 3), (True, 3), (False, 1), (1, 1), (7, 7), (RetryPolicy(attempts=4), 4)]
+    ("given", "attempts"),
+    [(None, 3), (True, 3), (False, 1), (1, 1), (7, 7), (RetryPolicy(attempts=4), 4)],
 )
 def test_what_retry_takes(given: Any, attempts: int) -> None:
     """A policy, a number of tries, or a plain yes or no."""
@@ -165,7 +170,10 @@ def test_what_retry_takes(given: Any, attempts: int) -> None:
     [
         (lambda: policy(0), "attempts=0 never calls; it takes 1 or more"),
         (lambda: policy(-1), "attempts=-1"),
-        (lambda: policy("3"), "retry='3' is no policy; it takes a RetryPolicy, a number of tries, or False"),  # type: ignore[arg-type]
+        (
+            lambda: policy("3"),
+            "retry='3' is no policy; it takes a RetryPolicy, a number of tries, or False",
+        ),  # type: ignore[arg-type]
         (lambda: policy(1.5), "retry=1.5 is no policy"),  # type: ignore[arg-type]
         (lambda: RetryPolicy(first_wait=-1), "first_wait=-1"),
         (lambda: RetryPolicy(longest_wait=-1), "longest_wait=-1"),

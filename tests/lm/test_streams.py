@@ -26,8 +26,13 @@ from synth_ai import (
     ToolCallDelta,
     VendorBase,
 )
-from synth_ai.errors import ConnectionFailedError, MalformedAnswerError, OverloadedError, RequestError
-from synth_ai.lm import items
+from synth_ai import content as items
+from synth_ai.errors import (
+    ConnectionFailedError,
+    MalformedAnswerError,
+    OverloadedError,
+    RequestError,
+)
 from synth_ai.testing import ScriptedVendor, tool_call
 
 ALL = [
@@ -69,7 +74,9 @@ class ScriptedStream(VendorBase):
 
 def done(text: str = "Hello") -> Completed:
     """The last event of a stream."""
-    return Completed(BaseLMResponse.of_output([items.assistant_message(text)], response_id="resp_1"))
+    return Completed(
+        BaseLMResponse.of_output([items.assistant_message(text)], response_id="resp_1")
+    )
 
 
 async def test_a_bare_loop_and_a_context_manager() -> None:
@@ -153,7 +160,11 @@ async def test_leaving_early_aborts_the_call() -> None:
     assert lm.head is None
     assert await lm.responses.list_async() == []
     # Every place behind the gate was given back.
-    assert [type(event) async for event in lm.stream_async("Hi")] == [TextDelta, TextDelta, Completed]
+    assert [type(event) async for event in lm.stream_async("Hi")] == [
+        TextDelta,
+        TextDelta,
+        Completed,
+    ]
 
 
 async def test_a_bare_loop_that_is_left_closes_too() -> None:
@@ -219,7 +230,12 @@ async def test_no_retry_once_a_stream_has_begun() -> None:
 
     before = ScriptedStream(OverloadedError("500"))
     with pytest.raises(OverloadedError):
-        _ = [event async for event in LM("x", vendor=before, retry=RetryPolicy(first_wait=0)).stream_async("Hi")]
+        _ = [
+            event
+            async for event in LM("x", vendor=before, retry=RetryPolicy(first_wait=0)).stream_async(
+                "Hi"
+            )
+        ]
     assert before.begun == 3
 
 
@@ -263,7 +279,9 @@ async def test_streams_start_from_the_head_as_it_was_when_they_were_made() -> No
 
 async def test_a_structured_answer_is_streamed_and_read() -> None:
     """The object is there at the end."""
-    stream = LM("x", vendor=ScriptedVendor(['{"value": [1, 2]}']), response_model=list[int]).stream_async("Hi")
+    stream = LM(
+        "x", vendor=ScriptedVendor(['{"value": [1, 2]}']), response_model=list[int]
+    ).stream_async("Hi")
     _ = [event async for event in stream]
     assert stream.response.structured_output == [1, 2]
 

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from synth_ai import LM, MemoryStore
+from synth_ai import content as items
 from synth_ai.errors import MissingToolOutputError, RequestError
-from synth_ai.lm import items
 from synth_ai.lm.tool_outputs import check_tool_outputs, typed_tool_outputs
 from synth_ai.testing import ScriptedVendor
 
-CALLS = [items.function_call("call_1", "get_weather", "{}"), items.function_call("call_2", "get_time", "{}")]
+CALLS = [
+    items.function_call("call_1", "get_weather", "{}"),
+    items.function_call("call_2", "get_time", "{}"),
+]
 CUSTOM = items.custom_tool_call("call_3", "sql", "select 1")
 
 
@@ -26,10 +29,14 @@ def test_every_call_needs_an_output() -> None:
     outputs = [items.function_call_output(call["call_id"], "ok") for call in CALLS]
     check_tool_outputs(CALLS, outputs)
     check_tool_outputs([items.assistant_message("Hi")], [user("Hi")])
-    with pytest.raises(MissingToolOutputError, match=r"no output yet: get_time \(call_2\).*tool_outputs=") as raised:
+    with pytest.raises(
+        MissingToolOutputError, match=r"no output yet: get_time \(call_2\).*tool_outputs="
+    ) as raised:
         check_tool_outputs(CALLS, outputs[:1])
     assert raised.value.call_ids == ("call_2",)
-    with pytest.raises(MissingToolOutputError, match=r"get_weather \(call_1\), get_time \(call_2\)"):
+    with pytest.raises(
+        MissingToolOutputError, match=r"get_weather \(call_1\), get_time \(call_2\)"
+    ):
         check_tool_outputs(CALLS, [user("Never mind")])
 
 
@@ -59,4 +66,6 @@ async def test_a_custom_call_is_answered_like_any_other() -> None:
         await lm.respond_async(tool_outputs={"call_3": "1", "call_9": "1"})
     assert asked.tool_calls is not None
     await lm.respond_async(tool_outputs={asked.tool_calls[0]["id"]: "1"})
-    assert vendor.requests[-1].input == ({"type": "custom_tool_call_output", "call_id": "call_3", "output": "1"},)
+    assert vendor.requests[-1].input == (
+        {"type": "custom_tool_call_output", "call_id": "call_3", "output": "1"},
+    )

@@ -42,7 +42,11 @@ class GetTime(BaseTool):
 def test_a_typed_function() -> None:
     """Its docstring describes it, its parameters are the schema, defaults make them optional."""
     spec = tool_spec(get_weather)
-    assert (spec["type"], spec["name"], spec["description"]) == ("function", "get_weather", "The weather in a city.")
+    assert (spec["type"], spec["name"], spec["description"]) == (
+        "function",
+        "get_weather",
+        "The weather in a city.",
+    )
     assert spec["parameters"]["required"] == ["city"]
     assert spec["parameters"]["additionalProperties"] is False
     assert spec["parameters"]["properties"]["days"]["minimum"] == 1
@@ -137,10 +141,14 @@ def test_a_docstring_that_describes_the_parameters(docstring: str) -> None:
     assert documented == {"city": 'Its name, in English: "Rome".', "unit": "What it is in."}
     assert description.startswith("The weather in a city.\n\nIt may be wrong.\n\n")
     assert description.endswith("The weather, in words.")
-    assert not any(word in description for word in ("city :", "param", "Param", "Args", ":type", "Rome"))
+    assert not any(
+        word in description for word in ("city :", "param", "Param", "Args", ":type", "Rome")
+    )
 
 
-@pytest.mark.parametrize("docstring", ["", "Adds.", "Parameters: none.", "Args:\n    none at all", "Note:\n    a: b"])
+@pytest.mark.parametrize(
+    "docstring", ["", "Adds.", "Parameters: none.", "Args:\n    none at all", "Note:\n    a: b"]
+)
 def test_a_docstring_that_does_not(docstring: str) -> None:
     """It is the description as it is."""
     assert split_docstring(docstring) == (docstring, {})
@@ -149,7 +157,9 @@ def test_a_docstring_that_does_not(docstring: str) -> None:
 def test_a_parameter_is_described_where_it_says_nothing_itself() -> None:
     """Its annotation has the first word, its docstring the second; a bound parameter is not spoken of."""
 
-    def look(city: str, unit: Unit, days: Annotated[int, Field(description="How many.")], secret: str) -> None:
+    def look(
+        city: str, unit: Unit, days: Annotated[int, Field(description="How many.")], secret: str
+    ) -> None:
         """Looks.
 
         Args:
@@ -188,7 +198,9 @@ def test_parameters_without_a_type_hint() -> None:
         "names": "array",
     }
     arguments = arguments_model(look)
-    assert dict(arguments.model_validate({"n": 3, "rest": [1], "mode": "fast"}))["mode"] is Mode.FAST
+    assert (
+        dict(arguments.model_validate({"n": 3, "rest": [1], "mode": "fast"}))["mode"] is Mode.FAST
+    )
     for refused in ({"n": 3, "flag": "perhaps"}, {"n": 3, "count": "many"}):
         with pytest.raises(ValidationError):
             arguments.model_validate(refused)
@@ -233,7 +245,9 @@ renamed.__doc__ = "Adds two."
         (lru_cache(add), "add", "Adds.", {"number", "other", "secret"}, 14),
     ],
 )
-def test_what_else_can_be_called(tool: Any, name: str, description: str, parameters: set[str], result: int) -> None:
+def test_what_else_can_be_called(
+    tool: Any, name: str, description: str, parameters: set[str], result: int
+) -> None:
     """Partials and instances are tools; what a partial has bound, the model neither sees nor changes."""
     spec = tool_spec(tool)
     assert (spec["name"], spec["description"]) == (name, description)
@@ -261,8 +275,17 @@ def test_a_spec_with_its_function_travels_as_a_plain_one() -> None:
 
 def test_both_schemas_are_one_spec() -> None:
     """The nested shape of Chat and the flat one of Responses mean the same."""
-    flat = {"type": "function", "name": "get_weather", "description": "d", "parameters": PARAMETERS, "strict": True}
-    nested = {"type": "function", "function": {key: value for key, value in flat.items() if key != "type"}}
+    flat = {
+        "type": "function",
+        "name": "get_weather",
+        "description": "d",
+        "parameters": PARAMETERS,
+        "strict": True,
+    }
+    nested = {
+        "type": "function",
+        "function": {key: value for key, value in flat.items() if key != "type"},
+    }
     assert tool_spec(flat) == tool_spec(nested) == flat
     assert tool_spec({"name": "get_weather", "parameters": PARAMETERS})["type"] == "function"
 
@@ -315,7 +338,10 @@ def unresolved(city: NoSuchType) -> None: ...  # type: ignore[name-defined]  # n
         (variadic, r"'variadic' has the parameter \*cities"),
         (keywords, r"'keywords' has the parameter \*\*cities"),
         (positional, "'positional' has the parameter city"),
-        (private, r"'private' has the parameter '_day'.*rename it, or bind it with functools.partial"),
+        (
+            private,
+            r"'private' has the parameter '_day'.*rename it, or bind it with functools.partial",
+        ),
         (configured, "'configured' has the parameter 'model_config'"),
         (dumped, "'dumped' has the parameter 'model_dump'"),
         (opaque, "'opaque' has a parameter without a JSON schema"),
@@ -348,7 +374,9 @@ def test_two_tools_of_one_name() -> None:
 
 def test_arguments_are_checked_by_the_same_model() -> None:
     """The model that makes the schema reads a call's arguments."""
-    arguments = arguments_model(get_weather).model_validate_json('{"city": "Paris", "unit": "fahrenheit"}')
+    arguments = arguments_model(get_weather).model_validate_json(
+        '{"city": "Paris", "unit": "fahrenheit"}'
+    )
     assert dict(arguments) == {"city": "Paris", "unit": Unit.FAHRENHEIT, "days": 1}
 
 

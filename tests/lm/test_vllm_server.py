@@ -59,7 +59,11 @@ async def test_two_forks_of_one_turn(lm_on: LMOn, api: str) -> None:
     one = await lm.respond_async("My name is Ada.")
     fork = lm.fork(one.response_id)
     colour = await fork.respond_async("My favourite colour is teal.")
-    asked = [(one, "What is my name?"), (colour, "What is my favourite colour?"), (colour, "What is my name?")]
+    asked = [
+        (one, "What is my name?"),
+        (colour, "What is my favourite colour?"),
+        (colour, "What is my name?"),
+    ]
     name, shade, still = await asyncio.gather(
         *(lm.respond_async(text, previous_response_id=turn.response_id) for turn, text in asked)
     )
@@ -94,7 +98,9 @@ async def test_a_streamed_turn_is_replayed_too(lm_on: LMOn) -> None:
 async def test_an_id_of_the_server_s_own(lm_on: LMOn) -> None:
     """An id that is not in our store goes to the server as it is."""
     one = await lm_on("responses").respond_async("My name is Ada.")
-    two = await lm_on("responses").respond_async("What is my name?", previous_response_id=one.response_id)
+    two = await lm_on("responses").respond_async(
+        "What is my name?", previous_response_id=one.response_id
+    )
     assert two.raw_response == "Your name is Ada."
     assert not two.replayed
 
@@ -125,15 +131,22 @@ async def test_a_structured_answer(lm_on: LMOn, api: str) -> None:
     """The server holds the model to the schema, and the answer is read though the server leaves a header before it."""
     lm = lm_on(api, auto_store_responses=False, max_tokens=60)
     # Schemas of one's own go out as written; this model never gets through the object that a type would be wrapped in.
-    city = await lm.respond_async("What is the capital of France?", response_model={"enum": ["Paris", "Rome"]})
+    city = await lm.respond_async(
+        "What is the capital of France?", response_model={"enum": ["Paris", "Rome"]}
+    )
     assert city.structured_output == "Paris"
-    assert isinstance((await lm.respond_async("Hello", response_model={"type": "boolean"})).structured_output, bool)
+    assert isinstance(
+        (await lm.respond_async("Hello", response_model={"type": "boolean"})).structured_output,
+        bool,
+    )
 
 
 @pytest.mark.parametrize("api", APIS)
 async def test_a_structured_answer_that_was_cut(lm_on: LMOn, api: str) -> None:
     """This model fills an object with blanks for ever; the response says that it is not whole, and raises nothing."""
-    response = await lm_on(api, max_tokens=60).respond_async("What is the capital of France?", response_model=City)
+    response = await lm_on(api, max_tokens=60).respond_async(
+        "What is the capital of France?", response_model=City
+    )
     assert (response.status, response.structured_output) == ("incomplete", None)
     assert "structured_output is empty" in response.warnings[-1]
 
@@ -148,7 +161,10 @@ async def test_a_stream(lm_on: LMOn, api: str) -> None:
     texts = [event.text for event in events if isinstance(event, TextDelta)]
     assert len(texts) > 20
     assert "".join(texts) == whole.raw_response == stream.response.raw_response
-    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == whole.reasoning
+    assert (
+        "".join(event.text for event in events if isinstance(event, ReasoningDelta))
+        == whole.reasoning
+    )
     assert isinstance(events[-1], Completed)
     assert stream.response.usage == whole.usage
 
@@ -195,9 +211,17 @@ ERRORS: dict[str, tuple[dict[str, Any], str, type[ServerError], int, str]] = {
 
 
 @pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize(("options", "prompt", "kind", "status", "words"), ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize(
+    ("options", "prompt", "kind", "status", "words"), ERRORS.values(), ids=ERRORS
+)
 async def test_errors_of_the_server(
-    lm_on: LMOn, api: str, options: dict[str, Any], prompt: str, kind: type[ServerError], status: int, words: str
+    lm_on: LMOn,
+    api: str,
+    options: dict[str, Any],
+    prompt: str,
+    kind: type[ServerError],
+    status: int,
+    words: str,
 ) -> None:
     """Typed, with the server's own words."""
     with pytest.raises(kind, match=words) as raised:
@@ -223,8 +247,12 @@ async def test_a_conversation_moves_between_the_apis(lm_on: LMOn) -> None:
     chat = lm_on("chat")
     responses = lm_on("responses", response_store=chat._setup.store)
     one = await chat.respond_async("My name is Ada.")
-    two = await responses.respond_async("My favourite colour is teal.", previous_response_id=one.response_id)
-    three = await chat.respond_async("What is my favourite colour?", previous_response_id=two.response_id)
+    two = await responses.respond_async(
+        "My favourite colour is teal.", previous_response_id=one.response_id
+    )
+    three = await chat.respond_async(
+        "What is my favourite colour?", previous_response_id=two.response_id
+    )
     four = await responses.respond_async("What is my name?", previous_response_id=three.response_id)
     assert three.raw_response == "Your favourite colour is teal."
     assert four.raw_response == "Your name is Ada."

@@ -42,7 +42,9 @@ def output_items(answer: Answer, request: Body) -> list[Body]:
     if answer.reasoning is not None:
         items.append(_reasoning_item(answer.reasoning, request))
     if answer.preamble is not None:
-        items.append(_message(_text_part(answer.preamble, request), "completed", phase="commentary"))
+        items.append(
+            _message(_text_part(answer.preamble, request), "completed", phase="commentary")
+        )
     items += [
         {
             "type": "function_call",
@@ -115,7 +117,12 @@ def input_item_list(items: list[Body]) -> Body:
 
 
 def _listed_item(item: Body) -> Body:
-    prefix = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fc"}[item["type"]]
+    prefix = {
+        "message": "msg",
+        "reasoning": "rs",
+        "function_call": "fc",
+        "function_call_output": "fc",
+    }[item["type"]]
     listed = {"id": new_id(prefix), "status": "completed", **item}
     if item["type"] == "message" and isinstance(item["content"], str):
         listed["content"] = [{"type": "input_text", "text": item["content"]}]
@@ -144,12 +151,19 @@ def _message(part: Body, status: str, **fields: Any) -> Body:
 
 def _text_part(text: str, request: Body) -> Body:
     wanted = "message.output_text.logprobs" in (request.get("include") or [])
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs(text) if wanted else []}
+    return {
+        "type": "output_text",
+        "text": text,
+        "annotations": [],
+        "logprobs": logprobs(text) if wanted else [],
+    }
 
 
 def _responses_usage(answer: Answer, input_tokens: int, output: list[Body]) -> Body:
     reasoning_tokens = count_tokens(answer.reasoning or "")
-    output_tokens = count_tokens([item for item in output if item["type"] != "reasoning"]) + reasoning_tokens
+    output_tokens = (
+        count_tokens([item for item in output if item["type"] != "reasoning"]) + reasoning_tokens
+    )
     return {
         "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": answer.cached_tokens, "cache_write_tokens": 0},
@@ -162,7 +176,8 @@ def _responses_usage(answer: Answer, input_tokens: int, output: list[Body]) -> B
 def logprobs(text: str) -> list[Body]:
     """One entry per streamed piece, all equally likely."""
     return [
-        {"token": piece, "bytes": list(piece.encode()), "logprob": -0.5, "top_logprobs": []} for piece in pieces(text)
+        {"token": piece, "bytes": list(piece.encode()), "logprob": -0.5, "top_logprobs": []}
+        for piece in pieces(text)
     ]
 
 
@@ -171,7 +186,12 @@ def logprobs(text: str) -> list[Body]:
 
 def chat_completion(answer: Answer, request: Body) -> Body:
     """A whole ChatCompletion."""
-    message: Body = {"role": "assistant", "content": answer.text, "refusal": answer.refusal, "annotations": []}
+    message: Body = {
+        "role": "assistant",
+        "content": answer.text,
+        "refusal": answer.refusal,
+        "annotations": [],
+    }
     if answer.tool_calls:
         message["tool_calls"] = [
             {
@@ -218,7 +238,9 @@ def chat_chunks(answer: Answer, request: Body) -> Iterator[Body]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return {**head, "choices": [choice]}
 
-    yield chunk({"role": "assistant", "content": None if answer.tool_calls else "", "refusal": None})
+    yield chunk(
+        {"role": "assistant", "content": None if answer.tool_calls else "", "refusal": None}
+    )
     for piece in pieces(answer.reasoning or ""):
         yield chunk({answer.reasoning_field: piece})
     for piece in pieces(answer.text or ""):
@@ -241,7 +263,9 @@ def chat_chunks(answer: Answer, request: Body) -> Iterator[Body]:
 
 def _finish_reason(answer: Answer) -> str:
     if answer.incomplete:
-        return {"max_output_tokens": "length", "content_filter": "content_filter"}[answer.incomplete]
+        return {"max_output_tokens": "length", "content_filter": "content_filter"}[
+            answer.incomplete
+        ]
     return "tool_calls" if answer.tool_calls else "stop"
 
 

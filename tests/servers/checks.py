@@ -37,7 +37,9 @@ ANSWERS: dict[str, Any] = {
 }
 
 
-def request_problems(route: str, body: dict[str, Any], *, allowed: frozenset[str] = frozenset()) -> list[str]:
+def request_problems(
+    route: str, body: dict[str, Any], *, allowed: frozenset[str] = frozenset()
+) -> list[str]:
     """What the SDK's parameter types do not allow in a create body; empty when all is well.
 
     Unknown keys count at any depth. `allowed` names top-level keys to leave out, for what a test sends on purpose.
@@ -65,12 +67,18 @@ def _told(what: str, error: ValidationError) -> list[str]:
     other_members = [
         problem["loc"][:-1]
         for problem in problems
-        if problem["type"] in ("literal_error", "missing") and problem["loc"][-1] in ("type", "role")
+        if problem["type"] in ("literal_error", "missing")
+        and problem["loc"][-1] in ("type", "role")
     ]
     near = [
-        problem for problem in problems if not any(problem["loc"][: len(member)] == member for member in other_members)
+        problem
+        for problem in problems
+        if not any(problem["loc"][: len(member)] == member for member in other_members)
     ]
-    return [f"{what}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in (near or problems)[:8]]
+    return [
+        f"{what}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        for problem in (near or problems)[:8]
+    ]
 
 
 @lru_cache

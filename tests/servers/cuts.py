@@ -19,7 +19,7 @@ from servers.delivery import reset
 from servers.openai_fake import CHAT, RESPONSES, OpenAIServer
 from synth_ai import LM, Completed, ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.errors import ServerError, SynthAIError
-from synth_ai.lm.events import StreamEvent
+from synth_ai.events import StreamEvent
 
 APIS = ("responses", "chat")
 
@@ -29,7 +29,10 @@ ENDS = ("ended", "closed", "reset")
 _ANSWER = Answer(text="où 😀", reasoning="né", tool_calls=(ToolCall("find", '{"x":"é"}'),))
 _ASKED: dict[str, dict[str, Any]] = {
     RESPONSES: {"input": "Hi", "reasoning": {"summary": "auto"}},
-    CHAT: {"messages": [{"role": "user", "content": "Hi"}], "stream_options": {"include_usage": True}},
+    CHAT: {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream_options": {"include_usage": True},
+    },
 }
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -70,7 +73,9 @@ class CutServer:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[CutServer]:
         """Serve while the block runs."""
-        server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: _Connection(self), "127.0.0.1", 0
+        )
         self.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         async with server:
             yield self

@@ -134,7 +134,12 @@ def stream(frames: Iterable[str], answer: Answer, received: Received, request: R
                 received.abandoned.set()
 
     return StreamingResponse(
-        content(), headers={**_headers(), "content-type": "text/event-stream; charset=utf-8", **answer.headers}
+        content(),
+        headers={
+            **_headers(),
+            "content-type": "text/event-stream; charset=utf-8",
+            **answer.headers,
+        },
     )
 
 

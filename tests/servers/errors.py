@@ -18,12 +18,17 @@ def error(
 ) -> Raw:
     """An error answer; `headers` are written with underscores (`retry_after_ms="20"`)."""
     body = {"error": {"message": message, "type": type, "param": param, "code": code}}
-    return Raw(body, status, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return Raw(
+        body, status, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
 
 
 def missing_key() -> Raw:
     """401: the request has no key."""
-    return error(401, "You didn't provide an API key. You need to provide your API key in an Authorization header.")
+    return error(
+        401,
+        "You didn't provide an API key. You need to provide your API key in an Authorization header.",
+    )
 
 
 def invalid_api_key(key: str = "sk-wrong") -> Raw:
@@ -63,7 +68,9 @@ def no_tool_output(call_id: str) -> Raw:
 
 def no_tool_call(call_id: str) -> Raw:
     """400: an output answers a call that is not in the conversation."""
-    return error(400, f"No tool call found for function call output with call_id {call_id}.", param="input")
+    return error(
+        400, f"No tool call found for function call output with call_id {call_id}.", param="input"
+    )
 
 
 def unanswered_tool_calls(position: int, call_ids: list[str]) -> Raw:
@@ -87,12 +94,19 @@ def item_not_found(item_id: str) -> Raw:
 def invalid_encrypted_content(ciphertext: str) -> Raw:
     """400: the encrypted reasoning is cut, or another organisation's."""
     shown = f"{ciphertext[:4]}...{ciphertext[-4:]}"
-    return error(400, f"The encrypted content {shown} could not be verified.", code="invalid_encrypted_content")
+    return error(
+        400,
+        f"The encrypted content {shown} could not be verified.",
+        code="invalid_encrypted_content",
+    )
 
 
 def lonely_reasoning(item_id: str) -> Raw:
     """400: a reasoning item without what the model wrote next."""
-    return error(400, f"Item '{item_id}' of type 'reasoning' was provided without its required following item.")
+    return error(
+        400,
+        f"Item '{item_id}' of type 'reasoning' was provided without its required following item.",
+    )
 
 
 def missing_reasoning(item_id: str, item_type: str, reasoning_id: str) -> Raw:
@@ -105,7 +119,10 @@ def unsupported_parameter(name: str, instead: str | None = None) -> Raw:
     """400: this model does not take a parameter, such as `max_tokens` or `temperature`."""
     message = f"Unsupported parameter: '{name}' is not supported with this model."
     return error(
-        400, message + (f" Use '{instead}' instead." if instead else ""), code="unsupported_parameter", param=name
+        400,
+        message + (f" Use '{instead}' instead." if instead else ""),
+        code="unsupported_parameter",
+        param=name,
     )
 
 
@@ -145,12 +162,21 @@ def server_error(status: int = 500, *, retry_after_ms: int | None = None) -> Raw
 
 def bad_gateway() -> Raw:
     """502 from a proxy in front of the service, in HTML."""
-    return Raw("<html><body><h1>502 Bad Gateway</h1></body></html>", 502, headers={"content-type": "text/html"})
+    return Raw(
+        "<html><body><h1>502 Bad Gateway</h1></body></html>",
+        502,
+        headers={"content-type": "text/html"},
+    )
 
 
 def error_with_status_200(message: str = "Unexpected token in the message header.") -> Raw:
     """An error body under the status of a success, as vLLM's output parsers can send."""
-    fields: dict[str, Any] = {"message": message, "type": "BadRequestError", "param": None, "code": 400}
+    fields: dict[str, Any] = {
+        "message": message,
+        "type": "BadRequestError",
+        "param": None,
+        "code": 400,
+    }
     return Raw({"error": fields})
 
 

@@ -30,7 +30,12 @@ def _unnumbered(answer: Answer, response: Body) -> Iterator[Body]:
     for index, item in enumerate(response["output"]):
         yield from _item_events(item, index)
         if answer.stream_error:
-            yield {"type": "error", "code": answer.stream_error, "message": "The model failed.", "param": None}
+            yield {
+                "type": "error",
+                "code": answer.stream_error,
+                "message": "The model failed.",
+                "param": None,
+            }
             return
     yield {"type": f"response.{response['status']}", "response": response}
 

@@ -33,7 +33,9 @@ POLICY = RetryPolicy(attempts=3, first_wait=0.001)
 
 #: The pace is not what is tried here.
 _UNLIMITED = {
-    f"x-ratelimit-{what}-{kind}": "1000000000" for what in ("limit", "remaining") for kind in ("requests", "tokens")
+    f"x-ratelimit-{what}-{kind}": "1000000000"
+    for what in ("limit", "remaining")
+    for kind in ("requests", "tokens")
 }
 
 
@@ -65,7 +67,11 @@ def _inside_200(**fields: str) -> Callable[[str], Raw]:
 
 
 def _reset_inside(question: str) -> Raw:
-    return Raw({"id": "resp_1", "output": [], "choices": [], "question": question}, cut_after=30, reset=True)
+    return Raw(
+        {"id": "resp_1", "output": [], "choices": [], "question": question},
+        cut_after=30,
+        reset=True,
+    )
 
 
 def _late(question: str) -> Answer:
@@ -80,13 +86,19 @@ SLOW = "slow first byte, too late"
 FAULTS = {
     "429": Fault(_said(429), RateLimitError, 429, "Not now: {}."),
     "429, Retry-After": Fault(_said(429, retry_after_ms="5"), RateLimitError, 429, "Not now: {}."),
-    "429, Retry-After too long": Fault(_said(429, retry_after="3600"), RateLimitError, 429, "Not now: {}.", False),
+    "429, Retry-After too long": Fault(
+        _said(429, retry_after="3600"), RateLimitError, 429, "Not now: {}.", False
+    ),
     "500": Fault(_said(500), OverloadedError, 500, "Not now: {}."),
     "503": Fault(_said(503), OverloadedError, 503, "Not now: {}."),
     "503, Retry-After": Fault(_said(503, retry_after="0"), OverloadedError, 503, "Not now: {}."),
-    "reset before the body": Fault(lambda _: connection_reset(), ConnectionFailedError, None, "cannot be reached"),
+    "reset before the body": Fault(
+        lambda _: connection_reset(), ConnectionFailedError, None, "cannot be reached"
+    ),
     "reset inside the body": Fault(_reset_inside, ConnectionFailedError, None, "cannot be reached"),
-    "slow first byte, in time": Fault(lambda question: Answer(text=right_answer(question), delay=0.05), None),
+    "slow first byte, in time": Fault(
+        lambda question: Answer(text=right_answer(question), delay=0.05), None
+    ),
     SLOW: Fault(_late, TimedOutError, None, "did not answer in time"),
     "truncated JSON": Fault(lambda _: truncated_json(), MalformedAnswerError, None, "not JSON"),
     "HTML": Fault(
@@ -96,8 +108,12 @@ FAULTS = {
         "{}",
     ),
     "JSON as text": Fault(_as_text, None),
-    "200, error 400": Fault(_inside_200(type="BadRequestError"), RejectedError, None, "Not now: {}.", False),
-    "200, error 500": Fault(_inside_200(code="server_error"), OverloadedError, None, "Not now: {}."),
+    "200, error 400": Fault(
+        _inside_200(type="BadRequestError"), RejectedError, None, "Not now: {}.", False
+    ),
+    "200, error 500": Fault(
+        _inside_200(code="server_error"), OverloadedError, None, "Not now: {}."
+    ),
 }
 
 
@@ -152,7 +168,10 @@ class Run:
 
     def __post_init__(self) -> None:
         dice = random.Random(self.seed)
-        self._plans = {f"question {number}/{dice.getrandbits(64):x}": plan(dice) for number in range(self.calls)}
+        self._plans = {
+            f"question {number}/{dice.getrandbits(64):x}": plan(dice)
+            for number in range(self.calls)
+        }
         self._tries: Counter[str] = Counter()
         self._over = 0
 
@@ -161,7 +180,10 @@ class Run:
         server.respond_with(self._respond)
         lms = [self._lm(server, api) for api in APIS]
         await asyncio.gather(
-            *(self._ask(lms[number % len(lms)], question) for number, question in enumerate(self._plans))
+            *(
+                self._ask(lms[number % len(lms)], question)
+                for number, question in enumerate(self._plans)
+            )
         )
         for lm in lms:
             await lm.aclose()
@@ -203,11 +225,20 @@ class Run:
             outcome = error
         tries, fault = verdict(faults)
         if self._tries[question] != tries:
-            self._report(question, f"was sent {self._tries[question]} times, not {tries}; it came to {outcome!r}")
+            self._report(
+                question,
+                f"was sent {self._tries[question]} times, not {tries}; it came to {outcome!r}",
+            )
         if isinstance(outcome, BaseLMResponse):
             self.answered[faults[0] if faults else "none"] += 1
-            if fault is not None or outcome.text != right_answer(question) or outcome.attempts != tries:
-                self._report(question, f"was answered with {outcome.text!r} in {outcome.attempts} attempts")
+            if (
+                fault is not None
+                or outcome.text != right_answer(question)
+                or outcome.attempts != tries
+            ):
+                self._report(
+                    question, f"was answered with {outcome.text!r} in {outcome.attempts} attempts"
+                )
         else:
             self.failed[type(outcome).__name__] += 1
             if fault is None or not _is_of(outcome, fault, question):

@@ -70,7 +70,9 @@ class Memory:
     def keep(self, request: Body, response: Body, inputs: list[Body], context: list[Body]) -> None:
         """Remember a response as its request's `store` says."""
         output = response["output"]
-        self.ciphertexts |= {item["encrypted_content"] for item in output if item.get("encrypted_content")}
+        self.ciphertexts |= {
+            item["encrypted_content"] for item in output if item.get("encrypted_content")
+        }
         if request.get("store") is False:
             return
         self.turns[response["id"]] = Turn(response, inputs, context)

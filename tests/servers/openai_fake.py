@@ -23,7 +23,16 @@ from servers import bodies, errors
 from servers.answers import Answer, Raw
 from servers.bodies import Body
 from servers.checks import request_problems
-from servers.delivery import Protocol, Received, as_json, as_raw, deliver, deliver_raw, receive, stream
+from servers.delivery import (
+    Protocol,
+    Received,
+    as_json,
+    as_raw,
+    deliver,
+    deliver_raw,
+    receive,
+    stream,
+)
 from servers.events import response_events
 from servers.memory import Memory, Refused, check_chat_messages
 
@@ -79,7 +88,10 @@ class OpenAIServer:
             )
         )
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="openai-fake", daemon=True
+            target=self._server.run,
+            kwargs={"sockets": [self._socket]},
+            name="openai-fake",
+            daemon=True,
         )
 
     def reset(self) -> None:
@@ -162,10 +174,15 @@ class OpenAIServer:
             ("GET", "/v1/models", "models", self._models),
         )
         return Starlette(
-            routes=[Route(path, self._endpoint(on, serve), methods=[method]) for method, path, on, serve in routes]
+            routes=[
+                Route(path, self._endpoint(on, serve), methods=[method])
+                for method, path, on, serve in routes
+            ]
         )
 
-    def _endpoint(self, on: str, serve: Callable[[Received, Request], Awaitable[Response]]) -> Callable[[Request], Any]:
+    def _endpoint(
+        self, on: str, serve: Callable[[Received, Request], Awaitable[Response]]
+    ) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             received = await receive(request)
             self.requests.append(received)
@@ -202,7 +219,8 @@ class OpenAIServer:
             self._memory.keep(body, response, inputs, context)
         if body.get("stream"):
             events = (
-                f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in response_events(answer, response)
+                f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+                for event in response_events(answer, response)
             )
             return stream(events, answer, received, request)
         if body.get("background"):
@@ -220,7 +238,9 @@ class OpenAIServer:
             return await deliver_raw(answer, request)
         if received.body.get("stream"):
             return stream(_chat_frames(answer, received.body), answer, received, request)
-        return await deliver(bodies.chat_completion(answer, received.body), answer, received, request)
+        return await deliver(
+            bodies.chat_completion(answer, received.body), answer, received, request
+        )
 
     async def _retrieve(self, received: Received, request: Request) -> Response:
         response = self._memory.turn(request.path_params["id"]).response
@@ -247,7 +267,9 @@ class OpenAIServer:
         return as_json(bodies.model_list(self.models))
 
     def _check(self, received: Received) -> None:
-        self.violations += request_problems(received.path, received.body, allowed=frozenset(self.allowed))
+        self.violations += request_problems(
+            received.path, received.body, allowed=frozenset(self.allowed)
+        )
 
     def _queued_raw(self) -> Raw | None:
         """The next answer if it is a `Raw`; any other waits for a request that the service takes."""

@@ -27,7 +27,11 @@ ARGUMENTS = (
     "--enable-auto-tool-choice",
     *("--tool-call-parser", "openai"),
 )
-ENVIRONMENT = {"VLLM_ENABLE_RESPONSES_API_STORE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = {
+    "VLLM_ENABLE_RESPONSES_API_STORE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+}
 
 # The kernel tells the server when the tests are gone, however they went; then it stops its engine and itself.
 DIE_WITH_PARENT = """
@@ -62,7 +66,16 @@ def serve(model: Path, log: Path, *extra: str, name: str = "tiny-gpt-oss") -> It
     port = _free_port()
     # `vllm serve` itself asks for the CUDA platform at import and fails in the CPU build; its module does not.
     command = [sys.executable, "-c", DIE_WITH_PARENT, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--model", str(model), "--served-model-name", name]
+    command += [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--model",
+        str(model),
+        "--served-model-name",
+        name,
+    ]
     command += [*ARGUMENTS, *extra]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -75,7 +88,9 @@ def serve(model: Path, log: Path, *extra: str, name: str = "tiny-gpt-oss") -> It
         )
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, log)
-        yield VLLMServer(base_url=f"http://127.0.0.1:{port}/v1", model=name, pid=process.pid, log=log)
+        yield VLLMServer(
+            base_url=f"http://127.0.0.1:{port}/v1", model=name, pid=process.pid, log=log
+        )
     finally:
         stop_group(process)
 
@@ -108,4 +123,6 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -
             time.sleep(0.2)
     how = "is not healthy" if process.poll() is None else f"ended with {process.returncode}"
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-60:])
-    raise RuntimeError(f"The vLLM server {how} after at most {START_SECONDS} s. The end of {log}:\n{tail}")
+    raise RuntimeError(
+        f"The vLLM server {how} after at most {START_SECONDS} s. The end of {log}:\n{tail}"
+    )

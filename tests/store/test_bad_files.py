@@ -20,9 +20,9 @@ from synth_ai.errors import (
     StoreUnavailableError,
 )
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.none import NoStore
-from synth_ai.store.opening import open_store
-from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.null import NoStore
+from synth_ai.store.open import open_store
+from synth_ai.store.sqlite.store import SQLiteStore
 
 
 async def make_store(path: Path, turns: int = 200) -> None:
@@ -55,7 +55,9 @@ def test_what_names_no_store(where: object) -> None:
 
 def test_a_server_is_no_store_yet() -> None:
     """An address must not become a file of that name, and its password must not be shown."""
-    with pytest.raises(OptionError, match=r"postgresql://\.\.\.: a server as a store is not supported") as caught:
+    with pytest.raises(
+        OptionError, match=r"postgresql://\.\.\.: a server as a store is not supported"
+    ) as caught:
         open_store("postgresql://ada:hush@db/turns")
     assert "hush" not in str(caught.value)
     with pytest.raises(OptionError, match="names no file"):
@@ -73,7 +75,9 @@ def test_paths_where_no_file_can_be(tmp_path: Path) -> None:
         SQLiteStore(tmp_path / "file" / "turns.db")
 
 
-@pytest.mark.parametrize("content", [b"not a database at all, but long enough " * 40, b"short", b"{}\n"])
+@pytest.mark.parametrize(
+    "content", [b"not a database at all, but long enough " * 40, b"short", b"{}\n"]
+)
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes) -> None:
     """A mistyped path does not cost the user the file that it names."""
     path = tmp_path / "notes.txt"
@@ -113,7 +117,9 @@ async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version=99")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreFormatError, match=r"newer synth_ai \(schema 99; this one reads up to 2\)"):
+    with pytest.raises(
+        StoreFormatError, match=r"newer synth_ai \(schema 99; this one reads up to 2\)"
+    ):
         SQLiteStore(path)
     assert path.read_bytes() == before
 
@@ -180,7 +186,7 @@ import asyncio, sys
 from pathlib import Path
 from store.turns import make_turn
 from synth_ai.errors import StoreUnavailableError
-from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.sqlite.store import SQLiteStore
 
 async def main():
     store = SQLiteStore(sys.argv[1])
@@ -206,7 +212,7 @@ asyncio.run(main())
 ON_A_READ_ONLY_DISK = """
 import sys
 from synth_ai.errors import StoreUnavailableError
-from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.sqlite.store import SQLiteStore
 
 for path in sys.argv[1:]:
     try:

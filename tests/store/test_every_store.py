@@ -13,13 +13,15 @@ from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreConflictError, StoreCorruptError, StoreImportError
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.sqlite.store import SQLiteStore
 
 
 @pytest.fixture(params=["memory", "power-loss", "process-crash"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ResponseStore]:
     kind = request.param
-    store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "turns.db", durability=kind)
+    store = (
+        MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "turns.db", durability=kind)
+    )
     yield store
     await store.aclose()
 
@@ -34,12 +36,18 @@ async def test_a_turn_comes_back_as_it_was(store: ResponseStore) -> None:
     turn = make_turn(
         "resp_ü",
         "resp_elsewhere",
-        input=({"type": "message", "role": "user", "content": 'quote " \\ line\n\x00\x1b null 🙂 half \ud83d'},),
+        input=(
+            {
+                "type": "message",
+                "role": "user",
+                "content": 'quote " \\ line\n\x00\x1b null 🙂 half \ud83d',
+            },
+        ),
         instructions="Sei höflich 🙂 \udc00",
         tools=({"type": "function", "name": "f", "parameters": {"a": [1, 2.5, None, True, {}]}},),
         status="incomplete",
-        origin="https://example.test",
-        kept=True,
+        server="https://example.test",
+        stored_on_server=True,
         redacted=True,
         incomplete_reason="max_output_tokens",
         error="boom",
@@ -72,7 +80,12 @@ async def test_chain_is_oldest_first(store: ResponseStore) -> None:
     turns = make_chain(5)
     await put_all(store, [*turns, make_turn("sibling", "turn_2")])
     assert await store.chain("turn_4") == turns
-    assert [turn.id for turn in await store.chain("sibling") or ()] == ["turn_0", "turn_1", "turn_2", "sibling"]
+    assert [turn.id for turn in await store.chain("sibling") or ()] == [
+        "turn_0",
+        "turn_1",
+        "turn_2",
+        "sibling",
+    ]
 
 
 async def test_a_chain_with_a_gap_is_none(store: ResponseStore) -> None:
@@ -141,62 +154,118 @@ async def test_a_parent_that_came_late_has_its_children(store: ResponseStore) ->
 
 async def test_redact_keeps_the_branch(store: ResponseStore) -> None:
     """The text is gone, the pairs of calls and outputs hold, and what comes after can still be replayed."""
-    call = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": '{"key": "secret"}', "id": "fc_1"}
-    turn = make_turn("turn_1", "turn_0", output=(call,), output_token_ids=[1, 2], origin="x", kept=True)
+    call = {
+        "type": "function_call",
+        "call_id": "c1",
+        "name": "look",
+        "arguments": '{"key": "secret"}',
+        "id": "fc_1",
+    }
+    turn = make_turn(
+        "turn_1",
+        "turn_0",
+        output=(call,),
+        output_token_ids=[1, 2],
+        server="x",
+        stored_on_server=True,
+    )
     output = {"type": "function_call_output", "call_id": "c1", "output": "secret"}
-    await put_all(store, [make_turn("turn_0"), turn, make_turn("turn_2", "turn_1", input=(output,))])
+    await put_all(
+        store, [make_turn("turn_0"), turn, make_turn("turn_2", "turn_1", input=(output,))]
+    )
     assert await store.redact("turn_1")
     assert await store.redact("turn_2")
     chain = await store.chain("turn_2")
     assert chain is not None
     assert chain[1].input[0]["content"] == [{"type": "input_text", "text": "[redacted]"}]
-    assert chain[1].output == ({"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"},)
-    assert (chain[1].output_token_ids, chain[1].kept, chain[1].origin) == (None, False, None)
-    assert chain[2].input == ({"type": "function_call_output", "call_id": "c1", "output": "[redacted]"},)
+    assert chain[1].output == (
+        {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"},
+    )
+    assert (chain[1].output_token_ids, chain[1].stored_on_server, chain[1].server) == (
+        None,
+        False,
+        None,
+    )
+    assert chain[2].input == (
+        {"type": "function_call_output", "call_id": "c1", "output": "[redacted]"},
+    )
     assert [item["type"] for item in chain[2].output] == ["message"]
     assert not await store.redact("unknown")
 
 
 async def test_redact_keeps_custom_calls_and_their_outputs_together(store: ResponseStore) -> None:
     """A server refuses an output without its call, and a call without its output."""
-    call = {"type": "custom_tool_call", "call_id": "c1", "name": "sql", "input": "secret", "id": "ctc_1"}
+    call = {
+        "type": "custom_tool_call",
+        "call_id": "c1",
+        "name": "sql",
+        "input": "secret",
+        "id": "ctc_1",
+    }
     output = {"type": "custom_tool_call_output", "call_id": "c1", "output": "secret"}
-    await put_all(store, [make_turn("asks", output=(call,)), make_turn("answers", "asks", input=(output,))])
+    await put_all(
+        store, [make_turn("asks", output=(call,)), make_turn("answers", "asks", input=(output,))]
+    )
     await store.redact("asks")
     await store.redact("answers")
     chain = await store.chain("answers")
     assert chain is not None
-    assert chain[0].output == ({"type": "custom_tool_call", "call_id": "c1", "name": "sql", "input": "[redacted]"},)
-    assert chain[1].input == ({"type": "custom_tool_call_output", "call_id": "c1", "output": "[redacted]"},)
+    assert chain[0].output == (
+        {"type": "custom_tool_call", "call_id": "c1", "name": "sql", "input": "[redacted]"},
+    )
+    assert chain[1].input == (
+        {"type": "custom_tool_call_output", "call_id": "c1", "output": "[redacted]"},
+    )
 
 
 async def test_redact_leaves_no_text_in_small_facts(store: ResponseStore) -> None:
     """Errors and warnings may quote the text, and options may be texts."""
-    facts = {"error": "secret", "warnings": ("secret",), "settings": {"top_p": 0.5, "prediction": {"text": "secret"}}}
+    facts = {
+        "error": "secret",
+        "warnings": ("secret",),
+        "settings": {"top_p": 0.5, "prediction": {"text": "secret"}},
+    }
     await store.put(make_turn("turn", usage={"input_tokens": 3}, **facts))
     await store.redact("turn")
     turn = await store.get("turn")
     assert turn is not None
-    assert (turn.redacted, turn.error, turn.warnings, turn.settings) == (True, "[redacted]", (), {"top_p": 0.5})
+    assert (turn.redacted, turn.error, turn.warnings, turn.settings) == (
+        True,
+        "[redacted]",
+        (),
+        {"top_p": 0.5},
+    )
     assert turn.usage == {"input_tokens": 3}
 
 
 async def test_after_a_redaction_no_server_continues_by_id(store: ResponseStore) -> None:
     """What comes after the turn would bring its text back; what comes before, or beside it, would not."""
-    origin = {"origin": "https://example.test", "kept": True}
-    turns = [make_turn("root", **origin), make_turn("a", "root", **origin), make_turn("b", "root", **origin)]
-    await put_all(store, [*turns, make_turn("a1", "a", **origin), make_turn("a2", "a1", **origin)])
+    server = {"server": "https://example.test", "stored_on_server": True}
+    turns = [
+        make_turn("root", **server),
+        make_turn("a", "root", **server),
+        make_turn("b", "root", **server),
+    ]
+    await put_all(store, [*turns, make_turn("a1", "a", **server), make_turn("a2", "a1", **server)])
     await store.redact("a")
     left = {turn.id: turn for turn in await store.list()}
-    assert {id for id, turn in left.items() if turn.kept} == {"root", "b"}
+    assert {id for id, turn in left.items() if turn.stored_on_server} == {"root", "b"}
     assert {id for id, turn in left.items() if turn.redacted} == {"a"}
-    assert left["a2"].origin == "https://example.test"
+    assert left["a2"].server == "https://example.test"
     assert [turn.id for turn in await store.chain("a2") or ()] == ["root", "a", "a1", "a2"]
 
 
 async def test_descendants(store: ResponseStore) -> None:
     """All that continues from a turn, in an order in which each can be read after the one before; a circle ends."""
-    await put_all(store, [*make_chain(4), make_turn("fork", "turn_1"), make_turn("leaf", "fork"), make_turn("other")])
+    await put_all(
+        store,
+        [
+            *make_chain(4),
+            make_turn("fork", "turn_1"),
+            make_turn("leaf", "fork"),
+            make_turn("other"),
+        ],
+    )
     found = [turn.id for turn in await store.descendants("turn_1")]
     assert sorted(found) == ["fork", "leaf", "turn_2", "turn_3"]
     assert found.index("fork") < found.index("leaf")
@@ -237,7 +306,9 @@ async def test_a_thousand_forks_of_one_turn_at_once(store: ResponseStore) -> Non
     await store.put(make_turn("root"))
     await asyncio.gather(*(store.put(make_turn(f"fork_{n}", "root")) for n in range(1000)))
     chains = await asyncio.gather(*(store.chain(f"fork_{n}") for n in range(1000)))
-    assert [[turn.id for turn in chain or ()] for chain in chains] == [["root", f"fork_{n}"] for n in range(1000)]
+    assert [[turn.id for turn in chain or ()] for chain in chains] == [
+        ["root", f"fork_{n}"] for n in range(1000)
+    ]
 
 
 async def test_threads_with_loops_of_their_own_share_a_store(store: ResponseStore) -> None:

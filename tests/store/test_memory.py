@@ -7,7 +7,7 @@ import pytest
 from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreError
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.none import NoStore
+from synth_ai.store.null import NoStore
 
 
 async def test_the_oldest_leaves_go_first() -> None:

@@ -20,8 +20,8 @@ import pytest
 from store.crashes import ENVIRONMENT
 from store.turns import make_chain, make_turn
 from synth_ai.errors import OptionError, StoreError, StoreUnavailableError
-from synth_ai.store import sqlite_file
-from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.sqlite import schema as sqlite_file
+from synth_ai.store.sqlite.store import SQLiteStore
 
 
 @pytest.fixture
@@ -67,7 +67,9 @@ async def test_only_the_owner_may_read_the_files(path: Path) -> None:
     await store.aclose()
 
 
-async def test_the_file_is_private_before_anything_is_in_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_file_is_private_before_anything_is_in_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There is no moment at which another user could open a new store."""
     modes: list[int] = []
     real = sqlite3.connect
@@ -93,7 +95,14 @@ async def test_the_connection_that_writes_has_the_documented_settings(
     store = SQLiteStore(path, durability=durability)
 
     def settings(connection: sqlite3.Connection) -> dict[str, object]:
-        names = ("journal_mode", "synchronous", "secure_delete", "fullfsync", "temp_store", "wal_autocheckpoint")
+        names = (
+            "journal_mode",
+            "synchronous",
+            "secure_delete",
+            "fullfsync",
+            "temp_store",
+            "wal_autocheckpoint",
+        )
         return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
     writer = store._opened().writer
@@ -130,7 +139,9 @@ async def test_callers_at_once_share_a_commit(path: Path) -> None:
     store = SQLiteStore(path)
     await store.put(make_turn("first"))
     commits: list[str] = []
-    await store._opened().writer.run(lambda connection: connection.set_trace_callback(commits.append))
+    await store._opened().writer.run(
+        lambda connection: connection.set_trace_callback(commits.append)
+    )
     commits.clear()
     await asyncio.gather(*(store.put(make_turn(f"t{n}")) for n in range(100)))
     assert commits.count("COMMIT") < 20
@@ -184,18 +195,24 @@ async def test_who_writes_a_turn(
     # The thread tells first and rests afterwards.
     while writer._running:
         await asyncio.to_thread(time.sleep, 0.001)
-    assert (await writer.run(lambda _: threading.get_ident(), size=size) == threading.get_ident()) == by_the_caller
+    assert (
+        await writer.run(lambda _: threading.get_ident(), size=size) == threading.get_ident()
+    ) == by_the_caller
     await store.aclose()
 
 
 @pytest.mark.parametrize("durability", get_args(sqlite_file.Durability))
-async def test_turns_that_are_put_at_once_keep_their_order(path: Path, durability: sqlite_file.Durability) -> None:
+async def test_turns_that_are_put_at_once_keep_their_order(
+    path: Path, durability: sqlite_file.Durability
+) -> None:
     """Whoever writes them: what is killed in between leaves no turn without the one before it."""
     store = SQLiteStore(path, durability=durability)
     for start in range(0, 400, 8):
         await asyncio.gather(*(store.put(make_turn(f"t{n}")) for n in range(start, start + 8)))
     await store.aclose()
-    assert [id for (id,) in rows_of(path, "SELECT id FROM turns ORDER BY seq")] == [f"t{n}" for n in range(400)]
+    assert [id for (id,) in rows_of(path, "SELECT id FROM turns ORDER BY seq")] == [
+        f"t{n}" for n in range(400)
+    ]
 
 
 async def test_what_an_interrupt_leaves_is_taken_back(path: Path) -> None:
@@ -224,7 +241,9 @@ async def test_what_an_interrupt_leaves_is_taken_back(path: Path) -> None:
 
 
 @pytest.mark.parametrize("durability", get_args(sqlite_file.Durability))
-async def test_a_reader_that_takes_its_time_holds_nobody_up(path: Path, durability: sqlite_file.Durability) -> None:
+async def test_a_reader_that_takes_its_time_holds_nobody_up(
+    path: Path, durability: sqlite_file.Durability
+) -> None:
     """The WAL cannot go into the file while another program reads; the puts meanwhile do not wait for it."""
     store = SQLiteStore(path, durability=durability)
     await store.put(make_turn("first"))
@@ -262,7 +281,9 @@ def test_closing_while_callers_of_many_loops_write(path: Path) -> None:
                 return
             kept.append(f"{name}_{n}")
 
-    threads = [threading.Thread(target=lambda n=n: asyncio.run(write(f"thread{n}"))) for n in range(4)]
+    threads = [
+        threading.Thread(target=lambda n=n: asyncio.run(write(f"thread{n}"))) for n in range(4)
+    ]
     for thread in threads:
         thread.start()
     while len(kept) < 500:
@@ -355,8 +376,16 @@ async def test_deleted_text_is_gone_from_the_files(path: Path) -> None:
     store = SQLiteStore(path, durability="process-crash")
 
     async def put(n: int) -> None:
-        text = {"type": "message", "role": "user", "content": f"secret<{n}>" + "x" * dice.randint(100, 900)}
-        await store.put(make_turn(f"t{n}", input=(text,), output=({"a": f"secret<{n}>"},), instructions=f"secret<{n}>"))
+        text = {
+            "type": "message",
+            "role": "user",
+            "content": f"secret<{n}>" + "x" * dice.randint(100, 900),
+        }
+        await store.put(
+            make_turn(
+                f"t{n}", input=(text,), output=({"a": f"secret<{n}>"},), instructions=f"secret<{n}>"
+            )
+        )
 
     for n in range(300):
         await put(n)
@@ -404,7 +433,9 @@ async def test_compact_gives_the_room_back(path: Path) -> None:
     await store.aclose()
 
 
-async def test_an_older_schema_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_older_schema_is_brought_up_to_date(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A new version of the library reads what the old one wrote."""
     turns = make_chain(3)
     store = SQLiteStore(path)
@@ -430,7 +461,9 @@ async def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
     later = ("redacted", "incomplete_reason", "error", "request_id", "replay_reason", "warnings")
     with sqlite3.connect(path) as connection:
         removed = ", ".join(f"'$.{name}'" for name in later)
-        connection.execute(f"UPDATE bodies SET text = json_remove(text, {removed}) WHERE text LIKE '{{%'")
+        connection.execute(
+            f"UPDATE bodies SET text = json_remove(text, {removed}) WHERE text LIKE '{{%'"
+        )
         connection.execute("PRAGMA user_version=1")
     connection.close()
     store = SQLiteStore(path)
@@ -439,7 +472,9 @@ async def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
     assert rows_of(path, "PRAGMA user_version") == [(2,)]
 
 
-async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_fails_changes_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A half migrated file never exists."""
     store = SQLiteStore(path)
     await store.put(make_turn("a"))
@@ -457,7 +492,11 @@ async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: p
 async def test_a_turn_that_json_cannot_hold_is_refused(path: Path) -> None:
     """The error names the turn, and comes before anything is written."""
     store = SQLiteStore(path)
-    for bad in (make_turn("a", input=({"x": object()},)), make_turn("a", output_token_ids=[-1]), make_turn("")):
+    for bad in (
+        make_turn("a", input=({"x": object()},)),
+        make_turn("a", output_token_ids=[-1]),
+        make_turn(""),
+    ):
         with pytest.raises(StoreError, match="cannot be stored"):
             await store.put(bad)
     assert await store.list() == []
@@ -478,7 +517,7 @@ def test_turns_are_on_disk_when_the_interpreter_exits_without_closing(path: Path
     script = f"""
 import asyncio
 from store.turns import make_chain
-from synth_ai.store.sqlite import SQLiteStore
+from synth_ai.store.sqlite.store import SQLiteStore
 store = SQLiteStore({str(path)!r})
 async def main():
     asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is not what is tested here

@@ -17,8 +17,8 @@ import pytest
 from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.turns import make_turn
 from store.writers import numbered_turn
-from synth_ai.store.sqlite import SQLiteStore
-from synth_ai.store.sqlite_file import Durability
+from synth_ai.store.sqlite.schema import Durability
+from synth_ai.store.sqlite.store import SQLiteStore
 
 DURABILITIES = pytest.mark.parametrize("durability", get_args(Durability))
 
@@ -70,7 +70,9 @@ def write_in_child(store: SQLiteStore, name: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 @DURABILITIES
-async def test_a_child_goes_on_after_its_parent_has_closed_the_file(tmp_path: Path, durability: Durability) -> None:
+async def test_a_child_goes_on_after_its_parent_has_closed_the_file(
+    tmp_path: Path, durability: Durability
+) -> None:
     """With the parent's locks in its memory the child would take none, and write into files that are gone."""
     path = tmp_path / "turns.db"
     store = SQLiteStore(path, durability=durability)

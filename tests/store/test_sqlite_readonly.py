@@ -13,13 +13,13 @@ import pytest
 from store.test_bad_files import in_a_mount, make_store
 from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
-from synth_ai.store import sqlite_file
-from synth_ai.store.sqlite import SQLiteStore
-from synth_ai.store.sqlite_readonly import read_turns
+from synth_ai.store.sqlite import schema as sqlite_file
+from synth_ai.store.sqlite.readonly import read_turns
+from synth_ai.store.sqlite.store import SQLiteStore
 
 SHOW = """
 import sys
-from synth_ai.store.sqlite_readonly import read_turns
+from synth_ai.store.sqlite.readonly import read_turns
 for path in sys.argv[1:]:
     print(len(read_turns(path)))
 """
@@ -101,7 +101,9 @@ async def test_a_store_is_read_while_others_open_write_and_close_it(tmp_path: Pa
 
 async def test_what_cannot_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told as opening it would tell it, and nothing is made or changed."""
-    path, notes, other, empty = (tmp_path / name for name in ("turns.db", "notes.txt", "other.db", "empty.db"))
+    path, notes, other, empty = (
+        tmp_path / name for name in ("turns.db", "notes.txt", "other.db", "empty.db")
+    )
     await make_store(path)
     notes.write_text("not a database at all, but long enough " * 40)
     empty.touch()
@@ -119,7 +121,10 @@ async def test_what_cannot_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             read_turns(bad)
     assert read_turns(empty) == []
     with monkeypatch.context() as patch:
-        patch.setattr("synth_ai.store.sqlite_readonly.MIGRATIONS", (*sqlite_file.MIGRATIONS, ("ALTER TABLE turns",)))
+        patch.setattr(
+            "synth_ai.store.sqlite.readonly.MIGRATIONS",
+            (*sqlite_file.MIGRATIONS, ("ALTER TABLE turns",)),
+        )
         with pytest.raises(StoreFormatError, match="open it once"):
             read_turns(path)
     with path.open("r+b") as file:

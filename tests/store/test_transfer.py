@@ -14,9 +14,16 @@ import pytest
 from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreConflictError, StoreError, StoreImportError, StoreUnavailableError
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.none import NoStore
-from synth_ai.store.sqlite import SQLiteStore
-from synth_ai.store.transfer import VERSION, export_turns, from_lines, import_turns, to_dict, to_lines
+from synth_ai.store.null import NoStore
+from synth_ai.store.sqlite.store import SQLiteStore
+from synth_ai.store.transfer import (
+    VERSION,
+    export_turns,
+    from_lines,
+    import_turns,
+    to_dict,
+    to_lines,
+)
 
 WHY: dict[str, Any] = {
     "status": "incomplete",
@@ -41,7 +48,9 @@ async def test_a_store_goes_out_and_comes_back(tmp_path: Path) -> None:
     odd = make_turn(
         "odd",
         "turn_1",
-        input=({"type": "message", "role": "user", "content": "line\u2028 break \ud83d\n\x85 end"},),
+        input=(
+            {"type": "message", "role": "user", "content": "line\u2028 break \ud83d\n\x85 end"},
+        ),
         tools=({"name": "f"},),
         instructions="\udc00",
         output_token_ids=[1, 200_002],
@@ -61,10 +70,16 @@ async def test_a_store_goes_out_and_comes_back(tmp_path: Path) -> None:
 
 async def test_some_ids_take_what_they_continue_from(tmp_path: Path) -> None:
     """An exported branch is whole; its siblings stay at home."""
-    store = await memory_of([*make_chain(3), make_turn("fork", "turn_0"), make_turn("lost", "gone")])
+    store = await memory_of(
+        [*make_chain(3), make_turn("fork", "turn_0"), make_turn("lost", "gone")]
+    )
     file = tmp_path / "turns.jsonl"
     assert await export_turns(store, file, ["fork", "turn_1"]) == 3
-    assert [turn.id for turn in from_lines(file.read_text().splitlines())] == ["turn_0", "fork", "turn_1"]
+    assert [turn.id for turn in from_lines(file.read_text().splitlines())] == [
+        "turn_0",
+        "fork",
+        "turn_1",
+    ]
     for id in ("unknown", "lost"):
         with pytest.raises(StoreError, match="cannot be exported"):
             await export_turns(store, tmp_path / "other.jsonl", [id])
@@ -133,7 +148,9 @@ LATER = HEADER.replace(f'"version": {VERSION}', f'"version": {VERSION + 1}')
 def test_files_of_the_first_version_are_read() -> None:
     """They lack what later versions say of a turn, which then is as it is where nothing happened."""
     turn = make_turn("a", created_at=1.0)
-    facts = {name: value for name, value in to_dict(turn).items() if name not in WHY or name == "status"}
+    facts = {
+        name: value for name, value in to_dict(turn).items() if name not in WHY or name == "status"
+    }
     header = HEADER.replace(f'"version": {VERSION}', '"version": 1')
     assert from_lines([header, json.dumps(facts)]) == [turn]
 
@@ -169,7 +186,10 @@ def test_files_of_the_first_version_are_read() -> None:
         ([HEADER, changed(input=[{"type": "message", "role": "user", "content": 5}])], "its input"),
         ([HEADER, changed(mood="good")], "mood, which no turn has"),
         ([HEADER, changed(), changed()], "cut off"),
-        ([HEADER.replace(": 1}", ": 2}"), changed(), changed(model="other")], "another turn under the id 'a'"),
+        (
+            [HEADER.replace(": 1}", ": 2}"), changed(), changed(model="other")],
+            "another turn under the id 'a'",
+        ),
     ],
 )
 def test_lines_that_are_no_export_are_refused(lines: list[str], what: str) -> None:

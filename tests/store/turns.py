@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from synth_ai.store.base import Turn
+from synth_ai.turn import Turn
 
 
 def make_turn(id: str, parent_id: str | None = None, **facts: Any) -> Turn:
@@ -16,7 +16,11 @@ def make_turn(id: str, parent_id: str | None = None, **facts: Any) -> Turn:
         "model": "gpt-oss-20b",
         "input": (asked,),
         "output": (
-            {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": f"Look up {id}."}]},
+            {
+                "type": "reasoning",
+                "summary": [],
+                "content": [{"type": "reasoning_text", "text": f"Look up {id}."}],
+            },
             {"type": "message", "role": "assistant", "status": "completed", "content": [answer]},
         ),
         "usage": {"input_tokens": 20, "output_tokens": 10},

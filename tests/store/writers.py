@@ -8,9 +8,9 @@ import hashlib
 import sys
 from typing import Any, cast
 
-from synth_ai.store.base import Turn
-from synth_ai.store.sqlite import SQLiteStore
-from synth_ai.store.sqlite_file import Durability
+from synth_ai.store.sqlite.schema import Durability
+from synth_ai.store.sqlite.store import SQLiteStore
+from synth_ai.turn import Turn
 
 
 def numbered_turn(name: str, number: int) -> Turn:
@@ -18,8 +18,16 @@ def numbered_turn(name: str, number: int) -> Turn:
     noise = hashlib.blake2b(f"{name} {number}".encode()).hexdigest()
     text = noise * (1 + int(noise[:2], 16))
     output: tuple[dict[str, Any], ...] = (
-        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": noise}]},
-        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text[::-1]}]},
+        {
+            "type": "reasoning",
+            "summary": [],
+            "content": [{"type": "reasoning_text", "text": noise}],
+        },
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": text[::-1]}],
+        },
     )
     return Turn(
         id=f"{name}_{number}",
@@ -36,7 +44,9 @@ def numbered_turn(name: str, number: int) -> Turn:
     )
 
 
-async def write(path: str, name: str, durability: Durability, count: int | None, at_once: int) -> None:
+async def write(
+    path: str, name: str, durability: Durability, count: int | None, at_once: int
+) -> None:
     """Put turns, `at_once` of them together, and print the id of each once it is said to be on disk."""
     store = SQLiteStore(path, durability=durability)
 

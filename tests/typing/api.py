@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, assert_type
+from typing import assert_type
 
 from pydantic import BaseModel
 
@@ -25,6 +25,7 @@ from synth_ai import (
     Usage,
     VendorBase,
 )
+from synth_ai.content import ToolCall
 
 
 class City(BaseModel):
@@ -38,7 +39,12 @@ def get_weather(city: str) -> str:
 def constructing() -> None:
     LM("gpt-5")
     LM("gpt-5", api="chat", retry=3, timeout=5.0, max_concurrency=8, top_p=0.5)
-    LM("gpt-5", retry=RetryPolicy(attempts=2), response_store=MemoryStore(), tools=[get_weather, "web_search"])
+    LM(
+        "gpt-5",
+        retry=RetryPolicy(attempts=2),
+        response_store=MemoryStore(),
+        tools=[get_weather, "web_search"],
+    )
     LM("gpt-5", response_store=False, response_model=City, auto_store_responses=False)
     LM(5)  # type: ignore[arg-type]
     LM("gpt-5", temperature="hot")  # type: ignore[arg-type]
@@ -46,14 +52,22 @@ def constructing() -> None:
 
 async def calling(lm: LM) -> None:
     assert_type(await lm.respond_async("Hi"), BaseLMResponse)
-    assert_type(await lm.respond_async("Be terse.", "Hi", tools=None, temperature=0), BaseLMResponse)
+    assert_type(
+        await lm.respond_async("Be terse.", "Hi", tools=None, temperature=0), BaseLMResponse
+    )
     assert_type(lm.respond("Hi"), BaseLMResponse)
     assert_type(lm.respond_sync("Hi", previous_response_id="resp_1"), BaseLMResponse)
-    assert_type(await lm.respond_batch_async(["a", ("b", "c"), {"user_message": "d"}]), list[BaseLMResponse])
+    assert_type(
+        await lm.respond_batch_async(["a", ("b", "c"), {"user_message": "d"}]), list[BaseLMResponse]
+    )
     assert_type(lm.respond_batch(["a"]), list[BaseLMResponse])
-    errors_too = await lm.respond_batch_async(["a"], return_exceptions=True, progress=True, temperature=0)
+    errors_too = await lm.respond_batch_async(
+        ["a"], return_exceptions=True, progress=True, temperature=0
+    )
     assert_type(errors_too, list[BaseLMResponse | BaseException])
-    assert_type(lm.respond_batch(["a"], return_exceptions=True), list[BaseLMResponse | BaseException])
+    assert_type(
+        lm.respond_batch(["a"], return_exceptions=True), list[BaseLMResponse | BaseException]
+    )
     assert_type(await lm.run_tools_async("Hi", max_rounds=3), ToolRun)
     assert_type(lm.run_tools("Hi", on_error="raise"), ToolRun)
     await lm.respond_async(tool_outputs={"call_1": 5}, images=[b"", "a.png"])
@@ -67,7 +81,9 @@ async def streaming(lm: LM) -> None:
     assert_type(lm.stream_sync("Hi"), SyncResponseStream)
     async with lm.stream_async("Hi", auto_store=False) as stream:
         async for event in stream:
-            assert_type(event, TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed)
+            assert_type(
+                event, TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed
+            )
             if isinstance(event, TextDelta):
                 assert_type(event.text, str)
             elif isinstance(event, Completed):
@@ -75,7 +91,9 @@ async def streaming(lm: LM) -> None:
     assert_type(stream.response, BaseLMResponse)
     with lm.stream_sync("Hi") as other:
         for event in other:
-            assert_type(event, TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed)
+            assert_type(
+                event, TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed
+            )
     lm.stream_async(5)  # type: ignore[arg-type]
 
 
@@ -96,7 +114,7 @@ def reading(response: BaseLMResponse) -> None:
     assert_type(response.raw_response, str)
     assert_type(response.text, str)
     assert_type(response.reasoning, str | None)
-    assert_type(response.tool_calls, list[dict[str, Any]] | None)
+    assert_type(response.tool_calls, list[ToolCall] | None)
     assert_type(response.usage, Usage | None)
     assert_type(response.response_id, str | None)
 

@@ -10,13 +10,19 @@ from collections.abc import AsyncGenerator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from synth_ai.deltas import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
-from synth_ai.lm.events import Completed, StreamEvent
-from synth_ai.lm.items import name_and_text
+from synth_ai.content import name_and_text
+from synth_ai.events import (
+    Completed,
+    PreambleDelta,
+    ReasoningDelta,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+)
 from synth_ai.lm.prices import Price
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.response import BaseLMResponse, Usage
-from synth_ai.lm.routing import ApiType
+from synth_ai.lm.vendors.families import ApiType
+from synth_ai.response import BaseLMResponse, Usage
 
 __all__ = ["BaseLMResponse", "LMRequest", "StreamEvent", "Usage", "VendorBase"]
 
@@ -26,13 +32,13 @@ class VendorBase(ABC):
 
     Attributes:
         api_type: the API it speaks; `responses` and `harmony` calls chain by themselves, `chat` calls do not.
-        origin: names the server whose response and item ids these are; None when ids are made here. A request that
+        server: names the server whose response and item ids these are; None when ids are made here. A request that
             cannot be continued from an id of this server comes with its whole `history`.
         list_prices: what the models of this backend cost, by name, where the caller gives no prices.
     """
 
     api_type: ApiType = "chat"
-    origin: str | None = None
+    server: str | None = None
     list_prices: Mapping[str, Price] = MappingProxyType({})
 
     @abstractmethod

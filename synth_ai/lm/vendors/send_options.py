@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from synth_ai.http.client import SendOptions
 from synth_ai.lm.request import LMRequest
-from synth_ai.sdk.client import SendOptions
-from synth_ai.sdk.timeouts import Timeout
+from synth_ai.timeout import Timeout
 
 
 def split_options(request: LMRequest) -> tuple[LMRequest, SendOptions]:

@@ -19,8 +19,21 @@ Hosted = Callable[..., LM]
 
 def completion(message: dict[str, Any], finish_reason: str = "stop", **choice: Any) -> Raw:
     """A chat completion with this message."""
-    whole = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", **message}, **choice}
-    return Raw({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [whole]})
+    whole = {
+        "index": 0,
+        "finish_reason": finish_reason,
+        "message": {"role": "assistant", **message},
+        **choice,
+    }
+    return Raw(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [whole],
+        }
+    )
 
 
 def events(*data: Any) -> Raw:
@@ -29,21 +42,42 @@ def events(*data: Any) -> Raw:
     return Raw(body, headers={"content-type": "text/event-stream"})
 
 
-def chunk(delta: dict[str, Any] | None = None, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
+def chunk(
+    delta: dict[str, Any] | None = None, finish_reason: str | None = None, **choice: Any
+) -> dict[str, Any]:
     """A chunk of a chat completion."""
     whole = {"index": 0, "delta": delta or {}, "finish_reason": finish_reason, **choice}
-    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [whole]}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [whole],
+    }
 
 
 def response(*output: dict[str, Any], status: str = "completed", **fields: Any) -> dict[str, Any]:
     """A response of the Responses API."""
-    return {"id": "resp_1", "object": "response", "model": "m", "status": status, "output": list(output), **fields}
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "model": "m",
+        "status": status,
+        "output": list(output),
+        **fields,
+    }
 
 
 def message(text: str) -> dict[str, Any]:
     """A message of the Responses API."""
     part = {"type": "output_text", "text": text, "annotations": []}
-    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+    return {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    }
 
 
 async def streamed(lm: LM) -> list[Any]:
@@ -57,7 +91,13 @@ async def streamed(lm: LM) -> list[Any]:
 def called(index: int, id: str, name: str | None, arguments: str, **more: Any) -> dict[str, Any]:
     """A chunk with a tool call."""
     function = {"name": name, "arguments": arguments}
-    return chunk({"tool_calls": [{"index": index, "id": id, "type": "function", "function": function, **more}]})
+    return chunk(
+        {
+            "tool_calls": [
+                {"index": index, "id": id, "type": "function", "function": function, **more}
+            ]
+        }
+    )
 
 
 def end(finish_reason: str = "tool_calls") -> dict[str, Any]:
@@ -65,9 +105,15 @@ def end(finish_reason: str = "tool_calls") -> dict[str, Any]:
     return chunk(None, finish_reason)
 
 
-async def test_calls_that_all_have_the_index_0_are_told_apart(openai_server: OpenAIServer, hosted: Hosted) -> None:
+async def test_calls_that_all_have_the_index_0_are_told_apart(
+    openai_server: OpenAIServer, hosted: Hosted
+) -> None:
     """Gemini numbers every call of a turn so; a new id is a new call, and the id again is not."""
-    sent = called(0, "a", "f", '{"x": 1}'), called(0, "b", "g", '{"y":'), called(0, "b", None, " 2}")
+    sent = (
+        called(0, "a", "f", '{"x": 1}'),
+        called(0, "b", "g", '{"y":'),
+        called(0, "b", None, " 2}"),
+    )
     openai_server.enqueue(events(*sent, end()))
     *found, done = await streamed(hosted("chat"))
     assert found == [
@@ -81,7 +127,9 @@ async def test_calls_that_all_have_the_index_0_are_told_apart(openai_server: Ope
     ]
 
 
-async def test_a_null_beside_the_function_is_nothing(openai_server: OpenAIServer, hosted: Hosted) -> None:
+async def test_a_null_beside_the_function_is_nothing(
+    openai_server: OpenAIServer, hosted: Hosted
+) -> None:
     """Servers that dump every field of a call send `custom` as null."""
     openai_server.enqueue(events(called(0, "a", "f", "{}", custom=None), end()))
     *found, done = await streamed(hosted("chat"))
@@ -90,12 +138,18 @@ async def test_a_null_beside_the_function_is_nothing(openai_server: OpenAIServer
 
 
 @pytest.mark.parametrize("name", ["", None])
-async def test_a_name_may_come_late(openai_server: OpenAIServer, hosted: Hosted, name: str | None) -> None:
+async def test_a_name_may_come_late(
+    openai_server: OpenAIServer, hosted: Hosted, name: str | None
+) -> None:
     """The first delta of the call that is shown has it."""
-    openai_server.enqueue(events(called(0, "a", name, ""), called(0, "", "f", "{"), called(0, "", None, "}"), end()))
+    openai_server.enqueue(
+        events(called(0, "a", name, ""), called(0, "", "f", "{"), called(0, "", None, "}"), end())
+    )
     *found, done = await streamed(hosted("chat"))
     assert found == [ToolCallDelta(0, "f", "{", "a"), ToolCallDelta(0, None, "}")]
-    assert done.response.tool_calls == [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    assert done.response.tool_calls == [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    ]
 
 
 # --- other shapes ---------------------------------------------------------------------------------------------------
@@ -104,12 +158,16 @@ THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_content_in_parts_is_read(openai_server: OpenAIServer, hosted: Hosted, stream: bool) -> None:
+async def test_content_in_parts_is_read(
+    openai_server: OpenAIServer, hosted: Hosted, stream: bool
+) -> None:
     """Mistral's thinking models answer so: the thinking is reasoning, the texts are the answer."""
     parts = [THINKING, {"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
     lm = hosted("chat")
     if stream:
-        openai_server.enqueue(events(chunk({"content": parts[:1]}), chunk({"content": parts[1:]}), end("stop")))
+        openai_server.enqueue(
+            events(chunk({"content": parts[:1]}), chunk({"content": parts[1:]}), end("stop"))
+        )
         *found, done = await streamed(lm)
         assert found == [ReasoningDelta("Hm."), TextDelta("Hello")]
         answer = done.response
@@ -133,8 +191,14 @@ BROKEN: dict[str, tuple[str, list[Any]]] = {
         "chat",
         [chunk({"audio": {"id": "a", "data": piece}}) for piece in ("a=", "b=")] + [end("stop")],
     ),
-    "a delta without one": ("responses", [{"type": "response.output_text.delta", "output_index": 0}]),
-    "a delta that is null": ("responses", [{"type": "response.reasoning_text.delta", "delta": None}]),
+    "a delta without one": (
+        "responses",
+        [{"type": "response.output_text.delta", "output_index": 0}],
+    ),
+    "a delta that is null": (
+        "responses",
+        [{"type": "response.reasoning_text.delta", "delta": None}],
+    ),
     "no item": ("responses", [{"type": "response.output_item.added", "output_index": 0}]),
     "an item that is a text": ("responses", [{"type": "response.output_item.done", "item": "x"}]),
     "no response": ("responses", [{"type": "response.completed"}]),
@@ -157,7 +221,9 @@ async def test_a_stream_of_another_shape(
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-@pytest.mark.parametrize("body", [{"models": []}, {"data": ["m"]}, {"data": None}, {"data": [{"id": None}]}])
+@pytest.mark.parametrize(
+    "body", [{"models": []}, {"data": ["m"]}, {"data": None}, {"data": [{"id": None}]}]
+)
 async def test_a_list_of_models_of_another_shape(
     openai_server: OpenAIServer, hosted: Hosted, api: str, body: dict[str, Any]
 ) -> None:
@@ -168,7 +234,11 @@ async def test_a_list_of_models_of_another_shape(
 
 
 FAILED: dict[str, tuple[dict[str, Any], type[ServerError], str]] = {
-    "a gateway": ({"error": {"code": 502, "message": "Provider died"}}, OverloadedError, "Provider died"),
+    "a gateway": (
+        {"error": {"code": 502, "message": "Provider died"}},
+        OverloadedError,
+        "Provider died",
+    ),
     "a limit": ({"error": {"code": 429, "message": "Slow down"}}, RateLimitError, "Slow down"),
     "a text": ({"error": "Provider died"}, OverloadedError, "Provider died"),
     "no reason": ({}, OverloadedError, "does not say why"),
@@ -188,16 +258,26 @@ async def test_an_answer_that_ends_with_an_error(
     """OpenRouter tells so of the provider behind it; it is no answer of nothing."""
     lm = hosted("chat", retry=False)
     if stream:
-        openai_server.enqueue(events(chunk({"content": "par"}), chunk({"content": ""}, "error", **choice)))
+        openai_server.enqueue(
+            events(chunk({"content": "par"}), chunk({"content": ""}, "error", **choice))
+        )
     else:
         openai_server.enqueue(completion({"content": ""}, "error", **choice))
     with pytest.raises(kind, match=words):
         await (streamed(lm) if stream else lm.respond_async("Hi"))
 
 
-async def test_a_stream_whose_final_response_is_empty(openai_server: OpenAIServer, hosted: Hosted) -> None:
+async def test_a_stream_whose_final_response_is_empty(
+    openai_server: OpenAIServer, hosted: Hosted
+) -> None:
     """Some proxies leave the output out of it, having told the items one by one."""
-    call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    call = {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": "call_1",
+        "name": "f",
+        "arguments": "{}",
+    }
     openai_server.enqueue(
         events(
             {"type": "response.output_text.delta", "output_index": 0, "delta": "Hello"},
@@ -223,13 +303,20 @@ async def test_a_call_that_was_cut_off_is_in_no_response(
     """On Chat, the call before it stays; the warning says which was cut off, and the conversation can go on."""
     texts = ('{"x": 1}', '{"y": ')
     calls = [
-        {"index": at, "id": f"call_{at}", "type": "function", "function": {"name": "f", "arguments": text}}
+        {
+            "index": at,
+            "id": f"call_{at}",
+            "type": "function",
+            "function": {"name": "f", "arguments": text},
+        }
         for at, text in enumerate(texts)
     ]
     lm = hosted("chat")
     if stream:
         unnamed = {"index": 2, "id": "call_2", "type": "function"}
-        openai_server.enqueue(events(*(chunk({"tool_calls": [call]}) for call in (*calls, unnamed)), end("length")))
+        openai_server.enqueue(
+            events(*(chunk({"tool_calls": [call]}) for call in (*calls, unnamed)), end("length"))
+        )
         cut = (await streamed(lm))[-1].response
     else:
         openai_server.enqueue(completion({"content": None, "tool_calls": calls}, "length"))
@@ -239,10 +326,13 @@ async def test_a_call_that_was_cut_off_is_in_no_response(
     assert cut.warnings == ["The call call_1 of 'f' was cut off and is left out."]
 
 
-async def test_a_custom_tool_s_call_at_the_cut_is_left_out(openai_server: OpenAIServer, hosted: Hosted) -> None:
+async def test_a_custom_tool_s_call_at_the_cut_is_left_out(
+    openai_server: OpenAIServer, hosted: Hosted
+) -> None:
     """Half a query is a query too, so its text does not say that it was cut off; the place does."""
     calls = [
-        {"id": id, "type": "custom", "custom": {"name": "sql", "input": "delete from t"}} for id in ("call_1", "call_2")
+        {"id": id, "type": "custom", "custom": {"name": "sql", "input": "delete from t"}}
+        for id in ("call_1", "call_2")
     ]
     openai_server.enqueue(completion({"content": None, "tool_calls": calls}, "length"))
     cut = await hosted("chat").respond_async("Hi")
@@ -250,11 +340,25 @@ async def test_a_custom_tool_s_call_at_the_cut_is_left_out(openai_server: OpenAI
     assert cut.warnings == ["The call call_2 of 'sql' was cut off and is left out."]
 
 
-async def test_a_call_that_was_cut_off_on_responses(openai_server: OpenAIServer, hosted: Hosted) -> None:
+async def test_a_call_that_was_cut_off_on_responses(
+    openai_server: OpenAIServer, hosted: Hosted
+) -> None:
     """The branch goes on without it: from its own items, as the server would wait for the output of that call."""
-    call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    call = {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": "call_1",
+        "name": "f",
+        "arguments": "{}",
+    }
     half = call | {"id": "fc_2", "call_id": "call_2", "arguments": '{"x": ', "status": "incomplete"}
-    custom = {"type": "custom_tool_call", "id": "ctc_1", "call_id": "call_3", "name": "sql", "input": "select"}
+    custom = {
+        "type": "custom_tool_call",
+        "id": "ctc_1",
+        "call_id": "call_3",
+        "name": "sql",
+        "input": "select",
+    }
     details = {"incomplete_details": {"reason": "max_output_tokens"}}
     output = [message("Hello"), half, custom | {"status": "incomplete"}]
     openai_server.enqueue(Raw(response(*output, status="incomplete", **details)))
@@ -265,9 +369,15 @@ async def test_a_call_that_was_cut_off_on_responses(openai_server: OpenAIServer,
     more = await lm.respond_async("more")
     assert more.text == "You said: more"
     assert "previous_response_id" not in openai_server.bodies[-1]
-    assert [item.get("role") for item in openai_server.bodies[-1]["input"]] == ["user", "assistant", "user"]
+    assert [item.get("role") for item in openai_server.bodies[-1]["input"]] == [
+        "user",
+        "assistant",
+        "user",
+    ]
 
-    openai_server.enqueue(Raw(response(call | {"status": "incomplete"}, status="incomplete", **details)))
+    openai_server.enqueue(
+        Raw(response(call | {"status": "incomplete"}, status="incomplete", **details))
+    )
     complete = await hosted().respond_async("Hi")
     assert [call["id"] for call in complete.tool_calls or ()] == ["call_1"]
     assert complete.warnings == []
@@ -277,7 +387,9 @@ async def test_a_call_that_was_cut_off_on_responses(openai_server: OpenAIServer,
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_one_call_of_an_older_server(openai_server: OpenAIServer, hosted: Hosted, stream: bool) -> None:
+async def test_the_one_call_of_an_older_server(
+    openai_server: OpenAIServer, hosted: Hosted, stream: bool
+) -> None:
     """As `function_call`, without an id; it is a call like any other."""
     call = {"name": "f", "arguments": '{"x": 1}'}
     if stream:
@@ -292,17 +404,25 @@ async def test_the_one_call_of_an_older_server(openai_server: OpenAIServer, host
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_annotations_are_in_the_text(openai_server: OpenAIServer, hosted: Hosted, stream: bool) -> None:
+async def test_annotations_are_in_the_text(
+    openai_server: OpenAIServer, hosted: Hosted, stream: bool
+) -> None:
     """At the place and in the shape that they have on the Responses API."""
     cited = {"url": "https://x.test", "title": "X", "start_index": 0, "end_index": 3}
     sent = {"content": "see", "annotations": [{"type": "url_citation", "url_citation": cited}]}
     if stream:
-        openai_server.enqueue(events(chunk({"content": "see"}), chunk(sent | {"content": ""}), end("stop")))
+        openai_server.enqueue(
+            events(chunk({"content": "see"}), chunk(sent | {"content": ""}), end("stop"))
+        )
         answer = (await streamed(hosted("chat")))[-1].response
     else:
         openai_server.enqueue(completion(sent))
         answer = await hosted("chat").respond_async("Hi")
-    part = {"type": "output_text", "text": "see", "annotations": [{"type": "url_citation", **cited}]}
+    part = {
+        "type": "output_text",
+        "text": "see",
+        "annotations": [{"type": "url_citation", **cited}],
+    }
     assert answer.output[0]["content"] == [part]
 
 
@@ -317,12 +437,19 @@ async def test_a_signature_goes_back_to_its_server_alone(
     store = MemoryStore()
     lm = hosted("chat", response_store=store)
     if stream:
-        openai_server.enqueue(events(called(0, "a", "f", "{}", extra_content=EXTRA), called(0, "a", None, ""), end()))
+        openai_server.enqueue(
+            events(called(0, "a", "f", "{}", extra_content=EXTRA), called(0, "a", None, ""), end())
+        )
         asking = lm.stream_async("Hi")
         _ = [event async for event in asking]
         asked = asking.response
     else:
-        call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": EXTRA}
+        call = {
+            "id": "a",
+            "type": "function",
+            "function": {"name": "f", "arguments": "{}"},
+            "extra_content": EXTRA,
+        }
         openai_server.enqueue(completion({"content": None, "tool_calls": [call]}, "tool_calls"))
         asked = await lm.respond_async("Hi")
     answered = {"tool_outputs": {"a": "1"}, "previous_response_id": asked.response_id}
@@ -340,7 +467,9 @@ async def test_a_signature_goes_back_to_its_server_alone(
     openai_server.violations.clear()
 
 
-async def test_names_and_empty_answers_of_a_history(openai_server: OpenAIServer, hosted: Hosted) -> None:
+async def test_names_and_empty_answers_of_a_history(
+    openai_server: OpenAIServer, hosted: Hosted
+) -> None:
     """Chat gets who said it; the Responses API and gpt-oss know no names of speakers."""
     history = [
         {"role": "user", "name": "Ada", "content": "Hi"},
@@ -354,6 +483,11 @@ async def test_names_and_empty_answers_of_a_history(openai_server: OpenAIServer,
     assert said[:4] == [("Ada", "Hi"), ("Bob", ""), (None, "Why?"), (None, "No.")]
     assert said[4] == ("Ada", [{"type": "text", "text": "Please."}])
     await hosted().respond_async(messages=history)
-    assert [each["content"] for each in openai_server.bodies[-1]["input"][:4]] == ["Hi", "", "Why?", "No."]
+    assert [each["content"] for each in openai_server.bodies[-1]["input"][:4]] == [
+        "Hi",
+        "",
+        "Why?",
+        "No.",
+    ]
     here = LM("gpt-oss-20b", engine=ScriptedEngine([final_text("Fine.")]))
     assert (await here.respond_async(messages=history)).text == "Fine."

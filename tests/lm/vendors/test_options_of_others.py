@@ -17,7 +17,9 @@ TOOL = {"type": "function", "name": "f", "parameters": {"type": "object", "prope
 
 
 @APIS
-async def test_stream_options_go_with_streams_alone(openai_server: OpenAIServer, hosted: Hosted, api: str) -> None:
+async def test_stream_options_go_with_streams_alone(
+    openai_server: OpenAIServer, hosted: Hosted, api: str
+) -> None:
     """The service refuses them on a call that is not streamed."""
     wanted = {"include_obfuscation": False}
     lm = hosted(api, stream_options=wanted)
@@ -37,7 +39,10 @@ async def test_a_call_without_tools_says_nothing_about_them(
     lm = hosted(api, tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
     await lm.respond_async("Hi")
     await lm.fork().respond_async("Hi", tools=None)
-    about = [{key: body[key] for key in body if "tool" in key and key != "tools"} for body in openai_server.bodies]
+    about = [
+        {key: body[key] for key in body if "tool" in key and key != "tools"}
+        for body in openai_server.bodies
+    ]
     assert about == [{"tool_choice": choice, "parallel_tool_calls": False}, {}]
 
 

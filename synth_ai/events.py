@@ -1,0 +1,64 @@
+"""What a stream yields, the same on every API: small deltas, then the finished response."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from synth_ai.response import BaseLMResponse
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the answer: together, the `text` of the finished response.
+
+    A refusal is no answer and has no deltas; the finished response has it in `refusal`.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of the reasoning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreambleDelta:
+    """More of what the model shows before it calls tools."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of a tool call.
+
+    The finished response says which calls there are. One that was cut off is not among them, and gpt-oss may write
+    arguments that have to be repaired: then the call begins anew, with a name at an index that has had one.
+
+    Attributes:
+        index: which call of the turn, from 0.
+        name: the name of the function or custom tool, with the first delta of a call; None after that.
+        arguments: more of the arguments' JSON text, or of a custom tool's input.
+        call_id: the call's id, with the first delta where the backend knows it then.
+    """
+
+    index: int
+    name: str | None
+    arguments: str
+    call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The end of the stream, with the whole response."""
+
+    response: BaseLMResponse
+
+
+StreamEvent: TypeAlias = TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed
+"""Any event of a stream."""

@@ -1,0 +1,1 @@
+"""gpt-oss on an engine: token ids rendered and parsed here."""

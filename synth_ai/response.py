@@ -1,0 +1,202 @@
+"""The one response type, whatever API answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, PrivateAttr
+
+from synth_ai import content
+from synth_ai.content import Item, ToolCall, name_and_text
+
+Status = Literal["completed", "incomplete", "failed", "in_progress", "queued", "cancelled"]
+
+# Type checkers see the shapes. Pydantic takes the dicts as they are: it would drop keys of theirs
+# that no list here has.
+_Dicts = GetPydanticSchema(lambda _, handler: handler(list[dict[str, Any]]))
+Items: TypeAlias = Annotated[list[Item], _Dicts]
+ToolCalls: TypeAlias = Annotated[list[ToolCall], _Dicts]
+
+
+class Usage(BaseModel):
+    """Tokens of one call.
+
+    Attributes:
+        input_tokens: tokens of the prompt, the cached ones included.
+        output_tokens: tokens that were generated, the reasoning included.
+        cached_tokens: prompt tokens that came from a cache.
+        reasoning_tokens: generated tokens that were reasoning.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and answer together."""
+        return self.input_tokens + self.output_tokens
+
+
+class BaseLMResponse(BaseModel):
+    """What a model answered.
+
+    Attributes:
+        raw_response: the text of the answer; empty when the model only called tools.
+        structured_output: the answer as an object, when `response_model` was given.
+        tool_calls: calls of functions and custom tools, in the shape of Chat Completions; `id` is
+            the call id to answer to.
+        response_id: the id to continue from.
+        reasoning: the model's reasoning, or its summary, where it is given away.
+        api_type: the API that answered.
+        usage: tokens used, where the backend says.
+        cost: US dollars, where the model has a price.
+        model: the model that answered.
+        status: `completed`; `incomplete`, with the reason in `incomplete_reason`; or `failed`, with
+            it in `error`.
+        incomplete_reason: such as `max_output_tokens` or `content_filter`.
+        error: what went wrong, on a failed response.
+        previous_response_id: the turn that this one continues.
+        output: the output items, in the shape of the Responses API.
+        preamble: text that the model showed before calling tools.
+        refusal: the text in which the model refused to answer.
+        prompt_token_ids: the exact ids of the prompt, where the backend has them.
+        output_token_ids: the exact ids that the model sampled, where the backend has them.
+        logprobs: one entry per output token, where asked for.
+        request_id: the server's id of the request, to quote when asking for help.
+        attempts: how many times the call was sent.
+        replayed: whether the whole conversation was sent again because the server could not
+            continue from its id.
+        replay_reason: why.
+        warnings: what was repaired, dropped or clipped on the way.
+        stored_on_server: whether the server can continue from `response_id` by itself. A vendor
+            says so; without it the next call brings the whole history.
+        tokens_exact: whether `output_token_ids` are all that the model sampled and nothing else. An
+            answer that was cut at a stop string is shorter than what was sampled.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    raw_response: str
+    structured_output: Any = None
+    tool_calls: ToolCalls | None = None
+    response_id: str | None = None
+    reasoning: str | None = None
+    api_type: str | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+    model: str | None = None
+    status: Status = "completed"
+    incomplete_reason: str | None = None
+    error: str | None = None
+    previous_response_id: str | None = None
+    output: Items = Field(default_factory=list)
+    preamble: str | None = None
+    refusal: str | None = None
+    prompt_token_ids: list[int] | None = Field(default=None, repr=False)
+    output_token_ids: list[int] | None = Field(default=None, repr=False)
+    logprobs: list[dict[str, Any]] | None = Field(default=None, repr=False)
+    request_id: str | None = None
+    attempts: int = 1
+    replayed: bool = False
+    replay_reason: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    stored_on_server: bool = Field(default=False, repr=False)
+    tokens_exact: bool = Field(default=True, repr=False)
+
+    _raw: Callable[[], Any] | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of_output(cls, output: Sequence[Item], **fields: Any) -> BaseLMResponse:
+        """Make a response whose texts and tool calls are read from its output items."""
+        answer, reasoning, preamble = content.answer_of(output)
+        return cls(
+            raw_response=answer,
+            reasoning=reasoning,
+            preamble=preamble,
+            tool_calls=content.tool_calls_of(output),
+            refusal=content.refusal_of(output),
+            output=list(output),
+            **fields,
+        )
+
+    @property
+    def text(self) -> str:
+        """The same as `raw_response`."""
+        return self.raw_response
+
+    @property
+    def raw(self) -> Any:
+        """The server's own answer as the openai SDK's typed object; None where it has no type.
+
+        It is built when it is first asked for.
+        """
+        if self._raw is None:
+            return None
+        return self._raw()
+
+    def __str__(self) -> str:
+        return self.raw_response or self._summary()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._summary()}>"
+
+    def _summary(self) -> str:
+        facts = [self.api_type, self.response_id, self._state()]
+        if self.tool_calls:
+            names = [name_and_text(call)[0] for call in self.tool_calls]
+            facts.append("calls " + ", ".join(names))
+        if self.usage:
+            facts.append(f"{self.usage.input_tokens}+{self.usage.output_tokens} tokens")
+        if self.raw_response:
+            facts.append(repr(_shorten(self.raw_response)))
+        return " ".join(fact for fact in facts if fact)
+
+    def _state(self) -> str:
+        reason = self.incomplete_reason or self.error
+        if not reason:
+            return self.status
+        return f"{self.status} ({reason})"
+
+    def _repr_markdown_(self) -> str:
+        """Draw the answer for a notebook, its reasoning folded, its tool calls and counts below.
+
+        The only HTML in it is ours: what the model wrote is escaped, and its Markdown stays.
+        """
+        blocks = []
+        if self.reasoning:
+            summary = "<summary>Reasoning</summary>"
+            blocks.append(f"<details>{summary}\n\n{_safe(self.reasoning)}\n\n</details>")
+        if self.preamble:
+            blocks.append(f"*{_safe(self.preamble)}*")
+        if self.raw_response:
+            blocks.append(_safe(self.raw_response))
+        for call in self.tool_calls or ():
+            name, text = name_and_text(call)
+            blocks.append(f"Calls <code>{_safe(name)}({_safe(text)})</code>")
+
+        blocks.append(f"<small>{escape(self._footer())}</small>")
+        return "\n\n".join(blocks)
+
+    def _footer(self) -> str:
+        facts = [self.model, self.api_type, self.response_id]
+        if self.status != "completed":
+            reason = self.incomplete_reason or self.error or ""
+            facts.append(f"{self.status}: {reason}".rstrip(": "))
+        if self.usage:
+            facts.append(f"{self.usage.input_tokens} in, {self.usage.output_tokens} out")
+        facts += self.warnings
+        return " · ".join(fact for fact in facts if fact)
+
+
+def _shorten(text: str, width: int = 60) -> str:
+    if len(text) <= width:
+        return text
+    return text[: width - 1] + "…"
+
+
+def _safe(text: str) -> str:
+    return escape(text, quote=False)

@@ -1,0 +1,34 @@
+"""No store at all: nothing is kept, and only a server that keeps responses itself can continue from an id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synth_ai.errors import StoreError
+from synth_ai.store.base import ResponseStore
+from synth_ai.turn import Turn
+
+
+class NoStore(ResponseStore):
+    """What `response_store=False` asks for."""
+
+    async def put(self, turn: Turn) -> None:
+        return
+
+    async def get(self, id: str) -> Turn | None:
+        return None
+
+    async def chain(self, id: str) -> list[Turn] | None:
+        return None
+
+    async def delete(self, id: str, *, descendants: bool = False) -> bool:
+        return False
+
+    async def add(self, turns: Sequence[Turn]) -> int:
+        raise StoreError("Turns cannot be added: this LM keeps none (response_store=False).")
+
+    async def list(self) -> list[Turn]:
+        return []
+
+    def explain_missing(self, id: str) -> str:
+        return f"{id!r} is not here: this LM keeps no turns (response_store=False)."

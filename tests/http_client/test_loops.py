@@ -1,0 +1,110 @@
+"""One LM used from one event loop after another: what a loop opened ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from servers.openai_fake import OpenAIServer
+from synth_ai import LM
+
+Hosted = Callable[..., LM]
+TRANSPORTS = ("httpx", "aiohttp")
+
+
+def connections(server: OpenAIServer) -> int:
+    """How many sockets of this process are connected to the server, which runs on a thread of it."""
+    port = urlsplit(server.base_url).port
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        # The folder's own file is gone by now, and a listening socket has no other end.
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(name))) as end:
+                    found += end.family == socket.AF_INET and end.getpeername()[1] == port
+    return found
+
+
+def run_and_close(main: Coroutine[Any, Any, None]) -> None:
+    """As scripts older than `asyncio.run` do it: the loop's generators are never told that it ends."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main)
+    loop.close()
+
+
+async def calls(lm: LM) -> None:
+    """Some at once, on connections of their own."""
+    await asyncio.gather(*(lm.respond_async("Hi") for _ in range(3)))
+
+
+async def broken_off(lm: LM) -> None:
+    """A stream that its reader leaves."""
+    async for _ in lm.stream_async("Hi"):
+        break
+
+
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux shows them"
+)
+@pytest.mark.parametrize("main", [calls, broken_off])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_loop_closes_its_connections_at_its_end(
+    openai_server: OpenAIServer,
+    hosted: Hosted,
+    caplog: pytest.LogCaptureFixture,
+    transport: str,
+    main: Callable[[LM], Coroutine[Any, Any, None]],
+) -> None:
+    """Nothing is left open or kept for later, and nobody complains."""
+    lm = hosted(transport=transport, auto_store_responses=False)
+    # LMs of other tests may still hold some.
+    before = connections(openai_server)
+    loops = []
+
+    async def noted() -> None:
+        loops.append(asyncio.get_running_loop())
+        await main(lm)
+
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(30):
+            asyncio.run(noted())
+            assert connections(openai_server) <= before
+        gc.collect()
+    assert len(lm._setup.vendor._client._lines._open) == 1  # type: ignore[attr-defined]
+    # What other tests left may be collected meanwhile too.
+    assert [
+        str(complaint.message)
+        for complaint in complaints
+        if getattr(complaint.source, "_loop", 0) in loops
+    ] == []
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux shows them"
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_loops_that_end_without_a_word_leave_nothing_for_long(
+    openai_server: OpenAIServer, hosted: Hosted, transport: str
+) -> None:
+    """Their connections cannot be closed any more in order, but they are let go."""
+    lm = hosted(transport=transport, auto_store_responses=False)
+    before = connections(openai_server)
+    for _ in range(30):
+        run_and_close(calls(lm))
+    assert len(lm._setup.vendor._client._lines._open) == 1  # type: ignore[attr-defined]
+    gc.collect()
+    # Those of the last loop, which no other has followed yet.
+    assert connections(openai_server) <= before + 3

@@ -1,0 +1,367 @@
+"""One call's way: options merged, answers read into objects, reasoning left out, deadlines kept, turns recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from synth_ai import (
+    LM,
+    BaseLMResponse,
+    LMRequest,
+    MemoryStore,
+    ReasoningDelta,
+    RetryPolicy,
+    StreamEvent,
+    Turn,
+    VendorBase,
+)
+from synth_ai import content as items
+from synth_ai.errors import (
+    ForgottenResponseError,
+    OptionError,
+    OverloadedError,
+    RequestError,
+    StoreUnavailableError,
+    StructuredOutputError,
+    TimedOutError,
+)
+from synth_ai.lm.pipeline import CALL_ARGUMENTS
+from synth_ai.lm.streams import ResponseStream
+from synth_ai.testing import ScriptedVendor, tool_call
+
+
+class City(BaseModel):
+    name: str
+    inhabitants: int
+
+
+ROME = '{"name": "Rome", "inhabitants": 3}'
+REASONED = [items.reasoning_item("Let me think."), items.assistant_message("Hello")]
+
+
+async def read(stream: ResponseStream) -> list[StreamEvent]:
+    """All events of a stream."""
+    return [event async for event in stream]
+
+
+def test_arguments_of_a_call_are_those_of_the_method() -> None:
+    """Streams pass them by name; one that is missing in the list would be taken for an option."""
+    named = {
+        name
+        for name, parameter in inspect.signature(LM.respond_async).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert named - {"auto_store"} == CALL_ARGUMENTS
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+
+async def test_options_of_the_lm_and_of_the_call() -> None:
+    """The call's lie over the LM's; each known one reaches its field, the rest goes by name."""
+    vendor = ScriptedVendor(["a", "b"], api_type="chat")
+    lm = LM(
+        "x",
+        vendor=vendor,
+        temperature=0.5,
+        max_tokens=9,
+        reasoning_effort="low",
+        stop="END",
+        timeout=50,
+        seed=1,
+    )
+    await lm.respond_async("Hi")
+    first = vendor.requests[0]
+    assert (first.temperature, first.max_tokens, first.reasoning_effort) == (0.5, 9, "low")
+    assert (first.stop, first.timeout.total, dict(first.options)) == (("END",), 50, {"seed": 1})
+    await lm.respond_async(
+        "Hi", temperature=0, max_completion_tokens=5, stop=None, tool_choice="none", top_p=0.1
+    )
+    second = vendor.requests[1]
+    assert (second.temperature, second.max_tokens, second.stop, second.tool_choice) == (
+        0,
+        5,
+        (),
+        "none",
+    )
+    assert dict(second.options) == {"seed": 1, "top_p": 0.1}
+
+
+async def test_a_bad_option_of_a_call_is_told_before_anything_is_sent() -> None:
+    """On every way to call."""
+    vendor = ScriptedVendor(["a"])
+    lm = LM("x", vendor=vendor)
+    with pytest.raises(OptionError, match="mean 'temperature'"):
+        await lm.respond_async("Hi", temprature=1)
+    with pytest.raises(OptionError, match="mean 'temperature'"):
+        lm.respond("Hi", temprature=1)
+    with pytest.raises(OptionError, match="mean 'temperature'"):
+        await read(lm.stream_async("Hi", temprature=1))
+    with pytest.raises(OptionError, match="mean 'temperature'"):
+        await lm.respond_batch_async(["Hi"], temprature=1)
+    with pytest.raises(RequestError, match="empty"):
+        lm.respond("")
+    assert vendor.requests == []
+
+
+# --- structured answers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
+async def test_an_answer_is_read_into_the_model(api: Any) -> None:
+    """The LM's shape holds for each call; a call may have its own, or none."""
+    vendor = ScriptedVendor([ROME, '{"value": [1]}', "plain"], api_type=api)
+    lm = LM("x", vendor=vendor, response_model=City)
+    assert (await lm.respond_async("Hi")).structured_output == City(name="Rome", inhabitants=3)
+    assert (await lm.respond_async("Hi", response_model=list[int])).structured_output == [1]
+    assert (await lm.respond_async("Hi", response_model=None)).structured_output is None
+    shapes = [request.response_format for request in vendor.requests]
+    assert [shape.name if shape else None for shape in shapes] == ["City", "list", None]
+
+
+async def test_an_answer_that_does_not_fit() -> None:
+    """The error has the whole response; the turn is recorded, as it was paid for and can be continued."""
+    lm = LM("x", vendor=ScriptedVendor(['{"name": "Rome"}']), response_model=City)
+    with pytest.raises(
+        StructuredOutputError, match=r"does not fit City: inhabitants: Field required.*Rome"
+    ) as raised:
+        await lm.respond_async("Hi")
+    assert raised.value.response.raw_response == '{"name": "Rome"}'
+    assert lm.head == raised.value.response.response_id
+
+
+async def test_a_cut_answer_is_no_error() -> None:
+    """It says that it is incomplete; the object is missing, with a warning."""
+    cut = BaseLMResponse.of_output(
+        [items.assistant_message('{"na')], status="incomplete", incomplete_reason="max"
+    )
+    response = await LM("x", vendor=ScriptedVendor([cut]), response_model=City).respond_async("Hi")
+    assert response.structured_output is None
+    assert "incomplete" in response.warnings[0]
+
+
+async def test_calls_and_refusals_have_no_object() -> None:
+    """The model did not answer yet, or would not."""
+    refusal = {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "refusal", "refusal": "No."}],
+    }
+    lm = LM(
+        "x", vendor=ScriptedVendor([[refusal], tool_call("add", call_id="c")]), response_model=City
+    )
+    refused = await lm.respond_async("Hi")
+    assert (refused.structured_output, refused.refusal) == (None, "No.")
+    called = await lm.respond_async("Hi")
+    assert (called.structured_output, len(called.tool_calls or ())) == (None, 1)
+
+
+# --- reasoning ------------------------------------------------------------------------------------------------------
+
+
+async def test_reasoning_can_be_left_out() -> None:
+    """Of the response, of its items and of the stream; it is kept in the store, where the next turn needs it."""
+    vendor = ScriptedVendor([REASONED] * 4)
+    store = MemoryStore()
+    lm = LM("x", vendor=vendor, response_store=store, include_reasoning=False)
+    response = await lm.respond_async("Hi")
+    assert response.reasoning is None
+    assert [item["type"] for item in response.output] == ["message"]
+    assert "think" not in f"{response!r}{response}{response._repr_markdown_()}"
+    turn = await store.get(str(response.response_id))
+    assert turn is not None
+    assert [item["type"] for item in turn.output] == ["reasoning", "message"]
+    events = await read(lm.stream_async("Hi"))
+    assert not any(isinstance(event, ReasoningDelta) for event in events)
+    assert (await lm.respond_async("Hi", include_reasoning=True)).reasoning == "Let me think."
+    assert "include_reasoning" not in vendor.requests[0].options
+
+
+# --- what is recorded -----------------------------------------------------------------------------------------------
+
+
+async def test_the_turn_that_is_recorded() -> None:
+    """A finished call whose response was returned is in the store, with all that a replay needs."""
+    store = MemoryStore()
+    vendor = ScriptedVendor([REASONED])
+    lm = LM("x", vendor=vendor, response_store=store)
+    response = await lm.respond_async("Be terse.", "Hi", tools=[{"name": "add", "parameters": {}}])
+    turn = await store.get(str(response.response_id))
+    assert turn is not None
+    assert turn.input == vendor.requests[0].input
+    assert turn.output == tuple(REASONED)
+    assert (turn.instructions, turn.api_type, turn.model, turn.status) == (
+        "Be terse.",
+        "responses",
+        "x",
+        "completed",
+    )
+    assert turn.tools is not None
+    assert turn.tools[0]["name"] == "add"
+    assert (turn.server, turn.stored_on_server) == (vendor.server, True)
+    assert turn.usage == {
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
+    }
+
+
+async def test_what_a_caller_does_to_a_response_stays_with_the_caller() -> None:
+    """A list of items that was emptied must not empty the turn in the store."""
+    lm = LM(
+        "x", vendor=ScriptedVendor([[items.assistant_message("Hello")], "more"], remembers=False)
+    )
+    response = await lm.respond_async("Hi")
+    response.output.clear()
+    again = await lm.responses.retrieve_async(str(response.response_id))
+    assert again.raw_response == "Hello"
+
+
+async def test_what_a_caller_does_to_given_messages_stays_with_the_caller() -> None:
+    """A list of messages that grows in the caller's loop must not change the turn that was made of it."""
+    vendor = ScriptedVendor(["a", "b"], api_type="chat")
+    lm = LM("x", vendor=vendor)
+    part = {"type": "input_text", "text": "Hi"}
+    messages: list[dict[str, Any]] = [{"type": "message", "role": "user", "content": [part]}]
+    response = await lm.respond_async(messages=messages)
+    part["text"] = "forged"
+    messages.append({"role": "user", "content": "more"})
+    chain = await lm.responses.input_items_async(str(response.response_id))
+    assert [items.text_of(item) for item in chain] == ["Hi"]
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+async def test_tries_are_counted_on_the_response() -> None:
+    """By the LM's own policy."""
+    vendor = ScriptedVendor([OverloadedError("500"), OverloadedError("500"), "done"])
+    response = await LM("x", vendor=vendor, retry=RetryPolicy(first_wait=0)).respond_async("Hi")
+    assert (response.attempts, len(vendor.requests)) == (3, 3)
+
+
+class SilentVendor(VendorBase):
+    """Never answers, and tells whether its call was cancelled."""
+
+    api_type = "responses"
+
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+        self.cancelled = False
+
+    async def respond(self, request: LMRequest) -> BaseLMResponse:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled = True
+        raise AssertionError
+
+
+async def test_a_call_that_takes_too_long() -> None:
+    """Its backend's work is cancelled and the error is ours, streamed or not; the head stays."""
+    for streamed in (False, True):
+        vendor = SilentVendor()
+        lm = LM("x", vendor=vendor, timeout=0.01)
+        call = read(lm.stream_async("Hi")) if streamed else lm.respond_async("Hi")
+        with pytest.raises(TimedOutError, match=r"timeout= has passed"):
+            await call
+        assert vendor.cancelled
+        assert lm.head is None
+
+
+async def test_the_deadline_counts_the_wait_for_a_place() -> None:
+    """Behind a full gate a call must not wait for ever either; and its place is not lost."""
+    vendor = SilentVendor()
+    lm = LM("x", vendor=vendor, max_concurrency=1)
+    blocking = asyncio.create_task(lm.respond_async("Hi"))
+    await vendor.started.wait()
+    with pytest.raises(TimedOutError):
+        await lm.respond_async("Hi", timeout=0.01)
+    with pytest.raises(TimedOutError):
+        await read(lm.stream_async("Hi", timeout=0.01))
+    blocking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await blocking
+    with pytest.raises(TimedOutError):
+        await lm.respond_async("Hi", timeout=0.01)
+
+
+async def test_an_outer_timeout_is_left_to_its_owner() -> None:
+    """`asyncio.timeout` around a call raises its own TimeoutError, not ours."""
+    lm = LM("x", vendor=SilentVendor(), timeout=50)
+    with pytest.raises(TimeoutError) as raised:
+        async with asyncio.timeout(0.01):
+            await lm.respond_async("Hi")
+    assert not isinstance(raised.value, TimedOutError)
+
+
+# --- what failures keep ---------------------------------------------------------------------------------------------
+
+
+async def test_an_error_says_how_often_the_call_was_sent() -> None:
+    """As a note in the traceback, and as a number."""
+    lm = LM(
+        "x",
+        vendor=ScriptedVendor([OverloadedError("busy")] * 3),
+        retry=RetryPolicy(attempts=3, first_wait=0),
+    )
+    with pytest.raises(OverloadedError) as raised:
+        await lm.respond_async("Hi")
+    assert raised.value.attempts == 3
+    assert raised.value.__notes__ == ["The call was sent 3 times; this is what the last one met."]
+
+
+async def test_an_answer_that_cannot_be_stored_is_on_the_error() -> None:
+    """It was paid for."""
+
+    class Full(MemoryStore):
+        async def put(self, turn: Turn) -> None:
+            raise StoreUnavailableError("the disk is full")
+
+    with pytest.raises(StoreUnavailableError) as raised:
+        await LM("x", vendor=ScriptedVendor(["The answer."]), response_store=Full()).respond_async(
+            "Hi"
+        )
+    assert raised.value.response.text == "The answer."
+
+
+async def test_a_backend_that_forgets_the_whole_history_too() -> None:
+    """It is asked once with an id and once with the history, not for ever."""
+
+    class Forgetful(ScriptedVendor):
+        async def respond(self, request: LMRequest) -> BaseLMResponse:
+            if request.previous_response_id or request.history:
+                self.requests.append(request)
+                raise ForgottenResponseError("never heard of it")
+            return await super().respond(request)
+
+    vendor = Forgetful(["one"])
+    lm = LM("x", vendor=vendor)
+    await lm.respond_async("Hi")
+    with pytest.raises(ForgottenResponseError):
+        await lm.respond_async("And?")
+    assert [bool(request.history) for request in vendor.requests] == [False, False, True]
+
+
+async def test_the_log_has_a_line_for_each_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """With its id, tokens and time, and not a word of what was said."""
+    caplog.set_level(logging.DEBUG, "synth_ai")
+    vendor = ScriptedVendor(["a secret answer"] * 2)
+    lm = LM("x", vendor=vendor)
+    first = await lm.respond_async("a secret question")
+    vendor.forget(str(first.response_id))
+    second = await lm.respond_async("another secret")
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3
+    assert lines[0].startswith(f"{first.response_id} completed answered by x (responses) in 0.")
+    assert lines[1].startswith(f"{second.response_id} was answered from a replay: ")
+    assert lines[2].endswith(f"sent 2 time(s), after {first.response_id}")
+    assert "secret" not in caplog.text

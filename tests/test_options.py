@@ -1,0 +1,332 @@
+"""Which option each API takes: the right ones by name, the wrong ones with the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from synth_ai import LM, Timeout
+from synth_ai.errors import OptionError
+from synth_ai.lm import parameters
+from synth_ai.lm.prices import Price
+from synth_ai.lm.vendors.families import ApiType
+from synth_ai.options import ACCEPTED, Options
+from synth_ai.testing import ScriptedVendor
+
+APIS: tuple[ApiType, ...] = ("chat", "responses", "harmony")
+
+RESERVED = {
+    "input": "positional strings, messages= or tool_outputs=",
+    "instructions": "system_message=",
+    "stream": r"stream_async\(\) or stream_sync\(\)",
+    "previous_response_id": r"lm\.respond\(\.\.\., previous_response_id=",
+    "conversation": r"previous_response_id=, or lm\.fork",
+    "n": "respond_batch",
+    "messages": r"lm\.respond\(messages=",
+    "model": "make another LM",
+    "functions": "tools=",
+    "function_call": "tool_choice=",
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(("name", "message"), RESERVED.items(), ids=RESERVED)
+def test_names_that_lm_uses_itself_are_explained(api: ApiType, name: str, message: str) -> None:
+    """Raw parameters of the APIs that would fight with LM say what to write instead."""
+    with pytest.raises(OptionError, match=f"^{name}= is not an option here.*{message}"):
+        Options.of(api, {name: 1})
+
+
+@pytest.mark.parametrize(
+    ("api", "given", "message"),
+    [
+        ("chat", {"image": "a.png"}, r"images=\["),
+        (
+            "responses",
+            {"image": "a.png"},
+            r"a dictionary of the API's own, not 'a\.png'\. Pictures go into images=",
+        ),
+        ("harmony", {"max_output_tokens": 5}, "Use max_tokens="),
+        ("responses", {"max_completion_tokens": 5}, "Use max_tokens="),
+        ("responses", {"text_format": dict}, "Use response_model="),
+        ("responses", {"response_format": dict}, "Use response_model="),
+        ("chat", {"response_format": dict}, r"own, not <class 'dict'>\. Use response_model="),
+        ("chat", {"max_retries": 5}, "Use retry= of the LM"),
+        ("chat", {"retry": 5}, r"LM\(\.\.\., retry=5\)"),
+        ("responses", {"organization": "o"}, "OPENAI_ORG_ID"),
+        ("harmony", {"system": "Be terse."}, "system_message="),
+    ],
+)
+def test_what_people_carry_over_from_elsewhere(
+    api: ApiType, given: dict[str, Any], message: str
+) -> None:
+    """Names of the SDK and of peers that LM calls otherwise."""
+    with pytest.raises(OptionError, match=message):
+        Options.of(api, given)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_every_parameter_of_the_sdk_is_taken_by_name(api: ApiType) -> None:
+    """Except the ones that are LM's own, nothing that the SDK knows is refused."""
+    table = parameters.CHAT if api == "chat" else parameters.RESPONSES
+    own = {"tools"}
+    assert table - RESERVED.keys() - own <= ACCEPTED[api] | {
+        "max_completion_tokens",
+        "max_output_tokens",
+    }
+    for extra in ("extra_body", "extra_headers", "extra_query"):
+        assert Options.of(api, {extra: {"a": "b"}}).values == {extra: {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("api", "name", "message"),
+    [
+        (
+            "responses",
+            "temprature",
+            "no option of the responses API.*mean 'temperature'.*extra_body=",
+        ),
+        ("chat", "top_k_p", "no option of the chat API.*extra_body="),
+        (
+            "harmony",
+            "repetition_penality",
+            "no option of the harmony API.*mean 'repetition_penalty'",
+        ),
+        (
+            "responses",
+            "stop",
+            "option of chat and harmony, which the responses API does not have.*api='chat'",
+        ),
+        (
+            "chat",
+            "background",
+            "option of responses, which the chat API does not have.*api='responses'",
+        ),
+        ("chat", "top_k", "option of harmony, which the chat API does not have"),
+        (
+            "harmony",
+            "service_tier",
+            "option of chat and responses, which the harmony API does not have",
+        ),
+        ("harmony", "extra_body", "which the harmony API does not have"),
+    ],
+)
+def test_a_wrong_name_gets_the_nearest_or_the_api_that_has_it(
+    api: ApiType, name: str, message: str
+) -> None:
+    """A misspelt option is an error, never dropped; so is one of another API."""
+    with pytest.raises(OptionError, match=f"^{name}= is .*{message}"):
+        Options.of(api, {name: "x"})
+
+
+def test_harmony_promises_no_extra_body() -> None:
+    """There is no SDK behind it, so the hint would lead nowhere."""
+    with pytest.raises(OptionError) as raised:
+        Options.of("harmony", {"nonsense": 1})
+    assert "extra_body" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"reasoning_effort": "hgih"}, "reasoning_effort='hgih'.*low, medium, high"),
+        ({"max_tokens": 0}, "max_tokens=0 generates nothing.*from 1"),
+        ({"max_tokens": -5}, "max_tokens=-5"),
+        ({"max_tokens": 1.5}, "max_tokens=1.5"),
+        ({"max_tokens": True}, "max_tokens=True"),
+        ({"temperature": 3}, "temperature=3 is out of range; it goes from 0 to 2"),
+        ({"temperature": -0.1}, "temperature=-0.1"),
+        ({"temperature": "hot"}, "temperature='hot'"),
+        ({"temperature": True}, "temperature=True"),
+        ({"timeout": 0}, "timeout=0 is no time.*seconds above 0"),
+        ({"timeout": "5"}, "timeout='5'"),
+        ({"timeout": float("nan")}, "timeout=nan is no time"),
+    ],
+)
+@pytest.mark.parametrize("api", APIS)
+def test_values_out_of_range_are_named(api: ApiType, given: dict[str, Any], message: str) -> None:
+    """A value that no backend can use is told before a call is paid for."""
+    with pytest.raises(OptionError, match=message):
+        Options.of(api, given)
+
+
+@pytest.mark.parametrize("timeout", [Timeout(connect=1), Timeout(total=9, first_byte=1)])
+def test_an_engine_has_no_phases_to_wait_for(timeout: Timeout) -> None:
+    """They would be dropped silently otherwise."""
+    with pytest.raises(OptionError, match="On harmony a call takes a total"):
+        Options.of("harmony", {"timeout": timeout})
+    assert Options.of("chat", {"timeout": timeout}).values["timeout"] == timeout
+
+
+def test_efforts_differ_by_api() -> None:
+    """OpenAI has seven; gpt-oss three."""
+    for effort in ("none", "minimal", "low", "medium", "high", "xhigh", "max"):
+        assert (
+            Options.of("responses", {"reasoning_effort": effort}).values["reasoning_effort"]
+            == effort
+        )
+    with pytest.raises(
+        OptionError,
+        match="reasoning_effort='minimal' is not known on harmony; it takes low, medium",
+    ):
+        Options.of("harmony", {"reasoning_effort": "minimal"})
+
+
+@pytest.mark.parametrize("api", ["chat", "harmony"])
+@pytest.mark.parametrize("stop", ["", ["a", ""], [1], 5])
+def test_stop_strings_must_be_strings(api: ApiType, stop: Any) -> None:
+    """An empty one would stop before the first letter."""
+    with pytest.raises(OptionError, match=r"stop=.*strings that are not empty"):
+        Options.of(api, {"stop": stop})
+
+
+@pytest.mark.parametrize(
+    ("api", "alias"), [("chat", "max_completion_tokens"), ("responses", "max_output_tokens")]
+)
+def test_an_api_s_own_name_for_the_same_thing(api: ApiType, alias: str) -> None:
+    """It means max_tokens, and both together contradict each other in either order."""
+    assert Options.of(api, {alias: 5}).values == {"max_tokens": 5}
+    for pair in ({"max_tokens": 1, alias: 5}, {alias: 5, "max_tokens": 1}):
+        with pytest.raises(OptionError, match="same option here; give one of them"):
+            Options.of(api, pair)
+
+
+def test_two_ways_to_set_the_effort_are_one_option() -> None:
+    """`reasoning=` is the API's own way and has more in it; two efforts in one place contradict each other."""
+    with pytest.raises(
+        OptionError, match=r"reasoning_effort='high' and reasoning=\{'effort': 'low'\} contradict"
+    ):
+        Options.of("responses", {"reasoning": {"effort": "low"}, "reasoning_effort": "high"})
+    with pytest.raises(
+        OptionError, match=r"verbosity='low' and text=\{'verbosity': 'high'\} contradict"
+    ):
+        Options.of("responses", {"text": {"verbosity": "high"}, "verbosity": "low"})
+    both = Options.of("responses", {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"})
+    assert both.values == {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"}
+    with pytest.raises(OptionError, match="reasoning_effort='hgih' is not known"):
+        Options.of("responses", {"reasoning": {"effort": "hgih"}})
+
+
+def test_a_call_s_options_lie_over_the_lm_s() -> None:
+    """None takes an option back; nothing else is lost."""
+    defaults = Options.of("responses", {"temperature": 0.5, "max_tokens": 9, "top_p": 0.9})
+    call = Options.of("responses", {"temperature": None, "max_output_tokens": 5})
+    assert call.over(defaults) == {"max_tokens": 5, "top_p": 0.9}
+    assert defaults.values["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("of_lm", "of_call", "merged"),
+    [
+        (
+            {"reasoning_effort": "high"},
+            {"reasoning": {"summary": "auto"}},
+            {"reasoning_effort": "high", "reasoning": {"summary": "auto"}},
+        ),
+        (
+            {"reasoning": {"summary": "auto", "effort": "high"}},
+            {"reasoning_effort": "low"},
+            {"reasoning_effort": "low", "reasoning": {"summary": "auto"}},
+        ),
+        (
+            {"reasoning_effort": "high"},
+            {"reasoning": {"effort": "low"}},
+            {"reasoning_effort": "low", "reasoning": {}},
+        ),
+        (
+            {"extra_body": {"a": 1, "b": 1}},
+            {"extra_body": {"b": 2}},
+            {"extra_body": {"a": 1, "b": 2}},
+        ),
+        (
+            {"extra_query": {"a": "1"}},
+            {"extra_query": {"b": "2"}},
+            {"extra_query": {"a": "1", "b": "2"}},
+        ),
+        (
+            {"extra_headers": {"X-Team": "a", "X-Trace": "b"}},
+            {"extra_headers": {"x-trace": "c"}},
+            {"extra_headers": {"X-Team": "a", "x-trace": "c"}},
+        ),
+        (
+            {"metadata": {"team": "a"}},
+            {"metadata": {"run": "b"}},
+            {"metadata": {"team": "a", "run": "b"}},
+        ),
+        ({"text": {"format": {"type": "json_object"}}}, {"verbosity": "low"}, None),
+        ({"extra_body": {"a": 1}}, {"extra_body": None}, {}),
+        ({"reasoning": {"effort": "high", "summary": "auto"}}, {"reasoning": None}, {}),
+    ],
+)
+def test_options_with_keys_of_their_own_are_merged(
+    of_lm: dict[str, Any], of_call: dict[str, Any], merged: dict[str, Any] | None
+) -> None:
+    """What the LM says of one key is not lost when a call says something of another; the call's word is the last."""
+    defaults = Options.of("responses", of_lm)
+    before = repr(defaults)
+    assert Options.of("responses", of_call).over(defaults) == (
+        of_lm | of_call if merged is None else merged
+    )
+    assert repr(defaults) == before
+
+
+def test_what_contradicts_only_together_is_told_too() -> None:
+    """Each half may be fine by itself."""
+    defaults = Options.of("chat", {"logprobs": True, "top_logprobs": 3})
+    with pytest.raises(OptionError, match="logprobs=False and top_logprobs=3 contradict"):
+        Options.of("chat", {"logprobs": False}).over(defaults)
+    assert Options.of("chat", {"logprobs": False, "top_logprobs": None}).over(defaults) == {
+        "logprobs": False
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"extra_headers": ["a"]}, r"extra_headers=\['a'\] is no dictionary"),
+        ({"extra_body": "a"}, "extra_body='a' is no dictionary"),
+        ({"extra_query": 1}, "extra_query=1 is no dictionary"),
+        ({"metadata": {1: "a"}}, "metadata=.*no dictionary of names"),
+        ({"extra_headers": {"X-A": None}}, "'X-A' cannot be sent"),
+        ({"extra_headers": {"X-N": 3}}, "'X-N' cannot be sent"),
+        ({"extra_headers": {"X-N": "na\u00efve"}}, "'X-N' cannot be sent"),
+        ({"extra_headers": {"X-N": "a\r\nX-Forged: b"}}, "'X-N' cannot be sent"),
+        ({"extra_headers": {"X N": "a"}}, "'X N' cannot be sent"),
+        ({"stream_options": True}, "stream_options=True is no dictionary"),
+    ],
+)
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_dictionaries_that_are_none(api: ApiType, given: dict[str, Any], message: str) -> None:
+    """Told before a call, in our words, instead of an error from somewhere inside it."""
+    with pytest.raises(OptionError, match=message):
+        Options.of(api, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"compact": "auto"}, "compact='auto' cannot be called; truncation='auto'"),
+        ({"prices": {"x": {"input": 1}}}, "prices=.*'x'.*takes Price"),
+        ({"prices": {"x": 5}}, "prices=.*'x': 5.*takes Price"),
+        ({"prices": {"x": {"input": "1", "output": 2}}}, "input='1' is no price"),
+        ({"prices": {"x": Price(1, None)}}, "output=None is no price"),  # type: ignore[arg-type]
+        ({"prices": [1]}, r"prices=\[1\] is no table"),
+    ],
+)
+def test_an_lm_s_own_arguments_are_checked_when_it_is_made(
+    given: dict[str, Any], message: str
+) -> None:
+    """A call that has been paid for is too late."""
+    with pytest.raises(OptionError, match=message):
+        LM("x", vendor=ScriptedVendor(), **given)
+
+
+def test_chat_calls_never_chain_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To ask for it is an error that says the way; a wish of the environment is for the LMs that can."""
+    with pytest.raises(OptionError, match=r"previous_response_id= or lm\.fork\(\)"):
+        LM("x", vendor=ScriptedVendor(api_type="chat"), auto_store_responses=True)
+    monkeypatch.setenv("SYNTH_AI_AUTO_STORE_RESPONSES", "true")
+    lm = LM("x", vendor=ScriptedVendor(api_type="chat"))
+    assert lm.auto_store_responses is False
+    assert lm.fork().auto_store_responses is True
