@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Engine": "base",
     "EngineFacts": "base",
-    "RemoteEngine": "remote",
+    "RemoteEngine": "vllm.server",
     "Sampling": "base",
     "Structure": "base",
     "TokenDelta": "base",
     "TokenLogprob": "base",
     "TransformersEngine": "transformers",
-    "VLLMEngine": "vllm",
+    "VLLMEngine": "vllm.engine",
     "shared_engine": "shared",
 }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from synth_ai.engines.base import Sampling, TokenDelta, TokenLogprob, finish_reason, given_options
+from synth_ai.engines.base import FinishReason, Sampling, TokenDelta, TokenLogprob
 from synth_ai.engines.vllm.structural_tag import structural_tag
+from synth_ai.errors import EngineRequestError
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
@@ -68,3 +69,53 @@ def _logprob(token: int, position: Mapping[int, Any], wanted: int) -> TokenLogpr
         if entry.rank is not None and entry.rank <= wanted
     }
     return TokenLogprob(token_id=token, logprob=position[token].logprob, top=best)
+
+
+def finish_reason(reason: str | None) -> FinishReason | None:
+    """Why vLLM says that a completion ended, in our terms; None while it goes on.
+
+    Raises:
+        EngineRequestError: the engine failed this request.
+    """
+    if reason is None:
+        return None
+    if reason not in _FINISH_REASONS:
+        raise EngineRequestError(
+            f"The engine ended this request with {reason!r}; its log may say more."
+        )
+    return _FINISH_REASONS[reason]
+
+
+# vLLM can also end a completion that repeats itself, when its own options ask for that: an end of the model's making.
+_FINISH_REASONS: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "abort": "abort",
+    "repetition": "stop",
+}
+
+
+def given_options(sampling: Sampling, room: int) -> dict[str, Any]:
+    """The options that are set, and `max_tokens`, by the names that vLLM and its server both use.
+
+    Args:
+        room: how many tokens the prompt leaves of the context; `max_tokens` is at most that.
+    """
+    given = {name: value for name in _NAMES if (value := getattr(sampling, name)) is not None}
+    return given | {
+        "max_tokens": room if sampling.max_tokens is None else min(sampling.max_tokens, room),
+        "stop_token_ids": list(sampling.stop_token_ids),
+    }
+
+
+_NAMES = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "logprobs",
+)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synth_ai.engines.base import Sampling, TokenDelta, TokenLogprob, finish_reason, given_options
+from synth_ai.engines.base import Sampling, TokenDelta, TokenLogprob
+from synth_ai.engines.vllm.params import finish_reason, given_options
 from synth_ai.engines.vllm.structural_tag import structural_tag
 from synth_ai.errors import MalformedAnswerError
 
