@@ -9,7 +9,7 @@ from collections import deque
 from synth_ai.errors import OptionError
 
 
-class Concurrency:
+class ConcurrencyLimiter:
     """A gate that lets `limit` calls through at a time, in the order they came: `async with` waits for a place.
 
     asyncio's own semaphore belongs to one loop, and one LM may be called from several.

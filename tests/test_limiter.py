@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from synth_ai.errors import OptionError
-from synth_ai.limiter import Concurrency
+from synth_ai.limiter import ConcurrencyLimiter
 
 
 class Counter:
@@ -21,7 +21,7 @@ class Counter:
         self.passed = 0
         self._lock = threading.Lock()
 
-    async def visit(self, gate: Concurrency) -> None:
+    async def visit(self, gate: ConcurrencyLimiter) -> None:
         async with gate:
             with self._lock:
                 self.inside += 1
@@ -34,21 +34,21 @@ class Counter:
 
 async def test_never_more_than_the_limit() -> None:
     """Many tasks of one loop."""
-    gate, counter = Concurrency(3), Counter()
+    gate, counter = ConcurrencyLimiter(3), Counter()
     await asyncio.gather(*(counter.visit(gate) for _ in range(100)))
     assert (counter.most, counter.passed) == (3, 100)
 
 
 async def test_no_limit_lets_all_through() -> None:
     """None is the default, and costs nothing."""
-    gate, counter = Concurrency(None), Counter()
+    gate, counter = ConcurrencyLimiter(None), Counter()
     await asyncio.gather(*(counter.visit(gate) for _ in range(50)))
     assert counter.most == 50
 
 
 def test_one_limit_over_several_loops() -> None:
     """Threads with loops of their own share the gate, and none is left waiting."""
-    gate, counter = Concurrency(2), Counter()
+    gate, counter = ConcurrencyLimiter(2), Counter()
 
     async def many() -> None:
         await asyncio.wait_for(asyncio.gather(*(counter.visit(gate) for _ in range(50))), 20)
@@ -64,7 +64,7 @@ def test_one_limit_over_several_loops() -> None:
 
 async def test_first_come_first_served() -> None:
     """A late call does not overtake those that wait."""
-    gate, order = Concurrency(1), []
+    gate, order = ConcurrencyLimiter(1), []
 
     async def visit(number: int) -> None:
         async with gate:
@@ -77,7 +77,7 @@ async def test_first_come_first_served() -> None:
 
 async def test_an_error_gives_the_place_back() -> None:
     """However a call ends."""
-    gate = Concurrency(1)
+    gate = ConcurrencyLimiter(1)
     with pytest.raises(KeyError):
         async with gate:
             raise KeyError
@@ -87,7 +87,7 @@ async def test_an_error_gives_the_place_back() -> None:
 
 async def test_cancelled_waiters_give_their_place_on() -> None:
     """Cancelled while waiting, or at the very moment when the place was handed to it."""
-    gate = Concurrency(1)
+    gate = ConcurrencyLimiter(1)
     entered: list[str] = []
 
     async def visit(name: str) -> None:
@@ -112,7 +112,7 @@ async def test_cancelled_waiters_give_their_place_on() -> None:
 
 def test_a_closed_loop_does_not_keep_its_place() -> None:
     """A waiter whose loop is gone is passed over."""
-    gate = Concurrency(1)
+    gate = ConcurrencyLimiter(1)
     holding, done = threading.Event(), threading.Event()
 
     async def hold() -> None:
@@ -144,4 +144,4 @@ def test_a_closed_loop_does_not_keep_its_place() -> None:
 def test_a_limit_that_lets_nothing_through(limit: Any) -> None:
     """Told when the LM is made."""
     with pytest.raises(OptionError, match=r"max_concurrency=.*takes a number from 1, or None"):
-        Concurrency(limit)
+        ConcurrencyLimiter(limit)

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from synth_ai.errors import OptionError, SynthAIError, TimedOutError
 from synth_ai.http.token_estimate import estimate_tokens
-from synth_ai.limiter import Concurrency, wake
+from synth_ai.limiter import ConcurrencyLimiter, wake
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -86,7 +86,7 @@ class Gate:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.requests = Bucket(None, clock)
         self.tokens = Bucket(None, clock)
-        self._queue = Concurrency(1)
+        self._queue = ConcurrencyLimiter(1)
         self._queued = 0
         self._first: asyncio.Future[None] | None = None
         self._lock = threading.Lock()

@@ -13,14 +13,15 @@ from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError
 from synth_ai.events import StreamEvent
 from synth_ai.images import Image
-from synth_ai.limiter import Concurrency
+from synth_ai.limiter import ConcurrencyLimiter
 from synth_ai.lm import pipeline as exchange
 from synth_ai.lm import sync as portal
 from synth_ai.lm import tool_loop as tool_runs
 from synth_ai.lm.batch import BatchPrompt, as_calls, check_progress, gather
 from synth_ai.lm.compaction import Compact, Compactor
+from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent
-from synth_ai.lm.pipeline import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven, Setup
+from synth_ai.lm.pipeline import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven
 from synth_ai.lm.prices import Price, read_prices
 from synth_ai.lm.prompt import ToolOutputs
 from synth_ai.lm.responses import StoredResponses
@@ -28,7 +29,7 @@ from synth_ai.lm.retry import RetryPolicy, policy
 from synth_ai.lm.signatures import takes_the_same_as
 from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.structured_output import ResponseFormat
-from synth_ai.lm.tool_loop import OnError, OnStep, Toolbox, ToolRun
+from synth_ai.lm.tool_loop import OnError, OnStep, ToolExecutor, ToolRun
 from synth_ai.lm.tools import Tool, tool_specs
 from synth_ai.lm.usage import Totals
 from synth_ai.lm.vendors.base import VendorBase
@@ -129,9 +130,9 @@ class LM:
         if not (system_message is None or isinstance(system_message, str)):
             raise OptionError(f"system_message={system_message!r} is no string.")
         own_prices = None if prices is None else read_prices(prices)
-        gate = Concurrency(max_concurrency)
+        limiter = ConcurrencyLimiter(max_concurrency)
         tries = policy(retry)
-        toolbox = Toolbox(tools)
+        executor = ToolExecutor(tools)
         shape = None if response_model is None else ResponseFormat.of(response_model)
         where = Where(
             vendor=vendor,
@@ -157,20 +158,20 @@ class LM:
         defaults = Options.of(backend.api_type, given)
         self._store_is_ours = not isinstance(response_store, ResponseStore)
         store = open_store(settings.store if response_store is None else response_store)
-        self._setup = Setup(
+        self._config = LMConfig(
             model=model,
             vendor=backend,
             store=store,
             defaults=defaults,
             system_message=system_message,
-            toolbox=toolbox,
+            tools=executor,
             response_format=shape,
             retry=tries,
-            gate=gate,
+            limiter=limiter,
             prices=backend.list_prices if own_prices is None else own_prices,
             compactor=None if compact is None else Compactor(compact),
         )
-        self.responses = StoredResponses(self._setup)
+        self.responses = StoredResponses(self._config)
         self._head = Head()
         self._chains = backend.api_type == "responses" or (
             backend.api_type == "harmony" and not isinstance(store, NoStore)
@@ -243,7 +244,7 @@ class LM:
             previous_response_id=previous_response_id,
             options=options,
         )
-        return exchange.respond(self._setup, call, self._head)
+        return exchange.respond(self._config, call, self._head)
 
     @takes_the_same_as(respond_async)
     def respond_sync(self, *prompt: str, **arguments: Any) -> BaseLMResponse:
@@ -271,7 +272,7 @@ class LM:
     ) -> AsyncGenerator[StreamEvent, None]:
         known = {name: arguments.pop(name) for name in CALL_ARGUMENTS & arguments.keys()}
         call = self._call(auto_store, texts=prompt, options=arguments, **known)
-        return exchange.stream(self._setup, call, self._head)
+        return exchange.stream(self._config, call, self._head)
 
     def _call(self, auto_store: bool | None, **what: Any) -> Call:
         continues = self._chains or auto_store is True
@@ -323,8 +324,8 @@ class LM:
         """
         check_progress(progress)
         written = as_calls(prompts)
-        batch = replace(self._setup, vendor=self._setup.vendor.for_batch(len(written)))
-        alone = self._derive(Head(), chains=False, setup=batch)
+        batch = replace(self._config, vendor=self._config.vendor.for_batch(len(written)))
+        alone = self._derive(Head(), chains=False, config=batch)
         calls = [alone.respond_async(*texts, **{**arguments, **own}) for texts, own in written]
         return await gather(calls, return_exceptions=return_exceptions, progress=progress)
 
@@ -385,19 +386,19 @@ class LM:
         given = arguments.get("tools", NOT_GIVEN)
         if not isinstance(given, NotGiven):
             given = arguments["tools"] = tool_specs(given or ())
-        setup = self._setup
-        if isinstance(setup.store, NoStore):
+        config = self._config
+        if isinstance(config.store, NoStore):
             # The rounds continue one another, and what the caller wants kept nowhere goes with the run.
-            setup = replace(setup, store=MemoryStore())
+            config = replace(config, store=MemoryStore())
         resets = self._head.resets
-        runner = self._derive(self._head, chains=self._chains, setup=setup)
+        runner = self._derive(self._head, chains=self._chains, config=config)
         response = await runner.respond_async(*prompt, **arguments)
         if isinstance(given, NotGiven):
-            tools = await tool_runs.tools_in_force(response, self._head.current, setup.store)
-            toolbox = Toolbox(tools, setup.toolbox)
+            tools = await tool_runs.tools_in_force(response, self._head.current, config.store)
+            toolbox = ToolExecutor(tools, config.tools)
         else:
-            toolbox = Toolbox(given)
-        follow_up = tool_runs.follow_up(arguments, toolbox, setup.defaults)
+            toolbox = ToolExecutor(given)
+        follow_up = tool_runs.follow_up(arguments, toolbox, config.defaults)
 
         def go_on(
             before: BaseLMResponse, outputs: dict[str, Any]
@@ -445,12 +446,12 @@ class LM:
 
     def tree(self) -> Tree:
         """The conversations in the store as a tree to look at: it prints in a terminal and draws in a notebook."""
-        return Tree.of(portal.run(self._setup.store.list()), head=self.head)
+        return Tree.of(portal.run(self._config.store.list()), head=self.head)
 
-    def _derive(self, head: Head, *, chains: bool, setup: Setup | None = None) -> Self:
-        """An LM that shares everything with this one but its head, and what `setup` has otherwise."""
+    def _derive(self, head: Head, *, chains: bool, config: LMConfig | None = None) -> Self:
+        """An LM that shares everything with this one but its head, and what `config` has otherwise."""
         other = copy.copy(self)
-        other._setup = self._setup if setup is None else setup
+        other._config = self._config if config is None else config
         other._head = head
         other._chains = chains
         other._owns = False
@@ -461,12 +462,12 @@ class LM:
     @property
     def model(self) -> str:
         """The model's name, as given."""
-        return self._setup.model
+        return self._config.model
 
     @property
     def api_type(self) -> ApiType:
         """The API that this LM speaks."""
-        return self._setup.vendor.api_type
+        return self._config.vendor.api_type
 
     @property
     def engine(self) -> Engine | None:
@@ -474,7 +475,7 @@ class LM:
 
         `await lm.engine.restart()` loads one again that has died, for everyone who shares it.
         """
-        engine = getattr(self._setup.vendor, "engine", None)
+        engine = getattr(self._config.vendor, "engine", None)
         return engine if isinstance(engine, Engine) else None
 
     @property
@@ -485,11 +486,11 @@ class LM:
     @property
     def totals(self) -> Totals:
         """What the calls of this LM and its forks have used up so far: calls, tokens, US dollars."""
-        return self._setup.tally.totals
+        return self._config.usage.totals
 
     async def models_async(self) -> list[str]:
         """The names of the models that the server has."""
-        return await self._setup.retry.run(self._setup.vendor.models)
+        return await self._config.retry.run(self._config.vendor.models)
 
     def models(self) -> list[str]:
         """`models_async` for callers that do not await."""
@@ -501,9 +502,9 @@ class LM:
             return
         self._owns = False
         if self._vendor_is_ours:
-            await self._setup.vendor.aclose()
+            await self._config.vendor.aclose()
         if self._store_is_ours:
-            await self._setup.store.aclose()
+            await self._config.store.aclose()
 
     def close(self) -> None:
         """`aclose` for callers that do not await."""

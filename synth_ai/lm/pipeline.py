@@ -22,25 +22,21 @@ from synth_ai.errors import (
 )
 from synth_ai.events import Completed, ReasoningDelta, StreamEvent
 from synth_ai.images import Image
-from synth_ai.limiter import Concurrency
 from synth_ai.lm import conversation
 from synth_ai.lm import structured_output as structured
 from synth_ai.lm.compaction import Compactor, leave_out
+from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.deadline import Deadline
-from synth_ai.lm.prices import Price, find_price
+from synth_ai.lm.prices import find_price
 from synth_ai.lm.prompt import Prompt, ToolOutputs, build_prompt
 from synth_ai.lm.request import LMRequest, stop_strings
-from synth_ai.lm.retry import RetryPolicy
 from synth_ai.lm.structured_output import ResponseFormat
-from synth_ai.lm.tool_loop import Toolbox
 from synth_ai.lm.tool_outputs import check_tool_outputs, typed_tool_outputs
 from synth_ai.lm.tools import Tool, ToolSpec, tool_specs
-from synth_ai.lm.usage import Tally
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import Options
 from synth_ai.response import BaseLMResponse
-from synth_ai.store.base import ResponseStore
 from synth_ai.timeout import Timeout
 from synth_ai.turn import Turn
 
@@ -96,24 +92,6 @@ CALL_ARGUMENTS = frozenset(Call.__dataclass_fields__) - {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What an LM and its forks share: where calls go, where turns are kept, what is asked for by default."""
-
-    model: str
-    vendor: VendorBase
-    store: ResponseStore
-    defaults: Options
-    system_message: str | None
-    toolbox: Toolbox
-    response_format: ResponseFormat | None
-    retry: RetryPolicy
-    gate: Concurrency
-    prices: Mapping[str, Price]
-    compactor: Compactor | None = None
-    tally: Tally = field(default_factory=Tally)
-
-
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A call that is ready to be sent."""
@@ -127,36 +105,36 @@ class Exchange:
     notes: tuple[str, ...] = ()
 
 
-async def respond(setup: Setup, call: Call, head: Head) -> BaseLMResponse:
+async def respond(config: LMConfig, call: Call, head: Head) -> BaseLMResponse:
     """Answer one call.
 
     Raises:
         SynthAIError: see `synth_ai.errors`.
     """
     began = time.monotonic()
-    exchange = await prepare(setup, call)
-    async with Deadline(exchange.request.timeout.total), setup.gate:
-        exchange, response, sent = await _deliver(setup, exchange, setup.vendor.respond)
+    exchange = await prepare(config, call)
+    async with Deadline(exchange.request.timeout.total), config.limiter:
+        exchange, response, sent = await _deliver(config, exchange, config.vendor.respond)
     response.attempts = sent
-    await record(setup, call, head, exchange, response)
+    await record(config, call, head, exchange, response)
     _log(response, began)
     return read_structured(exchange, response)
 
 
-async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamEvent, None]:
+async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[StreamEvent, None]:
     """Answer one call as events, the last of which is `Completed`. Closing it early aborts the call.
 
     Raises:
         SynthAIError: see `synth_ai.errors`.
     """
     began = time.monotonic()
-    exchange = await prepare(setup, call)
+    exchange = await prepare(config, call)
     deadline = Deadline(exchange.request.timeout.total)
     async with AsyncExitStack() as place:
         async with deadline:
-            await place.enter_async_context(setup.gate)
+            await place.enter_async_context(config.limiter)
             exchange, (events, event), sent = await _deliver(
-                setup, exchange, partial(_opened, setup.vendor)
+                config, exchange, partial(_opened, config.vendor)
             )
         async with aclosing(events):
             while not isinstance(event, Completed):
@@ -166,7 +144,7 @@ async def stream(setup: Setup, call: Call, head: Head) -> AsyncGenerator[StreamE
                     event = await _following(events)
     response = event.response
     response.attempts = sent
-    await record(setup, call, head, exchange, response)
+    await record(config, call, head, exchange, response)
     _log(response, began)
     yield Completed(read_structured(exchange, response))
 
@@ -194,7 +172,7 @@ def _log(response: BaseLMResponse, began: float) -> None:
 
 
 async def _deliver(
-    setup: Setup, exchange: Exchange, send: Callable[[LMRequest], Awaitable[T]]
+    config: LMConfig, exchange: Exchange, send: Callable[[LMRequest], Awaitable[T]]
 ) -> tuple[Exchange, T, int]:
     """What `send` gives for the request, the exchange as it was taken in the end, and how often it was sent."""
     sent = 0
@@ -207,9 +185,9 @@ async def _deliver(
     try:
         while True:
             try:
-                return exchange, await setup.retry.run(attempt), sent
+                return exchange, await config.retry.run(attempt), sent
             except (ForgottenResponseError, ContextLengthError) as error:
-                exchange = await _adapted(setup, exchange, error)
+                exchange = await _adapted(config, exchange, error)
     except ServerError as error:
         error.attempts = sent
         if sent > 1:
@@ -217,7 +195,7 @@ async def _deliver(
         raise
 
 
-async def _adapted(setup: Setup, exchange: Exchange, error: SynthAIError) -> Exchange:
+async def _adapted(config: LMConfig, exchange: Exchange, error: SynthAIError) -> Exchange:
     """The same exchange in a form that may be taken: with its history, or with less of it.
 
     Raises:
@@ -226,13 +204,13 @@ async def _adapted(setup: Setup, exchange: Exchange, error: SynthAIError) -> Exc
     if isinstance(error, ForgottenResponseError):
         if exchange.request.previous_response_id is None:
             raise error
-        return await _with_history(setup, exchange, str(error))
+        return await _with_history(config, exchange, str(error))
     compactor = exchange.compactor
     if compactor is None or exchange.parent is None:
         raise error
     if exchange.request.previous_response_id is not None:
         exchange = await _with_history(
-            setup, exchange, "the conversation was too long for the server"
+            config, exchange, "the conversation was too long for the server"
         )
     shorter = await compactor.shorter(exchange.request)
     if shorter is None:
@@ -264,15 +242,15 @@ async def _following(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
     return event
 
 
-async def prepare(setup: Setup, call: Call) -> Exchange:
+async def prepare(config: LMConfig, call: Call) -> Exchange:
     """Everything that can be wrong with a call is said here, before anything is sent.
 
     Raises:
         OptionError: an option is unknown or out of range.
         RequestError: the call contradicts itself, or cannot continue from where it says.
     """
-    vendor = setup.vendor
-    options = Options.of(vendor.api_type, call.options).over(setup.defaults)
+    vendor = config.vendor
+    options = Options.of(vendor.api_type, call.options).over(config.defaults)
     prompt = build_prompt(
         call.texts,
         system_message=call.system_message,
@@ -281,7 +259,7 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
         images=call.images,
         tool_outputs=call.tool_outputs,
     )
-    parent = await _parent_of(setup, call, prompt)
+    parent = await _parent_of(config, call, prompt)
     before = parent.turn if parent is not None else None
     asked = before.output if before is not None else ()
     if parent is None or before is not None:
@@ -289,20 +267,20 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
         check_tool_outputs(asked, prompt.items)
     continuation = conversation.Continuation()
     if parent is not None:
-        continuation = await conversation.continue_from(parent, setup.store, vendor)
-    tools = conversation.inherited_tools(_given_tools(call), before, setup.toolbox.specs)
+        continuation = await conversation.continue_from(parent, config.store, vendor)
+    tools = conversation.inherited_tools(_given_tools(call), before, config.tools.specs)
     include_reasoning = options.pop("include_reasoning", True)
-    compactor = _compactor(setup, options)
+    compactor = _compactor(config, options)
     request = LMRequest(
-        model=setup.model,
+        model=config.model,
         input=typed_tool_outputs(asked, prompt.items),
         history=continuation.history,
         previous_response_id=continuation.previous_response_id,
         instructions=conversation.inherited_instructions(
-            prompt.instructions, parent, setup.system_message
+            prompt.instructions, parent, config.system_message
         ),
         tools=tools or (),
-        response_format=_response_format(setup, call),
+        response_format=_response_format(config, call),
         temperature=options.pop("temperature", None),
         max_tokens=options.pop("max_tokens", None),
         reasoning_effort=options.pop("reasoning_effort", None),
@@ -321,13 +299,13 @@ async def prepare(setup: Setup, call: Call) -> Exchange:
 
 
 async def record(
-    setup: Setup, call: Call, head: Head, exchange: Exchange, response: BaseLMResponse
+    config: LMConfig, call: Call, head: Head, exchange: Exchange, response: BaseLMResponse
 ) -> None:
     """Keep the turn, and move the head to it."""
     request, parent = exchange.request, exchange.parent
     if response.response_id is None:
         response.response_id = items.new_response_id()
-    response.api_type = setup.vendor.api_type
+    response.api_type = config.vendor.api_type
     response.previous_response_id = parent.id if parent is not None else None
     response.warnings += exchange.notes
     if exchange.replay_reason is not None:
@@ -335,14 +313,14 @@ async def record(
     turn = Turn(
         id=response.response_id,
         parent_id=response.previous_response_id,
-        api_type=setup.vendor.api_type,
+        api_type=config.vendor.api_type,
         model=response.model or request.model,
         input=request.input,
         output=tuple(response.output),
         instructions=request.instructions,
         tools=exchange.tools,
         status=response.status,
-        server=setup.vendor.server,
+        server=config.vendor.server,
         stored_on_server=response.stored_on_server,
         incomplete_reason=response.incomplete_reason,
         error=response.error,
@@ -355,14 +333,14 @@ async def record(
         date=request.date,
     )
     try:
-        await setup.store.put(turn)
+        await config.store.put(turn)
     except StoreError as error:
         error.response = response
         raise
-    price = find_price(turn.model, setup.prices) or find_price(request.model, setup.prices)
+    price = find_price(turn.model, config.prices) or find_price(request.model, config.prices)
     if price is not None and response.usage is not None:
         response.cost = price.of(response.usage)
-    setup.tally.add(response)
+    config.usage.add(response)
     if call.moves_head and response.status in _CONTINUABLE:
         head.move(call.ticket, Parent(turn.id, turn))
     if not exchange.include_reasoning:
@@ -394,39 +372,41 @@ def read_structured(exchange: Exchange, response: BaseLMResponse) -> BaseLMRespo
     return response
 
 
-async def _parent_of(setup: Setup, call: Call, prompt: Prompt) -> Parent | None:
+async def _parent_of(config: LMConfig, call: Call, prompt: Prompt) -> Parent | None:
     if call.previous_response_id is not None:
-        return await conversation.find_parent(setup.store, call.previous_response_id, setup.vendor)
+        return await conversation.find_parent(
+            config.store, call.previous_response_id, config.vendor
+        )
     if not call.continues or prompt.is_history:
         return None
     start = call.ticket.head
     if start is not None and start.turn is None:
-        return await conversation.find_parent(setup.store, start.id, setup.vendor)
+        return await conversation.find_parent(config.store, start.id, config.vendor)
     return start
 
 
-async def _with_history(setup: Setup, exchange: Exchange, reason: str) -> Exchange:
+async def _with_history(config: LMConfig, exchange: Exchange, reason: str) -> Exchange:
     """The same exchange with the turns themselves instead of an id that the server cannot continue from."""
     assert exchange.parent is not None
-    continuation = await conversation.replay(exchange.parent, setup.store, reason)
+    continuation = await conversation.replay(exchange.parent, config.store, reason)
     request = replace(exchange.request, previous_response_id=None, history=continuation.history)
     if exchange.compactor is not None:
         request = exchange.compactor.known(request)
     return replace(exchange, request=request, replay_reason=reason)
 
 
-def _compactor(setup: Setup, options: dict[str, Any]) -> Compactor | None:
+def _compactor(config: LMConfig, options: dict[str, Any]) -> Compactor | None:
     """What shortens this call when it is too long. On Responses, `truncation` is the server's own to carry out."""
-    if setup.vendor.api_type != "responses" and options.pop("truncation", None) == "auto":
+    if config.vendor.api_type != "responses" and options.pop("truncation", None) == "auto":
         return Compactor(leave_out)
-    return setup.compactor
+    return config.compactor
 
 
 def _given_tools(call: Call) -> tuple[ToolSpec, ...] | None:
     return None if isinstance(call.tools, NotGiven) else tool_specs(call.tools or ())
 
 
-def _response_format(setup: Setup, call: Call) -> ResponseFormat | None:
+def _response_format(config: LMConfig, call: Call) -> ResponseFormat | None:
     if isinstance(call.response_model, NotGiven):
-        return setup.response_format
+        return config.response_format
     return None if call.response_model is None else ResponseFormat.of(call.response_model)

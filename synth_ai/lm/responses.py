@@ -19,7 +19,7 @@ from synth_ai.store.transfer import export_turns, import_turns
 from synth_ai.turn import Turn
 
 if TYPE_CHECKING:
-    from synth_ai.lm.pipeline import Setup
+    from synth_ai.lm.config import LMConfig
     from synth_ai.lm.training import TrainingExample
 
 
@@ -30,8 +30,8 @@ _AT_ONCE = 16
 class StoredResponses:
     """Responses in the store of an LM. Every method has an `_async` twin."""
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+    def __init__(self, config: LMConfig) -> None:
+        self._config = config
 
     async def retrieve_async(self, response_id: str) -> BaseLMResponse:
         """The response of this id; a copy, to do with as you like.
@@ -42,7 +42,7 @@ class StoredResponses:
         Raises:
             UnknownResponseError: it is not in the store.
         """
-        return as_response(await self._turn_of(response_id), self._setup.prices)
+        return as_response(await self._turn_of(response_id), self._config.prices)
 
     async def input_items_async(self, response_id: str) -> list[Item]:
         """The items that were put in on the way to this response: those of its whole conversation, oldest first.
@@ -50,7 +50,7 @@ class StoredResponses:
         Raises:
             UnknownResponseError: it, or a turn before it, is not in the store.
         """
-        chain = await _chain_of(self._setup, response_id)
+        chain = await _chain_of(self._config, response_id)
         items: list[Item] = []
         for turn in chain[:-1]:
             items += [*turn.input, *turn.output]
@@ -65,7 +65,7 @@ class StoredResponses:
         """
         from synth_ai.lm.training import training_examples
 
-        return training_examples(await _chain_of(self._setup, response_id))
+        return training_examples(await _chain_of(self._config, response_id))
 
     async def export_async(
         self, path: str | os.PathLike[str], response_ids: Iterable[str] | None = None
@@ -79,7 +79,7 @@ class StoredResponses:
         Raises:
             StoreError: a response is not all in the store, or the file cannot be written.
         """
-        return await export_turns(self._setup.store, path, response_ids)
+        return await export_turns(self._config.store, path, response_ids)
 
     async def import_async(self, path: str | os.PathLike[str]) -> int:
         """Add the responses of an exported file, all or none, and return how many were new.
@@ -87,7 +87,7 @@ class StoredResponses:
         Raises:
             StoreError: the file cannot be read, is no export or is damaged, or clashes with what is here.
         """
-        return await import_turns(self._setup.store, path)
+        return await import_turns(self._config.store, path)
 
     async def delete_async(self, response_id: str, *, descendants: bool = False) -> None:
         """Forget a response, here and on the server that keeps it.
@@ -102,18 +102,18 @@ class StoredResponses:
             ServerError: the server could not be told. Here they are forgotten; the notes of the error name those that
                 the server may still have, which can be deleted again by their ids.
         """
-        store = self._setup.store
+        store = self._config.store
         turn = await store.get(response_id)
         after = await store.descendants(response_id) if descendants else []
         known = await store.delete(response_id, descendants=descendants)
         if turn is not None:
             await self._delete_on_server([turn, *after])
             return
-        vendor = self._setup.vendor
+        vendor = self._config.vendor
         try:
             if vendor.api_type != "responses":
                 raise NotFoundError(f"No server of the {vendor.api_type} API keeps responses.")
-            await self._setup.retry.run(partial(vendor.delete, response_id))
+            await self._config.retry.run(partial(vendor.delete, response_id))
         except NotFoundError as error:
             if not known:
                 raise UnknownResponseError(store.explain_missing(response_id)) from error
@@ -137,7 +137,7 @@ class StoredResponses:
                 name what the server may still have.
             StoreError: it could not be written.
         """
-        store = self._setup.store
+        store = self._config.store
         turn = await self._turn_of(response_id)
         # The server first: the redacted turn no longer says that it is there.
         await self._delete_on_server([turn, *await store.descendants(response_id)])
@@ -146,7 +146,7 @@ class StoredResponses:
 
     async def list_async(self) -> list[BaseLMResponse]:
         """Every response in the store, oldest first."""
-        return [as_response(turn, self._setup.prices) for turn in await self._setup.store.list()]
+        return [as_response(turn, self._config.prices) for turn in await self._config.store.list()]
 
     def retrieve(self, response_id: str) -> BaseLMResponse:
         """`retrieve_async` for callers that do not await."""
@@ -183,9 +183,9 @@ class StoredResponses:
         return portal.run(self.list_async())
 
     async def _turn_of(self, response_id: str) -> Turn:
-        turn = await self._setup.store.get(response_id)
+        turn = await self._config.store.get(response_id)
         if turn is None:
-            raise UnknownResponseError(self._setup.store.explain_missing(response_id))
+            raise UnknownResponseError(self._config.store.explain_missing(response_id))
         return turn
 
     async def _delete_on_server(self, turns: Sequence[Turn]) -> None:
@@ -194,7 +194,7 @@ class StoredResponses:
         Raises:
             ServerError: some could not be deleted; all were tried.
         """
-        vendor, retry = self._setup.vendor, self._setup.retry
+        vendor, retry = self._config.vendor, self._config.retry
         places = asyncio.Semaphore(_AT_ONCE)
 
         async def delete(id: str) -> None:
@@ -210,10 +210,10 @@ class StoredResponses:
             raise error
 
 
-async def _chain_of(setup: Setup, response_id: str) -> list[Turn]:
-    chain = await setup.store.chain(response_id)
+async def _chain_of(config: LMConfig, response_id: str) -> list[Turn]:
+    chain = await config.store.chain(response_id)
     if chain is None:
-        raise UnknownResponseError(setup.store.explain_missing(response_id))
+        raise UnknownResponseError(config.store.explain_missing(response_id))
     return chain
 
 

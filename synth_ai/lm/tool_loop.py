@@ -103,7 +103,7 @@ class ToolRun:
         return [call for call in self.response.tool_calls or () if call["id"] not in self.outputs]
 
 
-class Toolbox:
+class ToolExecutor:
     """The tools that a model may call, and how to run those whose functions are here.
 
     Args:
@@ -114,7 +114,7 @@ class Toolbox:
         specs: the specs of the tools; None where it is not known which the model has.
     """
 
-    def __init__(self, tools: Iterable[Tool] | None, known: Toolbox | None = None) -> None:
+    def __init__(self, tools: Iterable[Tool] | None, known: ToolExecutor | None = None) -> None:
         self.specs = None if tools is None else tool_specs(tools)
         specs = self.specs or ()
         self._names = None if tools is None else _function_names(specs)
@@ -257,7 +257,7 @@ async def _on_thread(work: Callable[[], Any]) -> Any:
 
 async def run_until_answered(
     response: BaseLMResponse,
-    toolbox: Toolbox,
+    toolbox: ToolExecutor,
     go_on: GoOn,
     max_rounds: int,
     on_error: OnError,
@@ -333,7 +333,9 @@ async def tools_in_force(
     return None if turn is None else turn.tools
 
 
-def follow_up(arguments: Mapping[str, Any], toolbox: Toolbox, defaults: Options) -> dict[str, Any]:
+def follow_up(
+    arguments: Mapping[str, Any], toolbox: ToolExecutor, defaults: Options
+) -> dict[str, Any]:
     """The arguments of the calls after the first one of a run, beside the outputs and what they answer."""
     said = {name: value for name, value in arguments.items() if name not in _NOT_SAID_AGAIN}
     if toolbox.specs is not None:

@@ -25,7 +25,7 @@ class Totals:
     unpriced: int = 0
 
 
-class Tally:
+class UsageTotals:
     """Adds responses up, from any thread."""
 
     def __init__(self) -> None:

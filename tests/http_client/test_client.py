@@ -535,7 +535,7 @@ async def test_a_closed_lm_may_be_used_again(openai_server: OpenAIServer, hosted
     """Closing frees the connections; a second close is harmless, and a later call opens new ones."""
     lm = hosted()
     await lm.respond_async("one")
-    client = lm._setup.vendor._client  # type: ignore[attr-defined]
+    client = lm._config.vendor._client  # type: ignore[attr-defined]
     line = await client._lines.here()
     await lm.aclose()
     assert line.sdk.is_closed()
@@ -561,7 +561,7 @@ async def test_closing_frees_the_connections_of_every_loop(
     lm = hosted()
     lm.respond("on the shared loop")
     await lm.respond_async("on this one")
-    lines = list(lm._setup.vendor._client._lines._open.values())  # type: ignore[attr-defined]
+    lines = list(lm._config.vendor._client._lines._open.values())  # type: ignore[attr-defined]
     assert len(lines) == 2
     await lm.aclose()
     async with asyncio.timeout(5):

@@ -81,7 +81,7 @@ def test_a_loop_closes_its_connections_at_its_end(
             asyncio.run(noted())
             assert connections(openai_server) <= before
         gc.collect()
-    assert len(lm._setup.vendor._client._lines._open) == 1  # type: ignore[attr-defined]
+    assert len(lm._config.vendor._client._lines._open) == 1  # type: ignore[attr-defined]
     # What other tests left may be collected meanwhile too.
     assert [
         str(complaint.message)
@@ -104,7 +104,7 @@ def test_loops_that_end_without_a_word_leave_nothing_for_long(
     before = connections(openai_server)
     for _ in range(30):
         run_and_close(calls(lm))
-    assert len(lm._setup.vendor._client._lines._open) == 1  # type: ignore[attr-defined]
+    assert len(lm._config.vendor._client._lines._open) == 1  # type: ignore[attr-defined]
     gc.collect()
     # Those of the last loop, which no other has followed yet.
     assert connections(openai_server) <= before + 3

@@ -285,7 +285,14 @@ async def test_a_key_is_found_nowhere(
         branch = lm.fork(first.response_id)
         shown = [
             repr(each)
-            for each in (lm, branch, lm.responses, lm._setup.vendor, vars(lm._setup.vendor), events)
+            for each in (
+                lm,
+                branch,
+                lm.responses,
+                lm._config.vendor,
+                vars(lm._config.vendor),
+                events,
+            )
         ]
         shown += shown_by(outcome)
         async with aclosing(lm):

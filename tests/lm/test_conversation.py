@@ -453,7 +453,7 @@ async def test_the_date_is_fixed_at_the_first_turn() -> None:
     """Prompts of one conversation begin alike, so that they stay in the cache."""
     lm, vendor = talk()
     await lm.respond_async("one")
-    turn = (await lm._setup.store.list())[0]
+    turn = (await lm._config.store.list())[0]
     assert turn.date is not None
     await lm.respond_async("two")
     assert vendor.requests[0].date == vendor.requests[1].date == turn.date

@@ -73,7 +73,7 @@ def test_one_lm_in_several_threads_and_loops() -> None:
         thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
-    assert len(lm._setup.vendor.requests) == 200  # type: ignore[attr-defined]
+    assert len(lm._config.vendor.requests) == 200  # type: ignore[attr-defined]
 
 
 async def test_closing_leaves_what_is_the_caller_s() -> None:

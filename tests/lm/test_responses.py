@@ -196,7 +196,7 @@ async def test_delete_deletes_on_the_server_that_has_it() -> None:
     """And only there: a turn of another backend is none of this one's business."""
     here, there = Keeping(["one"]), Keeping(["two"])
     lm = LM("x", vendor=here)
-    other = LM("y", vendor=there, response_store=lm._setup.store)
+    other = LM("y", vendor=there, response_store=lm._config.store)
     one = await lm.respond_async("a")
     two = await other.respond_async("b")
     await lm.responses.delete_async(str(one.response_id))
@@ -253,7 +253,7 @@ async def test_delete_with_descendants_deletes_them_on_the_server_too() -> None:
         str((await lm.respond_async(text)).response_id) for text in ("a", "b", "c")
     ]
     apart = await lm.respond_async("d", previous_response_id=first)
-    other = LM("y", vendor=Keeping(["elsewhere"]), response_store=lm._setup.store)
+    other = LM("y", vendor=Keeping(["elsewhere"]), response_store=lm._config.store)
     await other.respond_async("e", previous_response_id=third)
     vendor.forget(third)
     vendor.busy = (second,)

@@ -245,7 +245,7 @@ async def test_the_server_s_models(lm_on: LMOn, vllm_server: VLLMServer) -> None
 async def test_a_conversation_moves_between_the_apis(lm_on: LMOn) -> None:
     """Begun on Chat, gone on with on Responses, and back: one conversation."""
     chat = lm_on("chat")
-    responses = lm_on("responses", response_store=chat._setup.store)
+    responses = lm_on("responses", response_store=chat._config.store)
     one = await chat.respond_async("My name is Ada.")
     two = await responses.respond_async(
         "My favourite colour is teal.", previous_response_id=one.response_id

@@ -246,7 +246,7 @@ def test_the_remote_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNTH_GPU_HARMONY_ENDPOINT", "http://localhost:9000/v1")
     by_variable, by_argument = LM("gpt-oss-20b"), LM("my-model", api="harmony", base_url=LOCAL)
     for lm, address in ((by_variable, "9000"), (by_argument, "8000")):
-        engine = lm._setup.vendor.engine  # type: ignore[attr-defined]
+        engine = lm._config.vendor.engine  # type: ignore[attr-defined]
         assert isinstance(engine, RemoteEngine)
         assert address in repr(vars(engine))
 
@@ -354,16 +354,16 @@ def test_the_store_by_argument_and_variable(
     monkeypatch.setenv("SYNTH_AI_STORE", str(tmp_path / "environment.db"))
     own = MemoryStore()
     vendor = ScriptedVendor()
-    assert LM("x", vendor=vendor, response_store=own)._setup.store is own
+    assert LM("x", vendor=vendor, response_store=own)._config.store is own
     kinds = {
         None: "SQLiteStore",
         False: "NoStore",
         str(tmp_path / "argument.db"): "SQLiteStore",
     }
     for given, kind in kinds.items():
-        assert type(LM("x", vendor=vendor, response_store=given)._setup.store).__name__ == kind
+        assert type(LM("x", vendor=vendor, response_store=given)._config.store).__name__ == kind
     monkeypatch.delenv("SYNTH_AI_STORE")
-    assert type(LM("x", vendor=vendor)._setup.store).__name__ == "MemoryStore"
+    assert type(LM("x", vendor=vendor)._config.store).__name__ == "MemoryStore"
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------
@@ -372,11 +372,11 @@ def test_the_store_by_argument_and_variable(
 def test_a_key_is_not_shown() -> None:
     """Neither by the LM nor by anything it is made of, to the depth that a debugger or a log would print."""
     lm = LM("gpt-4o", api_key=SECRET)
-    client = lm._setup.vendor._client  # type: ignore[attr-defined]
+    client = lm._config.vendor._client  # type: ignore[attr-defined]
     for thing in (
         lm,
-        lm._setup,
-        lm._setup.vendor,
+        lm._config,
+        lm._config.vendor,
         client,
         lm.fork(),
         Where(api_key=SECRET),

@@ -109,7 +109,7 @@ async def test_prompt_of_a_reloaded_branch_is_the_same() -> None:
     first = await lm.respond_async("Be kind.", "My name is Ada.")
     await lm.respond_async("Name?")
     other_engine = ScriptedEngine([final_text("Ada.")])
-    other = LM("gpt-oss-20b", engine=other_engine, response_store=lm._setup.store)
+    other = LM("gpt-oss-20b", engine=other_engine, response_store=lm._config.store)
     await other.respond_async("Name?", previous_response_id=first.response_id)
     assert other_engine.prompts[0] == engine.prompts[1]
 
@@ -228,9 +228,9 @@ async def test_date_is_fixed_at_the_first_turn() -> None:
     """A conversation keeps the date it was begun under, so that its prefix stays cacheable."""
     lm, engine = make(final_text("a"), final_text("b"))
     first = await lm.respond_async("Hi")
-    turn = await lm._setup.store.get(first.response_id or "")
+    turn = await lm._config.store.get(first.response_id or "")
     assert turn is not None
-    await lm._setup.store.put(replace(turn, date="2020-01-02"))
+    await lm._config.store.put(replace(turn, date="2020-01-02"))
     await lm.respond_async("again", previous_response_id=first.response_id)
     assert "Current date: 2020-01-02" in shown(engine)
 

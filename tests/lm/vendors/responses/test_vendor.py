@@ -349,7 +349,7 @@ async def test_a_conversation_moves_from_chat(openai_server: OpenAIServer, hoste
     """And back: each API gets what was said on the other, in its own shape."""
     openai_server.enqueue(WEATHER)
     chat = hosted("chat")
-    responses = hosted(response_store=chat._setup.store)
+    responses = hosted(response_store=chat._config.store)
     asked = await responses.respond_async("Be terse.", "Weather?", tools=[get_weather])
     outputs = {tool_call["id"]: "sunny" for tool_call in asked.tool_calls or ()}
     answered = await chat.respond_async(

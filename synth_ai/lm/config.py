@@ -1,0 +1,50 @@
+"""What an LM and its forks share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from synth_ai.limiter import ConcurrencyLimiter
+from synth_ai.lm.compaction import Compactor
+from synth_ai.lm.prices import Price
+from synth_ai.lm.retry import RetryPolicy
+from synth_ai.lm.structured_output import ResponseFormat
+from synth_ai.lm.tool_loop import ToolExecutor
+from synth_ai.lm.usage import UsageTotals
+from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.options import Options
+from synth_ai.store.base import ResponseStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LMConfig:
+    """Where the calls of an LM go, where its turns are kept, and what is asked for by default.
+
+    Attributes:
+        model: the model's name, as given.
+        vendor: the backend that answers.
+        store: where turns are kept.
+        defaults: options of every call that does not say otherwise.
+        system_message: the system message of conversations that begin without one.
+        tools: the LM's own tools, and the functions behind them.
+        response_format: the shape of the answers; None for plain text.
+        retry: what is tried again, and when.
+        limiter: how many calls may be under way at once.
+        prices: what models cost, by name.
+        compactor: what shortens a conversation that no longer fits; None for an error.
+        usage: adds up what the calls use.
+    """
+
+    model: str
+    vendor: VendorBase
+    store: ResponseStore
+    defaults: Options
+    system_message: str | None
+    tools: ToolExecutor
+    response_format: ResponseFormat | None
+    retry: RetryPolicy
+    limiter: ConcurrencyLimiter
+    prices: Mapping[str, Price]
+    compactor: Compactor | None = None
+    usage: UsageTotals = field(default_factory=UsageTotals)
