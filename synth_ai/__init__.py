@@ -13,6 +13,7 @@ from synth_ai._version import __version__
 
 if TYPE_CHECKING:
     from synth_ai import errors, harmony
+    from synth_ai.api import API
     from synth_ai.engines.base import Engine, Sampling
     from synth_ai.engines.transformers import TransformersEngine
     from synth_ai.engines.vllm.engine import VLLMEngine
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         TextDelta,
         ToolCallDelta,
     )
+    from synth_ai.lm.arguments import CallArguments
     from synth_ai.lm.lm import LM
     from synth_ai.lm.prices import Price
     from synth_ai.lm.request import LMRequest
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from synth_ai.lm.tool_loop import ToolResult, ToolRun, ToolStep
     from synth_ai.lm.tools import BaseTool
     from synth_ai.lm.vendors.base import VendorBase
+    from synth_ai.lm.vendors.registry import Endpoint, register_vendor
+    from synth_ai.options import GenerationOptions, Option, options_named
     from synth_ai.response import BaseLMResponse, Usage
     from synth_ai.store.base import ResponseStore
     from synth_ai.store.memory import MemoryStore
@@ -42,6 +46,13 @@ if TYPE_CHECKING:
     from synth_ai.turn import Turn
 
 _HOMES = {
+    "API": "synth_ai.api",
+    "CallArguments": "synth_ai.lm.arguments",
+    "Endpoint": "synth_ai.lm.vendors.registry",
+    "GenerationOptions": "synth_ai.options",
+    "Option": "synth_ai.options",
+    "options_named": "synth_ai.options",
+    "register_vendor": "synth_ai.lm.vendors.registry",
     "BaseLMResponse": "synth_ai.response",
     "BaseTool": "synth_ai.lm.tools",
     "Completed": "synth_ai.events",
@@ -76,13 +87,18 @@ _HOMES = {
 _MODULES = ("errors", "harmony", "testing")
 
 __all__ = [
+    "API",
     "LM",
     "BaseLMResponse",
     "BaseTool",
+    "CallArguments",
     "Completed",
+    "Endpoint",
     "Engine",
+    "GenerationOptions",
     "LMRequest",
     "MemoryStore",
+    "Option",
     "PreambleDelta",
     "Price",
     "ReasoningDelta",
@@ -109,6 +125,8 @@ __all__ = [
     "__version__",
     "errors",
     "harmony",
+    "options_named",
+    "register_vendor",
 ]
 
 

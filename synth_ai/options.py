@@ -1,282 +1,447 @@
-"""Which option each API takes, and what is wrong with the ones it does not.
+"""The options of a call: what each one is, which APIs have it, and which values fit.
 
-Options are checked by name when they are given, so that a misspelt one is an error and never silently dropped; their
-values are checked then, and again as they come out for a call. A call's option replaces the LM's; those of `MERGED`,
-which are dictionaries of independent settings, are merged key by key instead.
+An option is one field of `GenerationOptions`. Type checkers and editors read its type there, LM
+reads the rest from its metadata: `On` names the APIs, a check says which values fit, `SameAs`,
+`Holds` and `MERGED` say how it meets other options. To add an option, add a field.
+
+The values of most options are the server's to judge, as compatible servers have ranges of their
+own. Checked here is what is the same everywhere, or would otherwise fail in an unclear way.
 """
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: the fields' metadata is read when this is imported,
+# and strings would have to be evaluated first.
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, TypeAlias, TypedDict, TypeGuard, get_args
 
-from synth_ai.errors import OptionError, did_you_mean
-from synth_ai.lm import parameters
-from synth_ai.lm.request import stop_strings
-from synth_ai.lm.vendors.families import ApiType
+from synth_ai.errors import OptionError
 from synth_ai.timeout import Timeout
 
-#: Options that mean the same on every API that has them; each backend gives them its own name.
-COMMON = frozenset({"temperature", "max_tokens", "reasoning_effort", "stop", "tool_choice"})
+# --- checks -----------------------------------------------------------------------------------
 
-#: Options of LM itself, handled before a backend sees the call.
-_OWN = frozenset({"include_reasoning", "timeout", "truncation"})
 
-#: What the SDK adds to any call.
-_EXTRAS = frozenset({"extra_body", "extra_headers", "extra_query"})
+class Check(Protocol):
+    """Says which values an option takes."""
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+    def check(self, name: str, value: object) -> None:
+        """Refuse a value that does not fit; None never gets here.
 
-#: Options whose keys stand each for itself: a call's keys come on top of the LM's.
-MERGED = frozenset({*_EXTRAS, "metadata", "stream_options", "reasoning", "text"})
-
-#: What Responses has inside an option of its own, and other APIs by a name: (option, key) to that name.
-_INSIDE: Mapping[tuple[str, str], str] = {
-    ("reasoning", "effort"): "reasoning_effort",
-    ("text", "verbosity"): "verbosity",
-}
-
-#: Names that LM uses itself, and what to write in their place.
-_RESERVED: Mapping[str, str] = {
-    "input": "Give the prompt as positional strings, messages= or tool_outputs=.",
-    "instructions": "Give the system message as the first of two strings, or as system_message=.",
-    "stream": "Use stream_async() or stream_sync().",
-    "previous_response_id": "It goes to a call, not to the LM: lm.respond(..., previous_response_id=...).",
-    "conversation": "Branches are addressed by response id: previous_response_id=, or lm.fork(response_id).",
-    "n": "Ask n times: respond_batch([prompt] * n), each with a seed= of its own where you set one. Each answer then "
-    "has an id to continue from.",
-    "messages": "It goes to a call, not to the LM: lm.respond(messages=...).",
-    "model": "An LM speaks to one model; make another LM for another.",
-    "functions": "Use tools=.",
-    "function_call": "Use tool_choice=.",
-}
-
-#: Names from elsewhere that mean something here, where the API at hand has no option of that name.
-_MEANT: Mapping[str, str] = {
-    "system": "Give the system message as the first of two strings, or as system_message=.",
-    "system_prompt": "Give the system message as the first of two strings, or as system_message=.",
-    "image": "Pictures go into images=[...].",
-    "max_output_tokens": "Use max_tokens=, which is the same on every API.",
-    "max_completion_tokens": "Use max_tokens=, which is the same on every API.",
-    "response_format": "Use response_model=, which takes a type or a schema.",
-    "text_format": "Use response_model=, which takes a type or a schema.",
-    "retry": "It goes to the LM, not to a call: LM(..., retry=5).",
-    "max_retries": "Use retry= of the LM: a number of tries, or a RetryPolicy.",
-    "organization": "Set OPENAI_ORG_ID in the environment, or give extra_headers={'OpenAI-Organization': ...}.",
-    "project": "Set OPENAI_PROJECT_ID in the environment, or give extra_headers={'OpenAI-Project': ...}.",
-}
-
-#: Those of them that an API has too, with something else for a value.
-_WRITTEN_OUT = frozenset({"image", "response_format"})
-
-#: What gpt-oss can be told on harmony: sampling, and the lines of its system message.
-_HARMONY = frozenset(
-    {
-        "top_p",
-        "top_k",
-        "min_p",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-        "repetition_penalty",
-        "logprobs",
-        "top_logprobs",
-        "reasoning_budget",
-        "knowledge_cutoff",
-        "model_identity",
-    }
-)
-
-ACCEPTED: Mapping[ApiType, frozenset[str]] = {
-    "chat": (parameters.CHAT - _RESERVED.keys()) | COMMON | _OWN | _EXTRAS,
-    "responses": (parameters.RESPONSES - _RESERVED.keys())
-    | (COMMON - {"stop"})
-    | {"verbosity", "logprobs"}
-    | _OWN
-    | _EXTRAS,
-    "harmony": _HARMONY | COMMON | _OWN,
-}
-
-#: Names of other APIs for the same thing: (API, name) to the name here.
-_ALIASES: Mapping[tuple[str, str], str] = {
-    ("chat", "max_completion_tokens"): "max_tokens",
-    ("responses", "max_output_tokens"): "max_tokens",
-}
-
-EFFORTS: Mapping[ApiType, tuple[str, ...]] = {
-    "chat": ("none", "minimal", "low", "medium", "high", "xhigh", "max"),
-    "responses": ("none", "minimal", "low", "medium", "high", "xhigh", "max"),
-    "harmony": ("low", "medium", "high"),
-}
+        Raises:
+            OptionError: it does not fit.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Options of an LM or of one call, checked against the API.
+class Number:
+    """Takes a number of a range, both ends included."""
+
+    low: float
+    high: float
+
+    def check(self, name: str, value: object) -> None:
+        if _is_number(value) and self.low <= value <= self.high:
+            return
+        raise OptionError(
+            f"{name} must be a number from {self.low:g} to {self.high:g}, not {value!r}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """Takes a whole number from `low` on."""
+
+    low: int
+
+    def check(self, name: str, value: object) -> None:
+        if _is_number(value) and isinstance(value, int) and value >= self.low:
+            return
+        raise OptionError(f"{name} must be a whole number from {self.low}, not {value!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Takes one of a few words.
 
     Attributes:
-        values: the options by their names here; an alias of the API is already translated.
+        words: the words.
+        owner: whose words they are, where others have more of them.
     """
 
-    api: ApiType
-    values: Mapping[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...]
+    owner: str | None = None
 
-    @classmethod
-    def of(cls, api: ApiType, given: Mapping[str, Any]) -> Options:
-        """Check names and the values whose range is known.
-
-        Raises:
-            OptionError: a name is unknown to this API, belongs to LM itself, or is given twice under two names.
-        """
-        values: dict[str, Any] = {}
-        for name, value in given.items():
-            check_name(api, name)
-            own = _ALIASES.get((api, name), name)
-            if own in values and value is not None:
-                raise OptionError(f"{name} and {own} are the same option here; give one of them.")
-            values[own] = value
-        _check_dictionaries(values)
-        if api == "responses":
-            _take_out(values)
-        _check_values(api, values)
-        return cls(api, values)
-
-    def over(self, defaults: Options) -> dict[str, Any]:
-        """These options on top of `defaults`; None takes an option back to the backend's own default.
-
-        Raises:
-            OptionError: the two contradict each other.
-        """
-        merged = {**defaults.values, **self.values}
-        for name in MERGED & self.values.keys() & defaults.values.keys():
-            if self.values[name] is not None and defaults.values[name] is not None:
-                merged[name] = _merged(name, defaults.values[name], self.values[name])
-        merged = {name: value for name, value in merged.items() if value is not None}
-        _check_values(self.api, merged)
-        return merged
+    def check(self, name: str, value: object) -> None:
+        if value in self.words:
+            return
+        words = ", ".join(self.words)
+        if self.owner is not None:
+            words += f" on {self.owner}"
+        raise OptionError(f"{name} must be one of {words}, not {value!r}.")
 
 
-def _merged(name: str, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    if name == "extra_headers":
-        # HTTP does not mind the case of a header's name.
-        said = {key.lower() for key in above}
-        below = {key: value for key, value in below.items() if key.lower() not in said}
-    return {**below, **above}
+class StopStrings:
+    """Takes a string or several, none of them empty: one would stop before the first letter."""
+
+    def check(self, name: str, value: object) -> None:
+        texts = [value] if isinstance(value, str) else value
+        if isinstance(texts, (list, tuple)) and all(map(_is_text, texts)):
+            return
+        raise OptionError(
+            f"{name} must be a string or a list of strings that are not empty, not {value!r}."
+        )
 
 
-def _check_dictionaries(values: Mapping[str, Any]) -> None:
-    for name in _WRITTEN_OUT & values.keys():
-        if values[name] is not None and not isinstance(values[name], Mapping):
-            raise OptionError(
-                f"{name}= takes a dictionary of the API's own, not {values[name]!r:.100}. {_MEANT[name]}"
-            )
-    for name in MERGED & values.keys():
-        value = values[name]
-        if value is not None and not (
-            isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
-        ):
-            raise OptionError(f"{name}={value!r} is no dictionary of names to values.")
-    for name, value in (values.get("extra_headers") or {}).items():
-        # The value may be a key, so it is not shown.
-        if not (
-            _HEADER_NAME.fullmatch(name)
-            and isinstance(value, str)
-            and _HEADER_VALUE.fullmatch(value)
-        ):
-            raise OptionError(
-                f"extra_headers: {name!r} cannot be sent; a header is a name and a string of ASCII in one line."
-            )
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Takes a time limit: seconds, or a `Timeout`.
 
-
-def _take_out(values: dict[str, Any]) -> None:
-    """What is inside `reasoning=` and `text=` under the name that it has of its own, so that each is said once."""
-    for (name, key), own in _INSIDE.items():
-        if name in values and values[name] is None:
-            # Taking the whole back takes this back, too.
-            values.setdefault(own, None)
-        inside = values.get(name) or {}
-        if key not in inside:
-            continue
-        if values.get(own) not in (None, inside[key]):
-            raise OptionError(
-                f"{own}={values[own]!r} and {name}={{{key!r}: {inside[key]!r}}} contradict each other."
-            )
-        values[own] = inside[key]
-        values[name] = {other: value for other, value in inside.items() if other != key}
-
-
-def check_name(api: ApiType, name: str) -> None:
-    """Refuse an option that `api` does not have.
-
-    Raises:
-        OptionError: with the way to say it, or the nearest name.
+    Attributes:
+        phases: whether a call connects to a server and waits for its first byte.
     """
-    if name in ACCEPTED[api]:
-        return
-    if name in _RESERVED:
-        raise OptionError(f"{name}= is not an option here. {_RESERVED[name]}")
-    if name in _MEANT:
-        raise OptionError(f"{name}= is no option of the {api} API. {_MEANT[name]}")
-    elsewhere = [other for other in ACCEPTED if name in ACCEPTED[other]]
-    if elsewhere:
-        raise OptionError(
-            f"{name}= is an option of {' and '.join(elsewhere)}, which the {api} API does not have. "
-            + (
-                "Cut the answer yourself, or use api='chat'."
-                if name == "stop"
-                else f"Leave it out, or use api={elsewhere[0]!r}."
+
+    phases: bool = True
+
+    def check(self, name: str, value: object) -> None:
+        timeout = Timeout.of(value)
+        has_phases = bool(timeout.connect or timeout.first_byte)
+        if has_phases and not self.phases:
+            raise OptionError(
+                f"{name}=Timeout(connect=, first_byte=) is for chat and Responses servers. On "
+                "harmony a call takes a total; RemoteEngine(timeout=) has its own limit for a "
+                "silent server."
             )
-        )
-    hint = did_you_mean(name, ACCEPTED[api])
-    extra = (
-        "" if api == "harmony" else " What the SDK does not know yet goes through extra_body={...}."
-    )
-    raise OptionError(f"{name}= is no option of the {api} API.{hint}{extra}")
 
 
-def _check_values(api: ApiType, values: Mapping[str, Any]) -> None:
-    effort = values.get("reasoning_effort")
-    if effort is not None and effort not in EFFORTS[api]:
-        raise OptionError(
-            f"reasoning_effort={effort!r} is not known on {api}; it takes {', '.join(EFFORTS[api])}."
-        )
-    max_tokens = values.get("max_tokens")
-    if max_tokens is not None and (
-        isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1
-    ):
-        raise OptionError(f"max_tokens={max_tokens!r} generates nothing; it takes a number from 1.")
-    temperature = values.get("temperature")
-    if temperature is not None and not (_is_number(temperature) and 0 <= temperature <= 2):
-        raise OptionError(f"temperature={temperature!r} is out of range; it goes from 0 to 2.")
-    timeout = Timeout.of(values.get("timeout"))
-    if api == "harmony" and (timeout.connect or timeout.first_byte):
-        raise OptionError(
-            "timeout=Timeout(connect=, first_byte=) is for chat and Responses servers. On harmony a call takes a "
-            "total; RemoteEngine(timeout=) has its own limit for a silent server."
-        )
-    stop = values.get("stop")
-    if stop is not None and not _are_stops(stop):
-        raise OptionError(
-            f"stop={stop!r} stops nowhere; it takes a string or a list of strings that are not empty."
-        )
-    truncation = values.get("truncation")
-    if truncation not in (None, "auto", "disabled"):
-        raise OptionError(f"truncation={truncation!r} is unknown; it takes auto or disabled.")
-    if values.get("logprobs") is False and values.get("top_logprobs"):
-        raise OptionError(
-            f"logprobs=False and top_logprobs={values['top_logprobs']!r} contradict each other; "
-            "top_logprobs=None takes the LM's own back."
-        )
+class Dictionary:
+    """Takes a dictionary from names to values."""
+
+    def check(self, name: str, value: object) -> None:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise OptionError(
+                f"{name} must be a dictionary of names to values, not {value!r:.200}."
+            )
 
 
-def _is_number(value: Any) -> bool:
+class Headers(Dictionary):
+    """Takes HTTP headers: names of tokens, values of ASCII in one line.
+
+    https://datatracker.ietf.org/doc/html/rfc9110#section-5
+    """
+
+    _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+    _VALUE = re.compile(r"[\t\x20-\x7e]*")
+
+    def check(self, name: str, value: object) -> None:
+        super().check(name, value)
+        assert isinstance(value, Mapping)
+        for header, text in value.items():
+            if self._can_be_sent(header, text):
+                continue
+            # The value may be a key, so it is not shown.
+            raise OptionError(
+                f"{name}: {header!r} cannot be sent; a header is a name and a string of ASCII in "
+                "one line."
+            )
+
+    def _can_be_sent(self, header: str, text: object) -> bool:
+        if not self._NAME.fullmatch(header) or not isinstance(text, str):
+            return False
+        return self._VALUE.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class DictionaryOfTheAPI:
+    """Takes a dictionary in the API's own form, where people may mean something else by the name.
+
+    Attributes:
+        hint: what to write instead of anything but a dictionary.
+    """
+
+    hint: str
+
+    def check(self, name: str, value: object) -> None:
+        if not isinstance(value, Mapping):
+            raise OptionError(
+                f"{name} must be a dictionary of the API's own, not {value!r:.100}. {self.hint}"
+            )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a number; True and False are integers to Python, not to us."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _are_stops(stop: Any) -> bool:
-    return isinstance(stop, (str, list, tuple)) and all(
-        isinstance(text, str) and text for text in stop_strings(stop)
-    )
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+# --- metadata ---------------------------------------------------------------------------------
+
+
+class On:
+    """Names APIs that have an option.
+
+    Args:
+        *apis: their names.
+        check: which values fit there; without one the server decides.
+    """
+
+    def __init__(self, *apis: str, check: Check | None = None) -> None:
+        self.apis = apis
+        self.check = check
+
+
+@dataclass(frozen=True, slots=True)
+class SameAs:
+    """Says that an option is another one under the API's own name.
+
+    Attributes:
+        name: the other one's name.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """Says that a key of a dictionary is an option, too, so that each is given once.
+
+    Attributes:
+        key: the key in the dictionary.
+        name: the option's name.
+    """
+
+    key: str
+    name: str
+
+
+class Merged:
+    """Says that the keys of a dictionary are settings of their own.
+
+    A call's keys then come on top of the LM's; other options of a call replace the LM's.
+    """
+
+
+MERGED = Merged()
+
+EVERYWHERE = On("chat", "responses", "harmony")
+HOSTED = On("chat", "responses")
+CHAT = On("chat")
+RESPONSES = On("responses")
+HARMONY = On("harmony")
+
+_HOSTED_EFFORTS = Choice(("none", "minimal", "low", "medium", "high", "xhigh", "max"))
+_GPT_OSS_EFFORTS = Choice(("low", "medium", "high"), owner="harmony")
+
+JSONObject: TypeAlias = Mapping[str, Any]
+
+
+class GenerationOptions(TypedDict, total=False):
+    """Options of an LM or of one call. None takes an option back to the backend's own default.
+
+    Options of one API have the names that it gives them; the first ones here mean the same
+    everywhere. `temperature` 0 to 2, `max_tokens` the most tokens to generate, reasoning included,
+    `reasoning_effort` such as `low`, `medium`, `high`, `stop` strings that end the answer,
+    `tool_choice` `none`, `auto`, `required` or the name of a tool, `include_reasoning` False for
+    answers without it, `timeout` seconds for a whole call or a `Timeout`, `truncation` `auto` to
+    leave out the oldest turns of a conversation that no longer fits.
+    """
+
+    # Every API, each with a name of its own for some of them.
+    temperature: Annotated[float | None, On(*EVERYWHERE.apis, check=Number(0, 2))]
+    max_tokens: Annotated[int | None, On(*EVERYWHERE.apis, check=WholeNumber(1))]
+    reasoning_effort: Annotated[
+        str | None,
+        On(*HOSTED.apis, check=_HOSTED_EFFORTS),
+        On("harmony", check=_GPT_OSS_EFFORTS),
+    ]
+    stop: Annotated[str | Sequence[str] | None, On("chat", "harmony", check=StopStrings())]
+    tool_choice: Annotated[str | JSONObject | None, EVERYWHERE]
+    top_p: Annotated[float | None, EVERYWHERE]
+    logprobs: Annotated[bool | None, EVERYWHERE]
+    top_logprobs: Annotated[int | None, EVERYWHERE]
+
+    # LM's own: no backend sees them.
+    include_reasoning: Annotated[bool | None, EVERYWHERE]
+    timeout: Annotated[
+        Timeout | float | None,
+        On(*HOSTED.apis, check=Seconds()),
+        On("harmony", check=Seconds(phases=False)),
+    ]
+    truncation: Annotated[str | None, On(*EVERYWHERE.apis, check=Choice(("auto", "disabled")))]
+
+    # Sampling, where the engine or the server has it.
+    top_k: Annotated[int | None, HARMONY]
+    min_p: Annotated[float | None, HARMONY]
+    seed: Annotated[int | None, On("chat", "harmony")]
+    presence_penalty: Annotated[float | None, On("chat", "harmony")]
+    frequency_penalty: Annotated[float | None, On("chat", "harmony")]
+    repetition_penalty: Annotated[float | None, HARMONY]
+    logit_bias: Annotated[Mapping[str, int] | None, CHAT]
+
+    # gpt-oss: the lines of its system message, and the most tokens of reasoning before an answer
+    # of a given shape.
+    reasoning_budget: Annotated[int | None, HARMONY]
+    knowledge_cutoff: Annotated[str | None, HARMONY]
+    model_identity: Annotated[str | None, HARMONY]
+
+    # Both of OpenAI's APIs.
+    metadata: Annotated[JSONObject | None, On(*HOSTED.apis, check=Dictionary()), MERGED]
+    moderation: Annotated[JSONObject | None, HOSTED]
+    parallel_tool_calls: Annotated[bool | None, HOSTED]
+    prompt_cache_key: Annotated[str | None, HOSTED]
+    prompt_cache_options: Annotated[JSONObject | None, HOSTED]
+    prompt_cache_retention: Annotated[str | None, HOSTED]
+    safety_identifier: Annotated[str | None, HOSTED]
+    service_tier: Annotated[str | None, HOSTED]
+    store: Annotated[bool | None, HOSTED]
+    stream_options: Annotated[JSONObject | None, On(*HOSTED.apis, check=Dictionary()), MERGED]
+    user: Annotated[str | None, HOSTED]
+    verbosity: Annotated[str | None, HOSTED]
+
+    # Chat Completions.
+    audio: Annotated[JSONObject | None, CHAT]
+    max_completion_tokens: Annotated[int | None, CHAT, SameAs("max_tokens")]
+    modalities: Annotated[Sequence[str] | None, CHAT]
+    prediction: Annotated[JSONObject | None, CHAT]
+    response_format: Annotated[
+        JSONObject | None,
+        On(
+            "chat", check=DictionaryOfTheAPI("Use response_model=, which takes a type or a schema.")
+        ),
+    ]
+    web_search_options: Annotated[JSONObject | None, CHAT]
+
+    # Responses.
+    access_programs: Annotated[JSONObject | None, RESPONSES]
+    background: Annotated[bool | None, RESPONSES]
+    background_options: Annotated[JSONObject | None, RESPONSES]
+    context_management: Annotated[Sequence[JSONObject] | None, RESPONSES]
+    image: Annotated[
+        JSONObject | None,
+        On("responses", check=DictionaryOfTheAPI("Pictures go into images=[...].")),
+    ]
+    include: Annotated[Sequence[str] | None, RESPONSES]
+    max_output_tokens: Annotated[int | None, RESPONSES, SameAs("max_tokens")]
+    max_tool_calls: Annotated[int | None, RESPONSES]
+    prompt: Annotated[JSONObject | None, RESPONSES]
+    reasoning: Annotated[
+        JSONObject | None,
+        On("responses", check=Dictionary()),
+        MERGED,
+        Holds("effort", "reasoning_effort"),
+    ]
+    text: Annotated[
+        JSONObject | None,
+        On("responses", check=Dictionary()),
+        MERGED,
+        Holds("verbosity", "verbosity"),
+    ]
+
+    # What goes along with any call to a server.
+    extra_body: Annotated[JSONObject | None, On(*HOSTED.apis, check=Dictionary()), MERGED]
+    extra_headers: Annotated[JSONObject | None, On(*HOSTED.apis, check=Headers()), MERGED]
+    extra_query: Annotated[JSONObject | None, On(*HOSTED.apis, check=Dictionary()), MERGED]
+
+
+# --- the same as a table ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of an API.
+
+    Attributes:
+        name: what callers write.
+        check: which values fit; without one the backend decides.
+        same_as: the option that it is under another name; None if it is one itself.
+        holds: the key of a dictionary that is an option, too.
+        is_merged: whether a call's keys come on top of the LM's.
+    """
+
+    name: str
+    check: Check | None = None
+    same_as: str | None = None
+    holds: Holds | None = None
+    is_merged: bool = False
+
+
+#: Options that LM carries out itself, so that every API has them.
+LM_OPTIONS = ("include_reasoning", "timeout", "truncation")
+
+#: Options that mean the same on every API. A vendor of your own has them unless it says otherwise.
+COMMON_OPTIONS = ("temperature", "max_tokens", "reasoning_effort", "stop", "tool_choice")
+
+
+def options_of(api: str) -> dict[str, Option]:
+    """Return the options that the field metadata gives an API, by name."""
+    options = {}
+    for name, metadata in _METADATA.items():
+        for entry in metadata:
+            if isinstance(entry, On) and api in entry.apis:
+                options[name] = _option(name, metadata, entry.check)
+    return options
+
+
+def options_named(*options: str | Option) -> dict[str, Option]:
+    """Return options by name, for an API of your own.
+
+    Args:
+        *options: names of `GenerationOptions`, and options that it does not have.
+
+    Raises:
+        OptionError: a name is not among them.
+    """
+    found = {}
+    for option in options:
+        if isinstance(option, str):
+            option = _known_option(option)
+        found[option.name] = option
+    return found
+
+
+def apis_with(option: str) -> list[str]:
+    """Return the names of the APIs that the field metadata of an option lists."""
+    apis: list[str] = []
+    for entry in _METADATA.get(option, ()):
+        if isinstance(entry, On):
+            apis += entry.apis
+    return apis
+
+
+def _known_option(name: str) -> Option:
+    metadata = _METADATA.get(name)
+    if metadata is None:
+        raise OptionError(
+            f"{name!r} must be an option of GenerationOptions; describe one of your own by "
+            f"Option({name!r})."
+        )
+    checks = [entry.check for entry in metadata if isinstance(entry, On)]
+    return _option(name, metadata, checks[0])
+
+
+def _option(name: str, metadata: Iterable[object], check: Check | None) -> Option:
+    same_as = None
+    holds = None
+    is_merged = False
+    for entry in metadata:
+        if isinstance(entry, SameAs):
+            same_as = entry.name
+        elif isinstance(entry, Holds):
+            holds = entry
+        elif isinstance(entry, Merged):
+            is_merged = True
+    return Option(name, check, same_as, holds, is_merged)
+
+
+def _read_metadata() -> dict[str, tuple[object, ...]]:
+    metadata = {}
+    for name, annotation in GenerationOptions.__annotations__.items():
+        _, *entries = get_args(annotation)
+        metadata[name] = tuple(entries)
+    return metadata
+
+
+_METADATA = _read_metadata()

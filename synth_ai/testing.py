@@ -20,6 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from synth_ai import content as items
 from synth_ai import harmony
+from synth_ai.api import API
 from synth_ai.content import Item
 from synth_ai.engines.base import (
     Engine,
@@ -33,8 +34,8 @@ from synth_ai.engines.base import (
 from synth_ai.errors import ForgottenResponseError
 from synth_ai.events import StreamEvent, TextDelta
 from synth_ai.lm.request import LMRequest
+from synth_ai.lm.vendors.apis import BUILT_IN
 from synth_ai.lm.vendors.base import VendorBase, whole_response_events
-from synth_ai.lm.vendors.families import ApiType
 from synth_ai.response import BaseLMResponse, Usage
 
 __all__ = ["ScriptedEngine", "ScriptedVendor", "call_text", "final_text", "tool_call"]
@@ -58,7 +59,7 @@ class ScriptedVendor(VendorBase):
     Args:
         answers: for each call a text, a `tool_call(...)` or a list of output items, a whole response, an error to
             raise, or a function of the request that returns one of these; an async one may take its time.
-        api_type: the API to stand for.
+        api: the API to stand for: `chat`, `responses`, `harmony`, or one of your own.
         remembers: whether it continues from ids, as a server that keeps responses does; `forget()` loses one.
 
     Attributes:
@@ -69,15 +70,15 @@ class ScriptedVendor(VendorBase):
         self,
         answers: Iterable[Answer | Answering] = (),
         *,
-        api_type: ApiType = "responses",
+        api: API | str = "responses",
         remembers: bool = True,
     ) -> None:
-        self.api_type = api_type
+        self.api = BUILT_IN[api] if isinstance(api, str) else api
         self.server = f"scripted:{id(self)}"
         self.requests: list[LMRequest] = []
         self.closed = False
         self._answers = deque(_script(answers))
-        self._remembers = remembers and api_type == "responses"
+        self._remembers = remembers and self.api.keeps_responses
         self._forgotten: set[str] = set()
 
     def add(self, *answers: Answer | Answering) -> None:

@@ -36,9 +36,9 @@ class Timeout:
                 raise OptionError(f"{where}={seconds!r}{end} is no time; it takes seconds above 0.")
 
     @classmethod
-    def of(cls, timeout: Timeout | float | None) -> Timeout:
+    def of(cls, timeout: object) -> Timeout:
         """What `timeout=` takes: a number is the total."""
-        return timeout if isinstance(timeout, Timeout) else cls(timeout)
+        return timeout if isinstance(timeout, Timeout) else cls(timeout)  # type: ignore[arg-type]
 
     @property
     def phases(self) -> tuple[float, float, float, float | None]:

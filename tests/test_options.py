@@ -8,13 +8,11 @@ import pytest
 
 from synth_ai import LM, Timeout
 from synth_ai.errors import OptionError
-from synth_ai.lm import parameters
 from synth_ai.lm.prices import Price
-from synth_ai.lm.vendors.families import ApiType
-from synth_ai.options import ACCEPTED, Options
+from synth_ai.lm.vendors.apis import BUILT_IN, CHAT
 from synth_ai.testing import ScriptedVendor
 
-APIS: tuple[ApiType, ...] = ("chat", "responses", "harmony")
+APIS: tuple[str, ...] = ("chat", "responses", "harmony")
 
 RESERVED = {
     "input": "positional strings, messages= or tool_outputs=",
@@ -32,10 +30,10 @@ RESERVED = {
 
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize(("name", "message"), RESERVED.items(), ids=RESERVED)
-def test_names_that_lm_uses_itself_are_explained(api: ApiType, name: str, message: str) -> None:
+def test_names_that_lm_uses_itself_are_explained(api: str, name: str, message: str) -> None:
     """Raw parameters of the APIs that would fight with LM say what to write instead."""
     with pytest.raises(OptionError, match=f"^{name}= is not an option here.*{message}"):
-        Options.of(api, {name: 1})
+        BUILT_IN[api].read_options({name: 1})
 
 
 @pytest.mark.parametrize(
@@ -59,24 +57,11 @@ def test_names_that_lm_uses_itself_are_explained(api: ApiType, name: str, messag
     ],
 )
 def test_what_people_carry_over_from_elsewhere(
-    api: ApiType, given: dict[str, Any], message: str
+    api: str, given: dict[str, Any], message: str
 ) -> None:
     """Names of the SDK and of peers that LM calls otherwise."""
     with pytest.raises(OptionError, match=message):
-        Options.of(api, given)
-
-
-@pytest.mark.parametrize("api", ["chat", "responses"])
-def test_every_parameter_of_the_sdk_is_taken_by_name(api: ApiType) -> None:
-    """Except the ones that are LM's own, nothing that the SDK knows is refused."""
-    table = parameters.CHAT if api == "chat" else parameters.RESPONSES
-    own = {"tools"}
-    assert table - RESERVED.keys() - own <= ACCEPTED[api] | {
-        "max_completion_tokens",
-        "max_output_tokens",
-    }
-    for extra in ("extra_body", "extra_headers", "extra_query"):
-        assert Options.of(api, {extra: {"a": "b"}}).values == {extra: {"a": "b"}}
+        BUILT_IN[api].read_options(given)
 
 
 @pytest.mark.parametrize(
@@ -85,13 +70,13 @@ def test_every_parameter_of_the_sdk_is_taken_by_name(api: ApiType) -> None:
         (
             "responses",
             "temprature",
-            "no option of the responses API.*mean 'temperature'.*extra_body=",
+            "not an option of the responses API.*mean 'temperature'.*extra_body=",
         ),
-        ("chat", "top_k_p", "no option of the chat API.*extra_body="),
+        ("chat", "top_k_p", "not an option of the chat API.*extra_body="),
         (
             "harmony",
             "repetition_penality",
-            "no option of the harmony API.*mean 'repetition_penalty'",
+            "not an option of the harmony API.*mean 'repetition_penalty'",
         ),
         (
             "responses",
@@ -113,83 +98,86 @@ def test_every_parameter_of_the_sdk_is_taken_by_name(api: ApiType) -> None:
     ],
 )
 def test_a_wrong_name_gets_the_nearest_or_the_api_that_has_it(
-    api: ApiType, name: str, message: str
+    api: str, name: str, message: str
 ) -> None:
     """A misspelt option is an error, never dropped; so is one of another API."""
     with pytest.raises(OptionError, match=f"^{name}= is .*{message}"):
-        Options.of(api, {name: "x"})
+        BUILT_IN[api].read_options({name: "x"})
 
 
 def test_harmony_promises_no_extra_body() -> None:
     """There is no SDK behind it, so the hint would lead nowhere."""
     with pytest.raises(OptionError) as raised:
-        Options.of("harmony", {"nonsense": 1})
+        BUILT_IN["harmony"].read_options({"nonsense": 1})
     assert "extra_body" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"reasoning_effort": "hgih"}, "reasoning_effort='hgih'.*low, medium, high"),
-        ({"max_tokens": 0}, "max_tokens=0 generates nothing.*from 1"),
-        ({"max_tokens": -5}, "max_tokens=-5"),
-        ({"max_tokens": 1.5}, "max_tokens=1.5"),
-        ({"max_tokens": True}, "max_tokens=True"),
-        ({"temperature": 3}, "temperature=3 is out of range; it goes from 0 to 2"),
-        ({"temperature": -0.1}, "temperature=-0.1"),
-        ({"temperature": "hot"}, "temperature='hot'"),
-        ({"temperature": True}, "temperature=True"),
+        (
+            {"reasoning_effort": "hgih"},
+            "reasoning_effort must be one of .*low, medium, high.*not 'hgih'",
+        ),
+        ({"max_tokens": 0}, "max_tokens must be a whole number from 1, not 0"),
+        ({"max_tokens": -5}, "max_tokens must be .*not -5"),
+        ({"max_tokens": 1.5}, "max_tokens must be .*not 1.5"),
+        ({"max_tokens": True}, "max_tokens must be .*not True"),
+        ({"temperature": 3}, "temperature must be a number from 0 to 2, not 3"),
+        ({"temperature": -0.1}, "temperature must be .*not -0.1"),
+        ({"temperature": "hot"}, "temperature must be .*not 'hot'"),
+        ({"temperature": True}, "temperature must be .*not True"),
         ({"timeout": 0}, "timeout=0 is no time.*seconds above 0"),
         ({"timeout": "5"}, "timeout='5'"),
         ({"timeout": float("nan")}, "timeout=nan is no time"),
     ],
 )
 @pytest.mark.parametrize("api", APIS)
-def test_values_out_of_range_are_named(api: ApiType, given: dict[str, Any], message: str) -> None:
+def test_values_out_of_range_are_named(api: str, given: dict[str, Any], message: str) -> None:
     """A value that no backend can use is told before a call is paid for."""
     with pytest.raises(OptionError, match=message):
-        Options.of(api, given)
+        BUILT_IN[api].read_options(given)
 
 
 @pytest.mark.parametrize("timeout", [Timeout(connect=1), Timeout(total=9, first_byte=1)])
 def test_an_engine_has_no_phases_to_wait_for(timeout: Timeout) -> None:
     """They would be dropped silently otherwise."""
     with pytest.raises(OptionError, match="On harmony a call takes a total"):
-        Options.of("harmony", {"timeout": timeout})
-    assert Options.of("chat", {"timeout": timeout}).values["timeout"] == timeout
+        BUILT_IN["harmony"].read_options({"timeout": timeout})
+    assert BUILT_IN["chat"].read_options({"timeout": timeout})["timeout"] == timeout
 
 
 def test_efforts_differ_by_api() -> None:
     """OpenAI has seven; gpt-oss three."""
     for effort in ("none", "minimal", "low", "medium", "high", "xhigh", "max"):
         assert (
-            Options.of("responses", {"reasoning_effort": effort}).values["reasoning_effort"]
+            BUILT_IN["responses"].read_options({"reasoning_effort": effort})["reasoning_effort"]
             == effort
         )
     with pytest.raises(
         OptionError,
-        match="reasoning_effort='minimal' is not known on harmony; it takes low, medium",
+        match="reasoning_effort must be one of low, medium, high on harmony, not 'minimal'",
     ):
-        Options.of("harmony", {"reasoning_effort": "minimal"})
+        BUILT_IN["harmony"].read_options({"reasoning_effort": "minimal"})
 
 
 @pytest.mark.parametrize("api", ["chat", "harmony"])
 @pytest.mark.parametrize("stop", ["", ["a", ""], [1], 5])
-def test_stop_strings_must_be_strings(api: ApiType, stop: Any) -> None:
+def test_stop_strings_must_be_strings(api: str, stop: Any) -> None:
     """An empty one would stop before the first letter."""
-    with pytest.raises(OptionError, match=r"stop=.*strings that are not empty"):
-        Options.of(api, {"stop": stop})
+    with pytest.raises(OptionError, match=r"stop must be .*strings that are not empty"):
+        BUILT_IN[api].read_options({"stop": stop})
 
 
 @pytest.mark.parametrize(
     ("api", "alias"), [("chat", "max_completion_tokens"), ("responses", "max_output_tokens")]
 )
-def test_an_api_s_own_name_for_the_same_thing(api: ApiType, alias: str) -> None:
+def test_an_api_s_own_name_for_the_same_thing(api: str, alias: str) -> None:
     """It means max_tokens, and both together contradict each other in either order."""
-    assert Options.of(api, {alias: 5}).values == {"max_tokens": 5}
+    assert BUILT_IN[api].read_options({alias: 5}) == {"max_tokens": 5}
     for pair in ({"max_tokens": 1, alias: 5}, {alias: 5, "max_tokens": 1}):
         with pytest.raises(OptionError, match="same option here; give one of them"):
-            Options.of(api, pair)
+            BUILT_IN[api].read_options(pair)
 
 
 def test_two_ways_to_set_the_effort_are_one_option() -> None:
@@ -197,23 +185,29 @@ def test_two_ways_to_set_the_effort_are_one_option() -> None:
     with pytest.raises(
         OptionError, match=r"reasoning_effort='high' and reasoning=\{'effort': 'low'\} contradict"
     ):
-        Options.of("responses", {"reasoning": {"effort": "low"}, "reasoning_effort": "high"})
+        BUILT_IN["responses"].read_options(
+            {"reasoning": {"effort": "low"}, "reasoning_effort": "high"}
+        )
     with pytest.raises(
         OptionError, match=r"verbosity='low' and text=\{'verbosity': 'high'\} contradict"
     ):
-        Options.of("responses", {"text": {"verbosity": "high"}, "verbosity": "low"})
-    both = Options.of("responses", {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"})
-    assert both.values == {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"}
-    with pytest.raises(OptionError, match="reasoning_effort='hgih' is not known"):
-        Options.of("responses", {"reasoning": {"effort": "hgih"}})
+        BUILT_IN["responses"].read_options({"text": {"verbosity": "high"}, "verbosity": "low"})
+    both = BUILT_IN["responses"].read_options(
+        {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"}
+    )
+    assert both == {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"}
+    with pytest.raises(OptionError, match="reasoning_effort must be .*not 'hgih'"):
+        BUILT_IN["responses"].read_options({"reasoning": {"effort": "hgih"}})
 
 
 def test_a_call_s_options_lie_over_the_lm_s() -> None:
     """None takes an option back; nothing else is lost."""
-    defaults = Options.of("responses", {"temperature": 0.5, "max_tokens": 9, "top_p": 0.9})
-    call = Options.of("responses", {"temperature": None, "max_output_tokens": 5})
-    assert call.over(defaults) == {"max_tokens": 5, "top_p": 0.9}
-    assert defaults.values["temperature"] == 0.5
+    defaults = BUILT_IN["responses"].read_options(
+        {"temperature": 0.5, "max_tokens": 9, "top_p": 0.9}
+    )
+    call = BUILT_IN["responses"].read_options({"temperature": None, "max_output_tokens": 5})
+    assert BUILT_IN["responses"].merge_options(defaults, call) == {"max_tokens": 5, "top_p": 0.9}
+    assert defaults["temperature"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -263,9 +257,10 @@ def test_options_with_keys_of_their_own_are_merged(
     of_lm: dict[str, Any], of_call: dict[str, Any], merged: dict[str, Any] | None
 ) -> None:
     """What the LM says of one key is not lost when a call says something of another; the call's word is the last."""
-    defaults = Options.of("responses", of_lm)
+    defaults = BUILT_IN["responses"].read_options(of_lm)
     before = repr(defaults)
-    assert Options.of("responses", of_call).over(defaults) == (
+    call = BUILT_IN["responses"].read_options(of_call)
+    assert BUILT_IN["responses"].merge_options(defaults, call) == (
         of_lm | of_call if merged is None else merged
     )
     assert repr(defaults) == before
@@ -273,40 +268,39 @@ def test_options_with_keys_of_their_own_are_merged(
 
 def test_what_contradicts_only_together_is_told_too() -> None:
     """Each half may be fine by itself."""
-    defaults = Options.of("chat", {"logprobs": True, "top_logprobs": 3})
+    defaults = BUILT_IN["chat"].read_options({"logprobs": True, "top_logprobs": 3})
     with pytest.raises(OptionError, match="logprobs=False and top_logprobs=3 contradict"):
-        Options.of("chat", {"logprobs": False}).over(defaults)
-    assert Options.of("chat", {"logprobs": False, "top_logprobs": None}).over(defaults) == {
-        "logprobs": False
-    }
+        CHAT.merge_options(defaults, CHAT.read_options({"logprobs": False}))
+    alone = CHAT.read_options({"logprobs": False, "top_logprobs": None})
+    assert CHAT.merge_options(defaults, alone) == {"logprobs": False}
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"extra_headers": ["a"]}, r"extra_headers=\['a'\] is no dictionary"),
-        ({"extra_body": "a"}, "extra_body='a' is no dictionary"),
-        ({"extra_query": 1}, "extra_query=1 is no dictionary"),
-        ({"metadata": {1: "a"}}, "metadata=.*no dictionary of names"),
+        ({"extra_headers": ["a"]}, r"extra_headers must be a dictionary"),
+        ({"extra_body": "a"}, "extra_body must be a dictionary"),
+        ({"extra_query": 1}, "extra_query must be a dictionary"),
+        ({"metadata": {1: "a"}}, "metadata must be a dictionary of names"),
         ({"extra_headers": {"X-A": None}}, "'X-A' cannot be sent"),
         ({"extra_headers": {"X-N": 3}}, "'X-N' cannot be sent"),
         ({"extra_headers": {"X-N": "na\u00efve"}}, "'X-N' cannot be sent"),
         ({"extra_headers": {"X-N": "a\r\nX-Forged: b"}}, "'X-N' cannot be sent"),
         ({"extra_headers": {"X N": "a"}}, "'X N' cannot be sent"),
-        ({"stream_options": True}, "stream_options=True is no dictionary"),
+        ({"stream_options": True}, "stream_options must be a dictionary"),
     ],
 )
 @pytest.mark.parametrize("api", ["chat", "responses"])
-def test_dictionaries_that_are_none(api: ApiType, given: dict[str, Any], message: str) -> None:
+def test_dictionaries_that_are_none(api: str, given: dict[str, Any], message: str) -> None:
     """Told before a call, in our words, instead of an error from somewhere inside it."""
     with pytest.raises(OptionError, match=message):
-        Options.of(api, given)
+        BUILT_IN[api].read_options(given)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"compact": "auto"}, "compact='auto' cannot be called; truncation='auto'"),
+        ({"compact": "auto"}, "compact must be a function of items, not 'auto'; truncation='auto'"),
         ({"prices": {"x": {"input": 1}}}, "prices=.*'x'.*takes Price"),
         ({"prices": {"x": 5}}, "prices=.*'x': 5.*takes Price"),
         ({"prices": {"x": {"input": "1", "output": 2}}}, "input='1' is no price"),
@@ -325,8 +319,8 @@ def test_an_lm_s_own_arguments_are_checked_when_it_is_made(
 def test_chat_calls_never_chain_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """To ask for it is an error that says the way; a wish of the environment is for the LMs that can."""
     with pytest.raises(OptionError, match=r"previous_response_id= or lm\.fork\(\)"):
-        LM("x", vendor=ScriptedVendor(api_type="chat"), auto_store_responses=True)
+        LM("x", vendor=ScriptedVendor(api="chat"), auto_store_responses=True)
     monkeypatch.setenv("SYNTH_AI_AUTO_STORE_RESPONSES", "true")
-    lm = LM("x", vendor=ScriptedVendor(api_type="chat"))
+    lm = LM("x", vendor=ScriptedVendor(api="chat"))
     assert lm.auto_store_responses is False
     assert lm.fork().auto_store_responses is True

@@ -13,7 +13,7 @@ from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.tool_loop import ToolExecutor
 from synth_ai.lm.usage import UsageTotals
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.options import Options
+from synth_ai.options import GenerationOptions
 from synth_ai.store.base import ResponseStore
 
 
@@ -39,7 +39,7 @@ class LMConfig:
     model: str
     vendor: VendorBase
     store: ResponseStore
-    defaults: Options
+    defaults: GenerationOptions
     system_message: str | None
     tools: ToolExecutor
     response_format: ResponseFormat | None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from synth_ai import content as items
+from synth_ai.content import new_response_id
 from synth_ai.errors import (
     ContextLengthError,
     ForgottenResponseError,
@@ -21,21 +21,20 @@ from synth_ai.errors import (
     SynthAIError,
 )
 from synth_ai.events import Completed, ReasoningDelta, StreamEvent
-from synth_ai.images import Image
 from synth_ai.lm import conversation
-from synth_ai.lm import structured_output as structured
+from synth_ai.lm.arguments import CallArguments
 from synth_ai.lm.compaction import Compactor, leave_out
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.deadline import Deadline
 from synth_ai.lm.prices import find_price
-from synth_ai.lm.prompt import Prompt, ToolOutputs, build_prompt
-from synth_ai.lm.request import LMRequest, stop_strings
-from synth_ai.lm.structured_output import ResponseFormat
+from synth_ai.lm.prompt import Prompt, build_prompt
+from synth_ai.lm.request import LMRequest
+from synth_ai.lm.structured_output import ResponseFormat, describe
 from synth_ai.lm.tool_outputs import check_tool_outputs, typed_tool_outputs
-from synth_ai.lm.tools import Tool, ToolSpec, tool_specs
+from synth_ai.lm.tools import ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.options import Options
+from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse
 from synth_ai.timeout import Timeout
 from synth_ai.turn import Turn
@@ -44,18 +43,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("synth_ai")
 
-#: Statuses of a response that a conversation can go on from.
+#: Statuses of a response that a conversation can continue from.
 _CONTINUABLE = ("completed", "incomplete")
-
-
-class NotGiven:
-    """Where None means something, the absence of an argument is this."""
-
-    def __repr__(self) -> str:
-        return "NOT_GIVEN"
-
-
-NOT_GIVEN = NotGiven()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +52,35 @@ class Call:
     """One call as the caller wrote it, with its place in the order of calls.
 
     Attributes:
-        continues: whether it starts from the head, where it names no other turn.
+        texts: the prompt's strings.
+        arguments: the arguments that LM reads.
+        options: the options, not checked yet.
+        ticket: the call's place, and the head as it was when the call was made.
+        continues: whether it starts from the head, unless it names another turn.
         moves_head: whether its turn becomes the head.
     """
 
-    texts: Sequence[str] = ()
-    system_message: str | None = None
-    user_message: str | None = None
-    messages: Sequence[Mapping[str, Any]] | None = None
-    images: Sequence[Image] = ()
-    tools: Sequence[Tool] | NotGiven | None = NOT_GIVEN
-    tool_outputs: ToolOutputs | None = None
-    response_model: Any = NOT_GIVEN
-    previous_response_id: str | None = None
-    ticket: Ticket = field(default_factory=lambda: Ticket(0, None))
-    continues: bool = False
-    moves_head: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-#: The arguments of a call that are no options.
-CALL_ARGUMENTS = frozenset(Call.__dataclass_fields__) - {
-    "texts",
-    "ticket",
-    "continues",
-    "moves_head",
-    "options",
-}
+    texts: tuple[str, ...]
+    arguments: CallArguments
+    options: Mapping[str, Any]
+    ticket: Ticket
+    continues: bool
+    moves_head: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """A call that is ready to be sent."""
+class PreparedCall:
+    """A call that is ready to be sent.
+
+    Attributes:
+        request: what the backend gets.
+        parent: the turn that it continues; None at the start of a conversation.
+        tools: the tools in force; None if nobody named any.
+        replay_reason: why the history is sent though the API could continue from an id.
+        include_reasoning: whether the caller wants to see the reasoning.
+        compactor: what shortens the conversation if it is too long.
+        warnings: what the response says of all this.
+    """
 
     request: LMRequest
     parent: Parent | None
@@ -102,7 +88,7 @@ class Exchange:
     replay_reason: str | None
     include_reasoning: bool
     compactor: Compactor | None = None
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 async def respond(config: LMConfig, call: Call, head: Head) -> BaseLMResponse:
@@ -111,214 +97,326 @@ async def respond(config: LMConfig, call: Call, head: Head) -> BaseLMResponse:
     Raises:
         SynthAIError: see `synth_ai.errors`.
     """
-    began = time.monotonic()
-    exchange = await prepare(config, call)
-    async with Deadline(exchange.request.timeout.total), config.limiter:
-        exchange, response, sent = await _deliver(config, exchange, config.vendor.respond)
-    response.attempts = sent
-    await record(config, call, head, exchange, response)
-    _log(response, began)
-    return read_structured(exchange, response)
+    started_at = time.monotonic()
+    delivery = _Delivery(config, await prepare(config, call), config.vendor.respond)
+
+    async with Deadline(delivery.call.request.timeout.total), config.limiter:
+        response = await delivery.run()
+
+    response.attempts = delivery.attempts
+    await record(config, call, head, delivery.call, response)
+    _log(response, started_at)
+    return read_structured_output(delivery.call.request.response_format, response)
 
 
 async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[StreamEvent, None]:
-    """Answer one call as events, the last of which is `Completed`. Closing it early aborts the call.
+    """Answer one call as events, the last of which is `Completed`. Closing it aborts the call.
 
     Raises:
         SynthAIError: see `synth_ai.errors`.
     """
-    began = time.monotonic()
-    exchange = await prepare(config, call)
-    deadline = Deadline(exchange.request.timeout.total)
+    started_at = time.monotonic()
+    open_stream = partial(_open_stream, config.vendor)
+    delivery = _Delivery(config, await prepare(config, call), open_stream)
+    deadline = Deadline(delivery.call.request.timeout.total)
+
     async with AsyncExitStack() as place:
         async with deadline:
             await place.enter_async_context(config.limiter)
-            exchange, (events, event), sent = await _deliver(
-                config, exchange, partial(_opened, config.vendor)
-            )
+            events, event = await delivery.run()
+
         async with aclosing(events):
             while not isinstance(event, Completed):
-                if exchange.include_reasoning or not isinstance(event, ReasoningDelta):
+                if delivery.call.include_reasoning or not isinstance(event, ReasoningDelta):
                     yield event
                 async with deadline:
-                    event = await _following(events)
+                    event = await _next_event(events)
+
     response = event.response
-    response.attempts = sent
-    await record(config, call, head, exchange, response)
-    _log(response, began)
-    yield Completed(read_structured(exchange, response))
+    response.attempts = delivery.attempts
+    await record(config, call, head, delivery.call, response)
+    _log(response, started_at)
+    yield Completed(read_structured_output(delivery.call.request.response_format, response))
 
 
-def _log(response: BaseLMResponse, began: float) -> None:
-    """A line for each answer, without a word of what was said."""
-    if response.replayed:
-        logger.info(
-            "%s was answered from a replay: %s", response.response_id, response.replay_reason
-        )
-    if logger.isEnabledFor(logging.DEBUG):
-        usage = response.usage
-        logger.debug(
-            "%s %s answered by %s (%s) in %.2f s, %s + %s tokens, sent %d time(s), after %s",
-            *(
-                response.response_id,
-                response.status,
-                response.model,
-                response.api_type,
-                time.monotonic() - began,
-            ),
-            *((usage.input_tokens, usage.output_tokens) if usage is not None else ("?", "?")),
-            *(response.attempts, response.previous_response_id),
-        )
+# --- prepare ----------------------------------------------------------------------------------
 
 
-async def _deliver(
-    config: LMConfig, exchange: Exchange, send: Callable[[LMRequest], Awaitable[T]]
-) -> tuple[Exchange, T, int]:
-    """What `send` gives for the request, the exchange as it was taken in the end, and how often it was sent."""
-    sent = 0
-
-    async def attempt() -> T:
-        nonlocal sent
-        sent += 1
-        return await send(exchange.request)
-
-    try:
-        while True:
-            try:
-                return exchange, await config.retry.run(attempt), sent
-            except (ForgottenResponseError, ContextLengthError) as error:
-                exchange = await _adapted(config, exchange, error)
-    except ServerError as error:
-        error.attempts = sent
-        if sent > 1:
-            error.add_note(f"The call was sent {sent} times; this is what the last one met.")
-        raise
-
-
-async def _adapted(config: LMConfig, exchange: Exchange, error: SynthAIError) -> Exchange:
-    """The same exchange in a form that may be taken: with its history, or with less of it.
+async def prepare(config: LMConfig, call: Call) -> PreparedCall:
+    """Check a call and gather what it needs; what is wrong with it is found before it is sent.
 
     Raises:
-        SynthAIError: `error`, when there is none.
+        OptionError: an option is unknown or out of range.
+        RequestError: the call contradicts itself, or cannot continue from where it says.
+    """
+    api = config.vendor.api
+    options = api.merge_options(config.defaults, api.read_options(call.options))
+
+    arguments = call.arguments
+    prompt = build_prompt(
+        call.texts,
+        system_message=arguments.get("system_message"),
+        user_message=arguments.get("user_message"),
+        messages=arguments.get("messages"),
+        images=arguments.get("images", ()),
+        tool_outputs=arguments.get("tool_outputs"),
+    )
+
+    parent = await _find_parent(config, call, prompt)
+    parent_output = _output_of(parent)
+    if parent_output is not None:
+        check_tool_outputs(parent_output, prompt.items)
+
+    context = await conversation.context(
+        parent, config, instructions=prompt.instructions, tools=_given_tools(arguments)
+    )
+    compactor = _choose_compactor(config, options)
+    include_reasoning = options.pop("include_reasoning", True)
+    timeout = Timeout.of(options.pop("timeout", None))
+
+    request = LMRequest(
+        model=config.model,
+        input=typed_tool_outputs(parent_output or (), prompt.items),
+        history=context.history,
+        previous_response_id=context.previous_response_id,
+        instructions=context.instructions,
+        tools=context.tools or (),
+        response_format=_response_format(config, arguments),
+        options=options,
+        date=context.date,
+        timeout=timeout,
+        compactable=compactor is not None and parent is not None,
+    )
+    if compactor is not None:
+        request = compactor.known(request)
+
+    return PreparedCall(
+        request=request,
+        parent=parent,
+        tools=context.tools,
+        replay_reason=context.replay_reason,
+        include_reasoning=bool(include_reasoning),
+        compactor=compactor,
+    )
+
+
+async def _find_parent(config: LMConfig, call: Call, prompt: Prompt) -> Parent | None:
+    """Find the turn to continue from: the one that the call names, else the head."""
+    named = call.arguments.get("previous_response_id")
+    if named is not None:
+        return await conversation.find_parent(named, config)
+    if not call.continues or prompt.is_history:
+        return None
+
+    head = call.ticket.head
+    if head is None or head.turn is not None:
+        return head
+    # fork() takes any id; here is where it is looked up.
+    return await conversation.find_parent(head.id, config)
+
+
+def _output_of(parent: Parent | None) -> tuple[Any, ...] | None:
+    """Return what the turn before answered; None if only a server knows, and checks, its calls."""
+    if parent is None:
+        return ()
+    if parent.turn is None:
+        return None
+    return parent.turn.output
+
+
+def _given_tools(arguments: CallArguments) -> tuple[ToolSpec, ...] | None:
+    """Return the call's own tools; None if it names none, and () if it takes them away."""
+    if "tools" not in arguments:
+        return None
+    return tool_specs(arguments["tools"] or ())
+
+
+def _response_format(config: LMConfig, arguments: CallArguments) -> ResponseFormat | None:
+    if "response_model" not in arguments:
+        return config.response_format
+    if arguments["response_model"] is None:
+        return None
+    return ResponseFormat.of(arguments["response_model"])
+
+
+def _choose_compactor(config: LMConfig, options: GenerationOptions) -> Compactor | None:
+    """Return what shortens a conversation that is too long; `truncation` is the server's, or ours.
+
+    Takes `truncation` out of the options if it is ours.
+    """
+    if config.vendor.api.truncates:
+        return config.compactor
+    if options.pop("truncation", None) == "auto":
+        return Compactor(leave_out)
+    return config.compactor
+
+
+# --- send -------------------------------------------------------------------------------------
+
+
+class _Delivery(Generic[T]):
+    """Sends a call until it is taken: tried again, with its history, or with less of it.
+
+    Attributes:
+        call: the call, in the form in which it was sent last.
+        attempts: how many times it was sent.
+    """
+
+    def __init__(
+        self, config: LMConfig, call: PreparedCall, send: Callable[[LMRequest], Awaitable[T]]
+    ) -> None:
+        self.call = call
+        self.attempts = 0
+        self._config = config
+        self._send = send
+
+    async def run(self) -> T:
+        """Return what `send` gives for the call.
+
+        Raises:
+            SynthAIError: it was not taken in any form.
+        """
+        try:
+            while True:
+                try:
+                    return await self._config.retry.run(self._attempt)
+                except (ForgottenResponseError, ContextLengthError) as error:
+                    self.call = await _adapt(self._config, self.call, error)
+        except ServerError as error:
+            error.attempts = self.attempts
+            if self.attempts > 1:
+                error.add_note(
+                    f"The call was sent {self.attempts} times; this is what the last one met."
+                )
+            raise
+
+    def _attempt(self) -> Awaitable[T]:
+        self.attempts += 1
+        return self._send(self.call.request)
+
+
+async def _adapt(config: LMConfig, call: PreparedCall, error: SynthAIError) -> PreparedCall:
+    """Bring a call into a form that may be taken: with its history, or with less of it.
+
+    Raises:
+        SynthAIError: `error`, if there is no such form.
     """
     if isinstance(error, ForgottenResponseError):
-        if exchange.request.previous_response_id is None:
+        if call.request.previous_response_id is None:
             raise error
-        return await _with_history(config, exchange, str(error))
-    compactor = exchange.compactor
-    if compactor is None or exchange.parent is None:
+        return await _with_history(config, call, str(error))
+
+    compactor = call.compactor
+    if compactor is None or call.parent is None:
         raise error
-    if exchange.request.previous_response_id is not None:
-        exchange = await _with_history(
-            config, exchange, "the conversation was too long for the server"
+    if call.request.previous_response_id is not None:
+        call = await _with_history(config, call, "the conversation was too long for the server")
+
+    shorter = await compactor.shorter(call.request)
+    if shorter is not None:
+        request, turns = shorter
+        warning = (
+            "The conversation was too long for the model's context: the oldest "
+            f"{turns} turn(s) were compacted."
         )
-    shorter = await compactor.shorter(exchange.request)
-    if shorter is None:
-        if not exchange.request.compactable:
-            raise error
-        # What little room there is will have to do.
-        return replace(exchange, request=replace(exchange.request, compactable=False))
-    request, gone = shorter
-    note = f"The conversation was too long for the model's context: the oldest {gone} turn(s) were compacted."
-    return replace(exchange, request=request, notes=(*exchange.notes, note))
+        return replace(call, request=request, warnings=(*call.warnings, warning))
+
+    if not call.request.compactable:
+        raise error
+    # What little room there is has to do.
+    return replace(call, request=replace(call.request, compactable=False))
 
 
-async def _opened(
+async def _with_history(config: LMConfig, call: PreparedCall, reason: str) -> PreparedCall:
+    """Send the turns themselves instead of an id that the server cannot continue from."""
+    assert call.parent is not None
+    continuation = await conversation.replay(call.parent, config, reason)
+
+    request = replace(call.request, previous_response_id=None, history=continuation.history)
+    if call.compactor is not None:
+        request = call.compactor.known(request)
+    return replace(call, request=request, replay_reason=reason)
+
+
+async def _open_stream(
     vendor: VendorBase, request: LMRequest
 ) -> tuple[AsyncGenerator[StreamEvent, None], StreamEvent]:
-    """A stream and its first event. Up to there a failure may be tried again; after it, part is already shown."""
+    """Start a stream and read its first event.
+
+    Up to there a failure may be tried again; after it, part of the answer is already shown.
+    """
     events = vendor.stream(request)
     try:
-        return events, await _following(events)
+        return events, await _next_event(events)
     except BaseException:
         await events.aclose()
         raise
 
 
-async def _following(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
+async def _next_event(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
     event = await anext(events, None)
     if event is None:
         raise MalformedAnswerError("The backend's stream ended without its Completed event.")
     return event
 
 
-async def prepare(config: LMConfig, call: Call) -> Exchange:
-    """Everything that can be wrong with a call is said here, before anything is sent.
-
-    Raises:
-        OptionError: an option is unknown or out of range.
-        RequestError: the call contradicts itself, or cannot continue from where it says.
-    """
-    vendor = config.vendor
-    options = Options.of(vendor.api_type, call.options).over(config.defaults)
-    prompt = build_prompt(
-        call.texts,
-        system_message=call.system_message,
-        user_message=call.user_message,
-        messages=call.messages,
-        images=call.images,
-        tool_outputs=call.tool_outputs,
-    )
-    parent = await _parent_of(config, call, prompt)
-    before = parent.turn if parent is not None else None
-    asked = before.output if before is not None else ()
-    if parent is None or before is not None:
-        # Of a turn that only a server knows, the calls are not known here.
-        check_tool_outputs(asked, prompt.items)
-    continuation = conversation.Continuation()
-    if parent is not None:
-        continuation = await conversation.continue_from(parent, config.store, vendor)
-    tools = conversation.inherited_tools(_given_tools(call), before, config.tools.specs)
-    include_reasoning = options.pop("include_reasoning", True)
-    compactor = _compactor(config, options)
-    request = LMRequest(
-        model=config.model,
-        input=typed_tool_outputs(asked, prompt.items),
-        history=continuation.history,
-        previous_response_id=continuation.previous_response_id,
-        instructions=conversation.inherited_instructions(
-            prompt.instructions, parent, config.system_message
-        ),
-        tools=tools or (),
-        response_format=_response_format(config, call),
-        temperature=options.pop("temperature", None),
-        max_tokens=options.pop("max_tokens", None),
-        reasoning_effort=options.pop("reasoning_effort", None),
-        stop=stop_strings(options.pop("stop", None)),
-        tool_choice=options.pop("tool_choice", None),
-        timeout=Timeout.of(options.pop("timeout", None)),
-        options=options,
-        date=conversation.conversation_date(before),
-        compactable=compactor is not None and parent is not None,
-    )
-    if compactor is not None:
-        request = compactor.known(request)
-    return Exchange(
-        request, parent, tools, continuation.replay_reason, include_reasoning, compactor
-    )
+# --- record -----------------------------------------------------------------------------------
 
 
 async def record(
-    config: LMConfig, call: Call, head: Head, exchange: Exchange, response: BaseLMResponse
+    config: LMConfig, call: Call, head: Head, prepared: PreparedCall, response: BaseLMResponse
 ) -> None:
-    """Keep the turn, and move the head to it."""
-    request, parent = exchange.request, exchange.parent
+    """Complete the response, keep its turn, and move the head to it.
+
+    Raises:
+        StoreError: the turn could not be kept; the response is on the error.
+    """
+    _complete_response(config, prepared, response)
+    config.usage.add(response)
+
+    turn = _turn_of(config, prepared, response)
+    try:
+        await config.store.put(turn)
+    except StoreError as error:
+        error.response = response
+        raise
+
+    if call.moves_head and response.status in _CONTINUABLE:
+        head.move(call.ticket, Parent(turn.id, turn))
+    if not prepared.include_reasoning:
+        _hide_reasoning(response)
+
+
+def _complete_response(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse) -> None:
+    """Fill in what only LM knows."""
     if response.response_id is None:
-        response.response_id = items.new_response_id()
-    response.api_type = config.vendor.api_type
-    response.previous_response_id = parent.id if parent is not None else None
-    response.warnings += exchange.notes
-    if exchange.replay_reason is not None:
-        response.replayed, response.replay_reason = True, exchange.replay_reason
-    turn = Turn(
+        response.response_id = new_response_id()
+    response.api_type = config.vendor.api.name
+    response.previous_response_id = None if prepared.parent is None else prepared.parent.id
+    response.warnings += prepared.warnings
+    if prepared.replay_reason is not None:
+        response.replayed = True
+        response.replay_reason = prepared.replay_reason
+
+    # A server may report a name that has no price here, such as that of a deployment.
+    model = prepared.request.model
+    price = find_price(response.model or model, config.prices) or find_price(model, config.prices)
+    if price is not None and response.usage is not None:
+        response.cost = price.of(response.usage)
+
+
+def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse) -> Turn:
+    request = prepared.request
+    assert response.response_id is not None
+    return Turn(
         id=response.response_id,
         parent_id=response.previous_response_id,
-        api_type=config.vendor.api_type,
+        api_type=config.vendor.api.name,
         model=response.model or request.model,
         input=request.input,
         output=tuple(response.output),
         instructions=request.instructions,
-        tools=exchange.tools,
+        tools=prepared.tools,
         status=response.status,
         server=config.vendor.server,
         stored_on_server=response.stored_on_server,
@@ -327,86 +425,70 @@ async def record(
         request_id=response.request_id,
         replay_reason=response.replay_reason,
         warnings=tuple(response.warnings),
-        usage=response.usage.model_dump() if response.usage is not None else None,
+        usage=None if response.usage is None else response.usage.model_dump(),
+        # Ids that are not all that was sampled would be a false history.
         output_token_ids=response.output_token_ids if response.tokens_exact else None,
         settings=request.settings(),
         date=request.date,
     )
-    try:
-        await config.store.put(turn)
-    except StoreError as error:
-        error.response = response
-        raise
-    price = find_price(turn.model, config.prices) or find_price(request.model, config.prices)
-    if price is not None and response.usage is not None:
-        response.cost = price.of(response.usage)
-    config.usage.add(response)
-    if call.moves_head and response.status in _CONTINUABLE:
-        head.move(call.ticket, Parent(turn.id, turn))
-    if not exchange.include_reasoning:
-        response.reasoning = None
-        response.output = [item for item in response.output if item.get("type") != "reasoning"]
 
 
-def read_structured(exchange: Exchange, response: BaseLMResponse) -> BaseLMResponse:
-    """Read the answer into an object, where one was asked for and the model answered.
+def _hide_reasoning(response: BaseLMResponse) -> None:
+    """Take the reasoning out of the response; its turn keeps it, as the next call needs it."""
+    response.reasoning = None
+    response.output = [item for item in response.output if item.get("type") != "reasoning"]
+
+
+def read_structured_output(
+    shape: ResponseFormat | None, response: BaseLMResponse
+) -> BaseLMResponse:
+    """Read the answer into an object, if one was asked for and the model answered.
 
     Raises:
         StructuredOutputError: the answer is whole and does not fit; the response is on the error.
     """
-    shape = exchange.request.response_format
     if shape is None or response.refusal or response.tool_calls:
         return response
+
     try:
         response.structured_output = shape.parse(response.raw_response)
     except ValueError as error:
-        why = structured.describe(error)
+        reason = describe(error)
         if response.status == "completed":
             raise StructuredOutputError(
-                f"The answer does not fit {shape.name}: {why}. It was: {response.raw_response[:200]!r}",
+                f"The answer does not fit {shape.name}: {reason}. "
+                f"It was: {response.raw_response[:200]!r}",
                 response=response,
             ) from error
         response.warnings.append(
-            f"structured_output is empty: the answer is {response.status} ({why})."
+            f"structured_output is empty: the answer is {response.status} ({reason})."
         )
     return response
 
 
-async def _parent_of(config: LMConfig, call: Call, prompt: Prompt) -> Parent | None:
-    if call.previous_response_id is not None:
-        return await conversation.find_parent(
-            config.store, call.previous_response_id, config.vendor
+def _log(response: BaseLMResponse, started_at: float) -> None:
+    """Log a line for each answer, without a word of the conversation."""
+    if response.replayed:
+        logger.info(
+            "%s was answered from a replay: %s", response.response_id, response.replay_reason
         )
-    if not call.continues or prompt.is_history:
-        return None
-    start = call.ticket.head
-    if start is not None and start.turn is None:
-        return await conversation.find_parent(config.store, start.id, config.vendor)
-    return start
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
 
-
-async def _with_history(config: LMConfig, exchange: Exchange, reason: str) -> Exchange:
-    """The same exchange with the turns themselves instead of an id that the server cannot continue from."""
-    assert exchange.parent is not None
-    continuation = await conversation.replay(exchange.parent, config.store, reason)
-    request = replace(exchange.request, previous_response_id=None, history=continuation.history)
-    if exchange.compactor is not None:
-        request = exchange.compactor.known(request)
-    return replace(exchange, request=request, replay_reason=reason)
-
-
-def _compactor(config: LMConfig, options: dict[str, Any]) -> Compactor | None:
-    """What shortens this call when it is too long. On Responses, `truncation` is the server's own to carry out."""
-    if config.vendor.api_type != "responses" and options.pop("truncation", None) == "auto":
-        return Compactor(leave_out)
-    return config.compactor
-
-
-def _given_tools(call: Call) -> tuple[ToolSpec, ...] | None:
-    return None if isinstance(call.tools, NotGiven) else tool_specs(call.tools or ())
-
-
-def _response_format(config: LMConfig, call: Call) -> ResponseFormat | None:
-    if isinstance(call.response_model, NotGiven):
-        return config.response_format
-    return None if call.response_model is None else ResponseFormat.of(call.response_model)
+    input_tokens: object = "?"
+    output_tokens: object = "?"
+    if response.usage is not None:
+        input_tokens = response.usage.input_tokens
+        output_tokens = response.usage.output_tokens
+    logger.debug(
+        "%s %s answered by %s (%s) in %.2f s, %s + %s tokens, sent %d time(s), after %s",
+        response.response_id,
+        response.status,
+        response.model,
+        response.api_type,
+        time.monotonic() - started_at,
+        input_tokens,
+        output_tokens,
+        response.attempts,
+        response.previous_response_id,
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from synth_ai.content import Item
 from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.tools import ToolSpec
+from synth_ai.options import GenerationOptions
 from synth_ai.timeout import Timeout
 from synth_ai.turn import Turn
 
@@ -20,20 +20,21 @@ class LMRequest:
     Attributes:
         model: the model's name.
         input: the items that this call adds.
-        history: the turns before, oldest first; empty on a first turn, or when the server remembers them itself.
-        previous_response_id: the id that the server continues from; None when `history` says it all.
+        history: the turns before, oldest first; empty on a first turn, or when the server continues
+            from `previous_response_id`.
+        previous_response_id: the id that the server continues from; None when `history` has it all.
         instructions: the system message in force.
         tools: the tools in force, as flat specs.
         response_format: the shape that the answer must have.
-        temperature: None for the backend's default, like the other options.
-        max_tokens: the most tokens to generate, the reasoning included.
-        reasoning_effort: such as `low`, `medium` or `high`.
-        stop: strings that end the answer.
-        tool_choice: `none`, `auto`, `required`, or a function's name.
-        options: further parameters of the API, by their own names.
-        date: the date the conversation was begun under (Harmony writes it in the prompt).
+        options: what the caller asked for beside the prompt, by the names of `GenerationOptions` or
+            of the backend's own API; what is not in it is left to the backend. LM's own options
+            (`timeout`, `include_reasoning`, `truncation` where the server does not do that) are
+            not in it.
+        date: the date on which the conversation began, as YYYY-MM-DD. Harmony writes it into the
+            prompt.
         timeout: how long the call may take.
-        compactable: whether the call comes again with less history if its prompt leaves too little room for an answer.
+        compactable: whether the call comes again with less history if its prompt leaves too little
+            room for an answer.
     """
 
     model: str
@@ -43,46 +44,49 @@ class LMRequest:
     instructions: str | None = None
     tools: tuple[ToolSpec, ...] = ()
     response_format: ResponseFormat | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
-    reasoning_effort: str | None = None
-    stop: tuple[str, ...] = ()
-    tool_choice: str | Mapping[str, Any] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: GenerationOptions = field(default_factory=GenerationOptions)
     date: str | None = None
     timeout: Timeout = field(default_factory=Timeout)
     compactable: bool = False
 
-    def items(self) -> list[Item]:
-        """The whole conversation as items: what the turns before asked and answered, then the new input."""
-        whole: list[Item] = []
-        for turn in self.history:
-            whole += turn.input
-            whole += turn.output
-        whole += self.input
-        return whole
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The strings that end the answer; none of them is part of it."""
+        return stop_strings(self.options.get("stop"))
 
-    def settings(self) -> dict[str, Any]:
-        """The options that shape the call, as plain data to be kept with the turn; no `extra_`, which may hold keys."""
-        shape = self.response_format
-        named = {
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "reasoning_effort": self.reasoning_effort,
-            "stop": list(self.stop) or None,
-            "tool_choice": self.tool_choice,
-            "response_format": None
-            if shape is None
-            else {"name": shape.name, "schema": dict(shape.schema)},
-        }
-        named |= {
-            name: value for name, value in self.options.items() if not name.startswith("extra_")
-        }
-        return {name: value for name, value in named.items() if value is not None}
+    def items(self) -> list[Item]:
+        """Return the whole conversation: the turns before, then the new input."""
+        items: list[Item] = []
+        for turn in self.history:
+            items += turn.input
+            items += turn.output
+        items += self.input
+        return items
+
+    def settings(self) -> dict[str, object]:
+        """Return the options that shape the call, as plain data to be kept with the turn.
+
+        What is sent along with it (`extra_headers` and its like) is left out: it may hold keys.
+        """
+        settings: dict[str, object] = {}
+        for name, value in self.options.items():
+            if value is not None and not name.startswith("extra_"):
+                settings[name] = value
+
+        if self.stop:
+            settings["stop"] = list(self.stop)
+        if self.response_format is not None:
+            settings["response_format"] = {
+                "name": self.response_format.name,
+                "schema": dict(self.response_format.schema),
+            }
+        return settings
 
 
 def stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
-    """`stop` as it may be written, as a tuple."""
+    """Return `stop`, in whatever form it was written, as a tuple."""
     if stop is None:
         return ()
-    return (stop,) if isinstance(stop, str) else tuple(stop)
+    if isinstance(stop, str):
+        return (stop,)
+    return tuple(stop)

@@ -12,15 +12,17 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from synth_ai.errors import OptionError, ToolError, ToolRunError
 from synth_ai.lm import structured_output as structured
-from synth_ai.lm.conversation import Parent
 from synth_ai.lm.tools import RunnableSpec, Tool, ToolSpec, tool_specs
-from synth_ai.options import Options
+from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse
 from synth_ai.store.base import ResponseStore
+
+if TYPE_CHECKING:
+    from synth_ai.lm.conversation import Parent
 
 OnError: TypeAlias = Literal["report", "raise"]
 
@@ -334,13 +336,13 @@ async def tools_in_force(
 
 
 def follow_up(
-    arguments: Mapping[str, Any], toolbox: ToolExecutor, defaults: Options
+    arguments: Mapping[str, Any], toolbox: ToolExecutor, defaults: GenerationOptions
 ) -> dict[str, Any]:
     """The arguments of the calls after the first one of a run, beside the outputs and what they answer."""
     said = {name: value for name, value in arguments.items() if name not in _NOT_SAID_AGAIN}
     if toolbox.specs is not None:
         said["tools"] = toolbox.specs
-    choice = arguments.get("tool_choice", defaults.values.get("tool_choice"))
+    choice = arguments.get("tool_choice", defaults.get("tool_choice"))
     return {**said, "tool_choice": _choice_after_tools(choice)}
 
 

@@ -115,7 +115,7 @@ async def test_prompts_of_every_shape() -> None:
     )
     asked = {items.text_of(request.input[-1]): request for request in vendor.requests}
     assert [asked[name].instructions for name in "1234"] == [None, "Be kind.", "Be loud.", None]
-    assert [asked[name].temperature for name in "1234"] == [0.9, 0.9, 0.9, 0.1]
+    assert [asked[name].options["temperature"] for name in "1234"] == [0.9, 0.9, 0.9, 0.1]
 
 
 @pytest.mark.parametrize("prompt", [5, None, [], [1], ("a", 5), ["a", "b"]])

@@ -123,7 +123,7 @@ async def test_an_output_that_comes_with_a_question_never_loses_its_call() -> No
     """A turn that answers a call is no beginning, whatever else it asks."""
     too_long = ContextLengthError("too long")
     vendor = ScriptedVendor(
-        ["a", tool_call("look", call_id="c1"), "b", "c", too_long, "e"], api_type="chat"
+        ["a", tool_call("look", call_id="c1"), "b", "c", too_long, "e"], api="chat"
     )
     lm = LM("x", vendor=vendor, truncation="auto").fork()
     for prompt in ("1", "2"):
@@ -172,5 +172,5 @@ async def test_without_a_choice_the_servers_error_stands(
 
 def test_truncation_takes_two_words() -> None:
     """Another value is an error that names them."""
-    with pytest.raises(OptionError, match="auto or disabled"):
+    with pytest.raises(OptionError, match="one of auto, disabled"):
         LM("gpt-oss-20b", engine=ScriptedEngine(), truncation="yes")

@@ -19,6 +19,7 @@ from synth_ai.errors import (
     UnknownResponseError,
 )
 from synth_ai.lm.conversation import Head, Parent
+from synth_ai.lm.vendors.apis import HARMONY
 from synth_ai.testing import ScriptedVendor, tool_call
 
 
@@ -29,7 +30,7 @@ def echo(request: LMRequest) -> str:
 
 def talk(*answers: Any, api: Any = "responses", **options: Any) -> tuple[LM, ScriptedVendor]:
     """An LM over a script; without answers it echoes."""
-    vendor = ScriptedVendor(answers or [echo] * 50, api_type=api)
+    vendor = ScriptedVendor(answers or [echo] * 50, api=api)
     return LM("scripted", vendor=vendor, **options), vendor
 
 
@@ -77,7 +78,7 @@ async def test_responses_calls_chain_by_themselves() -> None:
 async def test_calls_chain_with_their_history_where_no_server_remembers() -> None:
     """The same conversation, sent in full, where ids are made here."""
     vendor = ScriptedVendor([echo] * 3, remembers=False)
-    vendor.api_type = "harmony"
+    vendor.api = HARMONY
     lm = LM("scripted", vendor=vendor)
     for text in ("one", "two", "three"):
         response = await lm.respond_async(text)
@@ -394,7 +395,7 @@ def names(request: LMRequest) -> list[str]:
 @pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
 async def test_the_system_message_of_the_lm_begins_conversations(api: Any) -> None:
     """Where a call gives none of its own; a branch keeps what it was begun with, and a history's own is in it."""
-    vendor = ScriptedVendor(["ok"] * 6, api_type=api)
+    vendor = ScriptedVendor(["ok"] * 6, api=api)
     lm = LM("x", vendor=vendor, system_message="Be terse.")
     first = await lm.respond_async("Hi")
     loud = await lm.respond_async("Be loud.", "Hi", previous_response_id=first.response_id)
@@ -407,7 +408,7 @@ async def test_the_system_message_of_the_lm_begins_conversations(api: Any) -> No
     lm.reset()
     await lm.respond_batch_async(["Hi", ("", "Hi")])
     assert [request.instructions for request in vendor.requests[3:]] == ["Be terse.", ""]
-    with pytest.raises(OptionError, match=r"system_message=\['Be terse\.'\] is no string"):
+    with pytest.raises(OptionError, match=r"system_message must be a string, not \['Be terse"):
         LM("x", vendor=vendor, system_message=["Be terse."])  # type: ignore[arg-type]
 
 
@@ -603,7 +604,7 @@ async def test_a_branch_moves_between_backends() -> None:
     """Start on one, go on with another, and back: each gets what the others said."""
     store = MemoryStore()
     there = ScriptedVendor([echo] * 9)
-    here = ScriptedVendor([echo] * 9, api_type="harmony")
+    here = ScriptedVendor([echo] * 9, api="harmony")
     hosted, local = (
         LM("gpt", vendor=there, response_store=store),
         LM("oss", vendor=here, response_store=store),

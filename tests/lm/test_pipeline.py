@@ -31,8 +31,9 @@ from synth_ai.errors import (
     StructuredOutputError,
     TimedOutError,
 )
-from synth_ai.lm.pipeline import CALL_ARGUMENTS
+from synth_ai.lm.arguments import CALL_ARGUMENTS
 from synth_ai.lm.streams import ResponseStream
+from synth_ai.lm.vendors.apis import RESPONSES
 from synth_ai.testing import ScriptedVendor, tool_call
 
 
@@ -50,14 +51,15 @@ async def read(stream: ResponseStream) -> list[StreamEvent]:
     return [event async for event in stream]
 
 
-def test_arguments_of_a_call_are_those_of_the_method() -> None:
-    """Streams pass them by name; one that is missing in the list would be taken for an option."""
-    named = {
-        name
-        for name, parameter in inspect.signature(LM.respond_async).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    assert named - {"auto_store"} == CALL_ARGUMENTS
+def test_help_shows_arguments_and_options() -> None:
+    """`help(lm.respond)` and notebooks read the signature; `**arguments` alone says nothing."""
+    for method in (LM.respond_async, LM.respond, LM.stream_async, LM.run_tools_async):
+        shown = inspect.signature(method).parameters
+        assert shown.keys() >= CALL_ARGUMENTS
+        assert shown.keys() >= {"temperature", "top_k", "extra_body"}
+        assert not any(each.kind is each.VAR_KEYWORD for each in shown.values())
+    assert shown["temperature"].annotation == "float | None"
+    assert {"vendor", "temperature", "top_k"} <= inspect.signature(LM).parameters.keys()
 
 
 # --- options --------------------------------------------------------------------------------------------------------
@@ -65,7 +67,7 @@ def test_arguments_of_a_call_are_those_of_the_method() -> None:
 
 async def test_options_of_the_lm_and_of_the_call() -> None:
     """The call's lie over the LM's; each known one reaches its field, the rest goes by name."""
-    vendor = ScriptedVendor(["a", "b"], api_type="chat")
+    vendor = ScriptedVendor(["a", "b"], api="chat")
     lm = LM(
         "x",
         vendor=vendor,
@@ -78,19 +80,27 @@ async def test_options_of_the_lm_and_of_the_call() -> None:
     )
     await lm.respond_async("Hi")
     first = vendor.requests[0]
-    assert (first.temperature, first.max_tokens, first.reasoning_effort) == (0.5, 9, "low")
-    assert (first.stop, first.timeout.total, dict(first.options)) == (("END",), 50, {"seed": 1})
+    assert first.options == {
+        "temperature": 0.5,
+        "max_tokens": 9,
+        "reasoning_effort": "low",
+        "stop": "END",
+        "seed": 1,
+    }
+    assert (first.stop, first.timeout.total) == (("END",), 50)
     await lm.respond_async(
         "Hi", temperature=0, max_completion_tokens=5, stop=None, tool_choice="none", top_p=0.1
     )
     second = vendor.requests[1]
-    assert (second.temperature, second.max_tokens, second.stop, second.tool_choice) == (
-        0,
-        5,
-        (),
-        "none",
-    )
-    assert dict(second.options) == {"seed": 1, "top_p": 0.1}
+    assert second.options == {
+        "temperature": 0,
+        "max_tokens": 5,
+        "reasoning_effort": "low",
+        "tool_choice": "none",
+        "seed": 1,
+        "top_p": 0.1,
+    }
+    assert second.stop == ()
 
 
 async def test_a_bad_option_of_a_call_is_told_before_anything_is_sent() -> None:
@@ -116,7 +126,7 @@ async def test_a_bad_option_of_a_call_is_told_before_anything_is_sent() -> None:
 @pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
 async def test_an_answer_is_read_into_the_model(api: Any) -> None:
     """The LM's shape holds for each call; a call may have its own, or none."""
-    vendor = ScriptedVendor([ROME, '{"value": [1]}', "plain"], api_type=api)
+    vendor = ScriptedVendor([ROME, '{"value": [1]}', "plain"], api=api)
     lm = LM("x", vendor=vendor, response_model=City)
     assert (await lm.respond_async("Hi")).structured_output == City(name="Rome", inhabitants=3)
     assert (await lm.respond_async("Hi", response_model=list[int])).structured_output == [1]
@@ -226,7 +236,7 @@ async def test_what_a_caller_does_to_a_response_stays_with_the_caller() -> None:
 
 async def test_what_a_caller_does_to_given_messages_stays_with_the_caller() -> None:
     """A list of messages that grows in the caller's loop must not change the turn that was made of it."""
-    vendor = ScriptedVendor(["a", "b"], api_type="chat")
+    vendor = ScriptedVendor(["a", "b"], api="chat")
     lm = LM("x", vendor=vendor)
     part = {"type": "input_text", "text": "Hi"}
     messages: list[dict[str, Any]] = [{"type": "message", "role": "user", "content": [part]}]
@@ -250,7 +260,7 @@ async def test_tries_are_counted_on_the_response() -> None:
 class SilentVendor(VendorBase):
     """Never answers, and tells whether its call was cancelled."""
 
-    api_type = "responses"
+    api = RESPONSES
 
     def __init__(self) -> None:
         self.started = asyncio.Event()

@@ -136,7 +136,7 @@ async def test_a_call_keeps_why_its_answer_is_as_it_is(file: str | None, tmp_pat
 @pytest.mark.parametrize("file", [None, "turns.db"])
 async def test_edits_of_a_response_stay_with_the_caller(file: str | None, tmp_path: Path) -> None:
     """Neither the response of a call nor one that was read back is what the store keeps and models are sent."""
-    vendor = ScriptedVendor(["one", "two"], api_type="chat")
+    vendor = ScriptedVendor(["one", "two"], api="chat")
     async with LM("x", vendor=vendor, response_store=file and tmp_path / file) as lm:
         response = await lm.respond_async("a")
         id = str(response.response_id)
@@ -160,7 +160,7 @@ async def test_input_items_are_those_of_the_whole_conversation() -> None:
 
 async def test_the_list_is_oldest_first() -> None:
     """Of every conversation in the store."""
-    lm = LM("x", vendor=ScriptedVendor(["one", "two", "three"], api_type="chat"))
+    lm = LM("x", vendor=ScriptedVendor(["one", "two", "three"], api="chat"))
     for text in ("a", "b", "c"):
         await lm.respond_async(text)
     assert [response.raw_response for response in await lm.responses.list_async()] == [
@@ -172,7 +172,7 @@ async def test_the_list_is_oldest_first() -> None:
 
 def test_the_sync_twins() -> None:
     """Every method has one."""
-    lm = LM("x", vendor=ScriptedVendor(["one"], api_type="chat"))
+    lm = LM("x", vendor=ScriptedVendor(["one"], api="chat"))
     id = str(lm.respond("a").response_id)
     assert lm.responses.retrieve(id).raw_response == "one"
     assert [items.text_of(item) for item in lm.responses.input_items(id)] == ["a"]
@@ -184,7 +184,7 @@ def test_the_sync_twins() -> None:
 @pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
 async def test_an_unknown_id(api: str) -> None:
     """Told on every method, with the reason why it may not be here."""
-    vendor = Keeping(api_type=api)  # type: ignore[arg-type]
+    vendor = Keeping(api=api)  # type: ignore[arg-type]
     vendor.forget("resp_9")
     responses = LM("x", vendor=vendor).responses
     for method in (responses.retrieve_async, responses.input_items_async, responses.delete_async):
@@ -233,12 +233,12 @@ async def test_a_turn_that_others_continue_from_is_kept() -> None:
 async def test_an_unknown_id_where_no_server_keeps_responses() -> None:
     """Nobody can delete it, so it is an error and no silence."""
     with pytest.raises(UnknownResponseError, match="resp_9"):
-        await LM("x", vendor=ScriptedVendor(api_type="chat")).responses.delete_async("resp_9")
+        await LM("x", vendor=ScriptedVendor(api="chat")).responses.delete_async("resp_9")
 
 
 async def test_a_deleted_head_is_told() -> None:
     """The next call says that the turn is gone instead of beginning anew without a word."""
-    lm = LM("x", vendor=ScriptedVendor(["one", "two"], api_type="harmony"))
+    lm = LM("x", vendor=ScriptedVendor(["one", "two"], api="harmony"))
     one = await lm.respond_async("a")
     await lm.responses.delete_async(str(one.response_id))
     with pytest.raises(UnknownResponseError, match=str(one.response_id)):
@@ -306,7 +306,7 @@ async def test_redact_takes_the_text_and_leaves_the_turn(tmp_path: Path) -> None
 
 def test_the_sync_twin_of_redact() -> None:
     """As every method has one; an unknown response is an error."""
-    lm = LM("x", vendor=Keeping(["one"], api_type="chat"))
+    lm = LM("x", vendor=Keeping(["one"], api="chat"))
     id = str(lm.respond("a").response_id)
     lm.responses.redact(id)
     assert lm.responses.retrieve(id).raw_response == "[redacted]"

@@ -33,6 +33,7 @@ from synth_ai.errors import (
     OverloadedError,
     RequestError,
 )
+from synth_ai.lm.vendors.apis import RESPONSES
 from synth_ai.testing import ScriptedVendor, tool_call
 
 ALL = [
@@ -46,7 +47,7 @@ ALL = [
 class ScriptedStream(VendorBase):
     """Streams these events, or raises these errors; tells whether it was closed before its end."""
 
-    api_type = "responses"
+    api = RESPONSES
 
     def __init__(self, *events: StreamEvent | Exception) -> None:
         self.events = events
@@ -290,7 +291,7 @@ async def test_a_backend_that_cannot_stream() -> None:
     """VendorBase answers in one piece, in the order reasoning, preamble, text, calls."""
 
     class Plain(VendorBase):
-        api_type = "responses"
+        api = RESPONSES
 
         async def respond(self, request: LMRequest) -> BaseLMResponse:
             return BaseLMResponse.of_output([*ALL, tool_call("sub", call_id="call_2", b=2)])

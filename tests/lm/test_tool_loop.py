@@ -185,7 +185,7 @@ async def test_a_forced_call_is_forced_once(first: Any, then: Any, of_the_lm: bo
     )
     done = await lm.run_tools_async("Hi", **({} if of_the_lm else {"tool_choice": first}))
     assert done.text == "done"
-    assert [request.tool_choice for request in vendor.requests] == [first, then]
+    assert [request.options.get("tool_choice") for request in vendor.requests] == [first, then]
 
 
 async def test_a_forced_call_is_forced_once_on_gpt_oss() -> None:
@@ -447,7 +447,7 @@ async def test_a_branch_from_a_file(tmp_path: Path) -> None:
             tool_call("get_weather", city="Oslo"),
             tool_call("get_time", call_id="call_b", city="Oslo"),
         ],
-        api_type="chat",
+        api="chat",
     )
     async with LM(
         "any-name", vendor=vendor, response_store=tmp_path / "turns.db", tools=[get_weather]
@@ -463,7 +463,7 @@ async def test_a_branch_from_a_file(tmp_path: Path) -> None:
 async def test_a_run_without_a_store(api: Any) -> None:
     """The rounds of a run continue one another with instructions and tools, and nothing of it is kept after it."""
     calls = [tool_call("get_weather", city=city) for city in ("Oslo", "Rome")]
-    vendor = ScriptedVendor([*calls, "done"], api_type=api)
+    vendor = ScriptedVendor([*calls, "done"], api=api)
     lm = LM("any-name", vendor=vendor, response_store=False)
     done = await lm.run_tools_async("Be terse.", "Hi", tools=[get_weather])
     assert done.text == "done"

@@ -1,6 +1,13 @@
 """What a backend is: one request object in, one response out, and a way to close.
 
-Subclass `VendorBase` to put a model of your own behind `LM`: only `respond` must be written.
+Subclass `VendorBase` to put a model of your own behind `LM`. Only `respond` must be written, and
+`api` says what LM must know::
+
+    class Echo(VendorBase):
+        api = API(name="echo")
+
+        async def respond(self, request: LMRequest) -> BaseLMResponse:
+            return BaseLMResponse(raw_response=text_of(request.input[-1]))
 """
 
 from __future__ import annotations
@@ -10,7 +17,9 @@ from collections.abc import AsyncGenerator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from synth_ai.api import API
 from synth_ai.content import name_and_text
+from synth_ai.engines.base import Engine
 from synth_ai.events import (
     Completed,
     PreambleDelta,
@@ -21,34 +30,51 @@ from synth_ai.events import (
 )
 from synth_ai.lm.prices import Price
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.vendors.families import ApiType
 from synth_ai.response import BaseLMResponse, Usage
 
-__all__ = ["BaseLMResponse", "LMRequest", "StreamEvent", "Usage", "VendorBase"]
+__all__ = ["API", "BaseLMResponse", "LMRequest", "StreamEvent", "Usage", "VendorBase"]
 
 
 class VendorBase(ABC):
     """A model behind one interface.
 
     Attributes:
-        api_type: the API it speaks; `responses` and `harmony` calls chain by themselves, `chat` calls do not.
-        server: names the server whose response and item ids these are; None when ids are made here. A request that
-            cannot be continued from an id of this server comes with its whole `history`.
-        list_prices: what the models of this backend cost, by name, where the caller gives no prices.
+        api: the API that it speaks: its name, its options, who keeps the conversation.
+        server: names the server whose response and item ids these are; None if ids are made here. A
+            call that cannot continue from an id of this server comes with its whole `history`.
+        engine: the engine that runs the model, for a backend that has one.
+        list_prices: what the models cost, by name, unless the caller gives prices.
     """
 
-    api_type: ApiType = "chat"
+    api: API = API(name="custom")
     server: str | None = None
+    engine: Engine | None = None
     list_prices: Mapping[str, Price] = MappingProxyType({})
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        name = cls.__dict__.get("api_type")
+        if isinstance(name, str):
+            raise TypeError(
+                f"{cls.__name__}.api_type cannot be set: describe the API by `api = API("
+                f"name={name!r}, ...)`; api_type is its name."
+            )
+
+    @property
+    def api_type(self) -> str:
+        """The name of the API."""
+        return self.api.name
 
     @abstractmethod
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         """Answer one request.
 
-        Leave `response_id` None where the backend gives no ids; the LM then makes one.
+        Leave `response_id` None if the backend gives no ids; LM then makes one. Set
+        `stored_on_server` if the server can continue from the id that it gave.
 
         Raises:
-            SynthAIError: any of this library's errors; what the vendor's own library raises is translated here.
+            SynthAIError: any of this library's errors. Translate here what the vendor's own library
+                raises.
         """
 
     async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
@@ -61,15 +87,19 @@ class VendorBase(ABC):
             yield event
 
     def for_batch(self, count: int) -> VendorBase:
-        """The backend for `count` calls that come together: itself, unless it gains by knowing of them."""
+        """Return the backend for `count` calls that come together, if it gains by knowing."""
         return self
 
     async def models(self) -> list[str]:
-        """The names of the models that the backend has."""
+        """Return the names of the models that the backend has."""
         return []
 
     async def delete(self, response_id: str) -> None:
-        """Forget a response on the server that keeps it; nothing to do where none does."""
+        """Forget a response on the server, if one keeps it.
+
+        Raises:
+            NotFoundError: the server does not have it.
+        """
 
     async def aclose(self) -> None:
         """Free what the backend holds. Safe to call twice."""
@@ -77,12 +107,12 @@ class VendorBase(ABC):
     async def __aenter__(self) -> VendorBase:
         return self
 
-    async def __aexit__(self, *_: Any) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
 def whole_response_events(response: BaseLMResponse) -> list[StreamEvent]:
-    """A finished response as the events that a stream of it would have had, each text in one piece."""
+    """Return the events that a stream of a finished response would have, each text in one piece."""
     events: list[StreamEvent] = []
     if response.reasoning:
         events.append(ReasoningDelta(response.reasoning))
@@ -91,5 +121,8 @@ def whole_response_events(response: BaseLMResponse) -> list[StreamEvent]:
     if response.raw_response:
         events.append(TextDelta(response.raw_response))
     for index, call in enumerate(response.tool_calls or ()):
-        events.append(ToolCallDelta(index, *name_and_text(call), call["id"]))
-    return [*events, Completed(response)]
+        name, text = name_and_text(call)
+        events.append(ToolCallDelta(index, name, text, call["id"]))
+
+    events.append(Completed(response))
+    return events

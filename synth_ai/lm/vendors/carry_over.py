@@ -14,7 +14,6 @@ from typing import Any
 from synth_ai.content import CALL_OUTPUTS, Item
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.tools import ToolSpec
-from synth_ai.lm.vendors.families import ApiType
 from synth_ai.turn import Turn
 
 #: What a tool's output says where nothing else is left of it: its call still needs an answer.
@@ -28,7 +27,7 @@ _CONTENT = {"input_image": "image_url", "input_file": "file_data"}
 class Takes:
     """What an API can say, by `type`: items, the parts of their content, and tools."""
 
-    api: ApiType
+    api: str
     items: frozenset[str]
     parts: frozenset[str]
     tools: frozenset[str]

@@ -1,7 +1,6 @@
-"""Which API a model is spoken to over, decided by what was given and by the model's family.
+"""Families of models: which API each is served on, and why.
 
-`api` decides when it is given. Otherwise the model's name is looked up in `FAMILIES`, a table of patterns with a
-reason each rather than a list of names, so that tomorrow's models find their way too.
+The table has patterns with a reason rather than names, so that tomorrow's models find their way.
 """
 
 from __future__ import annotations
@@ -10,15 +9,9 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
-from synth_ai.errors import RoutingError, did_you_mean
-
-ApiType = Literal["chat", "responses", "harmony"]
-VendorName = Literal["openai", "synth", "vllm"]
-
-APIS: tuple[str, ...] = get_args(ApiType)
-VENDORS: tuple[str, ...] = get_args(VendorName)
+from synth_ai.api import API
+from synth_ai.lm.vendors.apis import CHAT, HARMONY, RESPONSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,187 +19,102 @@ class Family:
     """Models that share an API, and why."""
 
     pattern: re.Pattern[str]
-    api: ApiType
+    api: API
     reason: str
 
 
+# The first pattern that fits the whole name decides. A path fits none of them.
 FAMILIES: tuple[Family, ...] = (
+    # gpt-oss-20b, gpt-oss-120b, openai/gpt-oss-20b
     Family(
         re.compile(r"(openai/)?gpt-oss(-.+)?"),
-        "harmony",
+        HARMONY,
         "gpt-oss has open weights and speaks Harmony, which is rendered and parsed here",
     ),
+    # gpt-audio, gpt-4o-audio-preview, gpt-4o-audio-preview-2025-06-03
     Family(
         re.compile(r"gpt-audio.*|.+-audio(-.+)?"),
-        "chat",
+        CHAT,
         "audio in and out exists on Chat Completions alone",
     ),
+    # gpt-4o-search-preview, gpt-4o-mini-search-preview-2025-03-11
     Family(
         re.compile(r".+-search-preview(-.+)?"),
-        "chat",
+        CHAT,
         "the search-preview models exist on Chat Completions alone; on Responses, search is a tool",
     ),
+    # gpt-5.5, o1-mini, tomorrow's names
     Family(
         re.compile(r"[^/]+"),
-        "responses",
+        RESPONSES,
         "OpenAI's text models, old and new, are all served on Responses",
     ),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a model's calls go.
+def family_of(model: str) -> Family | None:
+    """Return the family of a model's name; None for a path.
 
-    Attributes:
-        api: the API to speak.
-        vendor: whose address and key to use; `vllm` is a vLLM server or vLLM in this process.
-        reason: why, in a few words, for errors and for `repr`.
+    A fine-tune belongs to the family of its base::
+
+        ft:gpt-4o-mini:my-team::8abc  ->  gpt-4o-mini
     """
+    name = model
+    if model.startswith("ft:"):
+        name = model.split(":")[1]
 
-    api: ApiType
-    vendor: VendorName
-    reason: str
-
-
-def choose(
-    model: str,
-    *,
-    api: str = "auto",
-    vendor: str | None = None,
-    base_url: str | None = None,
-    use_responses_api: bool | None = None,
-) -> Route:
-    """The route for `model`.
-
-    Args:
-        model: a model's name, or a folder on disk.
-        api: `auto`, or the API to use whatever the name says.
-        vendor: `openai`, `synth` or `vllm`; None lets the name decide.
-        base_url: the address of a server, as an argument (an address from the environment belongs to its vendor).
-        use_responses_api: choose between chat and Responses where the name allows both.
-
-    Raises:
-        RoutingError: a value is unknown, or nothing can serve this name as given.
-    """
-    if not model or not isinstance(model, str):
-        raise RoutingError(
-            f"model is {model!r}; it takes the name of a model or the path of a model folder."
-        )
-    if api != "auto" and api not in APIS:
-        raise RoutingError(
-            f"api is {api!r}; it takes auto, {', '.join(APIS)}.{did_you_mean(str(api), APIS)}"
-        )
-    if vendor is not None and vendor not in VENDORS:
-        raise RoutingError(
-            f"vendor is {vendor!r}; it takes {', '.join(VENDORS)} or a VendorBase object."
-            f"{did_you_mean(str(vendor), VENDORS)}"
-        )
-    if api == "harmony":
-        return Route("harmony", "vllm", "api='harmony' was given")
-    asked: ApiType | None = None
-    if api != "auto":
-        asked = "chat" if api == "chat" else "responses"
-    elif use_responses_api is not None:
-        asked = "responses" if use_responses_api else "chat"
-
-    if vendor == "synth":
-        return Route(asked or "responses", "synth", "vendor='synth' was given")
-    if base_url is not None:
-        kind: VendorName = "vllm" if vendor == "vllm" else "openai"
-        return Route(
-            asked or "chat",
-            kind,
-            "a base_url was given, and every compatible server speaks Chat Completions",
-        )
-    if vendor == "openai":
-        return _hosted(model, asked)
-    if api == "auto" and (reason := harmony_reason(model)):
-        return Route("harmony", "vllm", reason)
-    if vendor == "vllm":
-        raise RoutingError(
-            f"vendor='vllm' with {model!r} needs base_url=, the address of the vLLM server "
-            "(vllm serve listens on http://localhost:8000/v1). In this process, vLLM runs gpt-oss models alone."
-        )
-    return _by_name(model, asked)
-
-
-def harmony_reason(model: str) -> str | None:
-    """Why `model` speaks Harmony: by its name, or by the config in its folder. None when it does not."""
-    family = family_of(model)
-    if family is not None and family.api == "harmony":
-        return family.reason
-    folder = Path(model).expanduser()
-    if folder.is_dir() and _is_gpt_oss_folder(folder):
-        return f"the config in {model} says gpt_oss"
+    for family in FAMILIES:
+        if family.pattern.fullmatch(name):
+            return family
     return None
 
 
-def family_of(model: str) -> Family | None:
-    """The family of a model's name; a fine-tune (`ft:base:...`) belongs to its base's. None for a path."""
-    base = model.split(":")[1] if model.startswith("ft:") and model.count(":") >= 1 else model
-    return next((family for family in FAMILIES if family.pattern.fullmatch(base)), None)
-
-
-def _hosted(model: str, asked: ApiType | None) -> Route:
+def is_gpt_oss(model: str) -> bool:
+    """Tell whether a model speaks Harmony: by its name, or by the config in its folder."""
     family = family_of(model)
-    if asked is not None:
-        return Route(asked, "openai", "it was asked for")
-    if family is None or family.api == "harmony":
-        return Route("responses", "openai", "vendor='openai' was given")
-    return Route(family.api, "openai", family.reason)
-
-
-def _by_name(model: str, asked: ApiType | None) -> Route:
-    if _looks_like_path(model):
-        _refuse_folder(model)
-    if "/" in model:
-        raise RoutingError(
-            f"{model!r} names a model on a hub, and nothing here serves it. Give base_url= for a server that has it "
-            "(vllm serve, Ollama, LM Studio, ...), the path of a gpt-oss folder on this disk, "
-            "or one of gpt-oss-20b and gpt-oss-120b, which run in this process."
-        )
-    return _hosted(model, asked)
-
-
-def _looks_like_path(model: str) -> bool:
-    return (
-        model.startswith((".", "/", "~"))
-        or "\\" in model
-        or model.count("/") > 1
-        or _is_model_folder(Path(model))
-    )
-
-
-def _is_model_folder(folder: Path) -> bool:
-    """Whether a bare name is a folder with a model: one of results may well be called after a hosted model."""
-    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
-
-
-def _refuse_folder(model: str) -> None:
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        raise RoutingError(
-            f"There is no model folder at {model!r}. Check the path, or give the name of a model."
-        )
-    found = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
-    raise RoutingError(
-        f"The folder {model!r} is no gpt-oss model: its config.json (or adapter_config.json, for a LoRA) must say so; "
-        f"it holds {found}. Only gpt-oss runs in this process; serve other models with `vllm serve` and give base_url=."
-    )
-
-
-def _is_gpt_oss_folder(folder: Path) -> bool:
-    config = _read_json(folder / "config.json")
-    if config.get("model_type") == "gpt_oss":
+    if family is not None and family.api is HARMONY:
         return True
-    base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+
+    directory = Path(model).expanduser()
+    return directory.is_dir() and _holds_gpt_oss(directory)
+
+
+def looks_like_path(model: str) -> bool:
+    """Tell whether a model's name is meant as a folder on this disk."""
+    if model.startswith((".", "/", "~")) or "\\" in model:
+        return True
+    # org/model is a name on a hub; more slashes are none.
+    if model.count("/") > 1:
+        return True
+    return _is_model_directory(Path(model))
+
+
+def _is_model_directory(directory: Path) -> bool:
+    """Tell whether there is a model in a folder.
+
+    A folder alone is not enough: one of results may well be called after a hosted model.
+    """
+    has_config = (directory / "config.json").is_file()
+    has_adapter = (directory / "adapter_config.json").is_file()
+    return has_config or has_adapter
+
+
+def _holds_gpt_oss(directory: Path) -> bool:
+    if _says_gpt_oss(directory):
+        return True
+
+    # A LoRA says only which model it adapts, by a name or by a folder.
+    base = _read_json(directory / "adapter_config.json").get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         return False
     if re.fullmatch(r"(.*/)?gpt-oss-[^/]+", base):
         return True
-    target = Path(base).expanduser()
-    return target.is_dir() and _read_json(target / "config.json").get("model_type") == "gpt_oss"
+    base_directory = Path(base).expanduser()
+    return base_directory.is_dir() and _says_gpt_oss(base_directory)
+
+
+def _says_gpt_oss(directory: Path) -> bool:
+    return _read_json(directory / "config.json").get("model_type") == "gpt_oss"
 
 
 def _read_json(path: Path) -> dict[str, object]:

@@ -19,6 +19,7 @@ from synth_ai.errors import OptionError, RequestError
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.vendors import custom_tools
+from synth_ai.options import COMMON_OPTIONS
 
 Message = dict[str, Any]
 
@@ -60,17 +61,17 @@ def request_body(request: LMRequest, dialect: Dialect = COMPATIBLE) -> dict[str,
     }
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
-    if request.temperature is not None:
-        body["temperature"] = request.temperature
-    if request.max_tokens is not None:
-        body[dialect.max_tokens_name] = request.max_tokens
-    if request.reasoning_effort is not None:
-        body["reasoning_effort"] = request.reasoning_effort
+    if request.options.get("temperature") is not None:
+        body["temperature"] = request.options.get("temperature")
+    if request.options.get("max_tokens") is not None:
+        body[dialect.max_tokens_name] = request.options.get("max_tokens")
+    if request.options.get("reasoning_effort") is not None:
+        body["reasoning_effort"] = request.options.get("reasoning_effort")
     if request.stop:
         body["stop"] = list(request.stop)
-    if request.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(request.tool_choice, request.tools)
-    body |= request.options
+    if request.options.get("tool_choice") is not None:
+        body["tool_choice"] = _tool_choice(request.options.get("tool_choice"), request.tools)
+    body |= {k: v for k, v in request.options.items() if k not in COMMON_OPTIONS}
     if request.response_format is not None:
         if "response_format" in request.options:
             raise OptionError(

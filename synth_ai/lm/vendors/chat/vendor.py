@@ -11,12 +11,12 @@ from synth_ai.errors import ConnectionFailedError, RejectedError
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.http.client import SDKClient, SendOptions
 from synth_ai.lm.request import LMRequest
+from synth_ai.lm.vendors.apis import CHAT
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.chat import decode as chat_answer
 from synth_ai.lm.vendors.chat import encode as chat
 from synth_ai.lm.vendors.chat.history import prepared
 from synth_ai.lm.vendors.chat.stream import ChunkReader
-from synth_ai.lm.vendors.families import ApiType
 from synth_ai.lm.vendors.send_options import split_options
 from synth_ai.lm.vendors.tool_choice import without_idle_choice
 from synth_ai.lm.vendors.wire import model_names
@@ -38,7 +38,7 @@ class ChatVendor(VendorBase):
         dialect: what the server wants said its own way.
     """
 
-    api_type: ApiType = "chat"
+    api = CHAT
 
     def __init__(self, client: SDKClient, *, dialect: chat.Dialect = chat.COMPATIBLE) -> None:
         self._client = client
@@ -91,7 +91,11 @@ class ChatVendor(VendorBase):
 
     def _explain(self, request: LMRequest, error: RejectedError) -> None:
         """Say what is known of OpenAI's newer models where one of them refuses function tools on this API."""
-        if self._dialect is chat.OPENAI and request.tools and request.reasoning_effort != "none":
+        if (
+            self._dialect is chat.OPENAI
+            and request.tools
+            and request.options.get("reasoning_effort") != "none"
+        ):
             error.args = (f"{error} {_TOOLS_NOTE}", *error.args[1:])
 
     def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions, list[str]]:

@@ -18,8 +18,8 @@ from synth_ai.errors import ContextLengthError, OptionError
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm.compaction import is_whole
 from synth_ai.lm.request import LMRequest
+from synth_ai.lm.vendors.apis import HARMONY
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.lm.vendors.families import ApiType
 from synth_ai.lm.vendors.gpt_oss.decode import Reading
 from synth_ai.lm.vendors.gpt_oss.prompt import Shown, prepared, with_completion, with_turn
 from synth_ai.response import BaseLMResponse
@@ -52,7 +52,8 @@ class HarmonyVendor(VendorBase):
     Several vendors may hold one engine; the last of them that is closed closes it.
     """
 
-    api_type: ApiType = "harmony"
+    api = HARMONY
+    engine: Engine
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -137,7 +138,9 @@ def sampling_of(
         OptionError: options contradict each other, or one is out of its range.
     """
     room = facts.context_length - prompt_length
-    needed = min(request.max_tokens or facts.context_length // 8, facts.context_length // 2)
+    needed = min(
+        request.options.get("max_tokens") or facts.context_length // 8, facts.context_length // 2
+    )
     if room < (needed if request.compactable and request.history else 1):
         raise ContextLengthError(
             f"The conversation has {prompt_length} tokens and the model's context {facts.context_length}, so there is "
@@ -145,7 +148,7 @@ def sampling_of(
             "context (max_model_len)."
         )
     options = request.options
-    wanted = request.max_tokens
+    wanted = request.options.get("max_tokens")
     clipped = None
     if wanted is not None and wanted > room:
         clipped = (
@@ -153,7 +156,7 @@ def sampling_of(
         )
     return Sampling(
         max_tokens=room if wanted is None else min(wanted, room),
-        temperature=request.temperature,
+        temperature=request.options.get("temperature"),
         stop_token_ids=harmony.STOP_TOKEN_IDS,
         logprobs=_logprobs_wanted(options),
         structure=_structure(request),
@@ -166,7 +169,7 @@ def _structure(request: LMRequest) -> Structure | None:
     shape, budget, choice = (
         request.response_format,
         request.options.get("reasoning_budget"),
-        request.tool_choice,
+        request.options.get("tool_choice"),
     )
     if shape is None:
         if budget is not None:

@@ -18,6 +18,7 @@ from synth_ai.lm.request import LMRequest
 from synth_ai.lm.vendors import custom_tools
 from synth_ai.lm.vendors.truncated_calls import without_cut_calls
 from synth_ai.lm.vendors.wire import expecting, text
+from synth_ai.options import COMMON_OPTIONS
 from synth_ai.response import BaseLMResponse, Usage
 
 
@@ -37,13 +38,17 @@ def request_body(request: LMRequest) -> dict[str, Any]:
         body["instructions"] = request.instructions
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
-    if request.temperature is not None:
-        body["temperature"] = request.temperature
-    if request.max_tokens is not None:
-        body["max_output_tokens"] = request.max_tokens
-    if request.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(request.tool_choice, request.tools)
-    body |= {name: value for name, value in request.options.items() if name not in _TRANSLATED}
+    if request.options.get("temperature") is not None:
+        body["temperature"] = request.options.get("temperature")
+    if request.options.get("max_tokens") is not None:
+        body["max_output_tokens"] = request.options.get("max_tokens")
+    if request.options.get("tool_choice") is not None:
+        body["tool_choice"] = _tool_choice(request.options.get("tool_choice"), request.tools)
+    body |= {
+        name: value
+        for name, value in request.options.items()
+        if name not in _TRANSLATED and name not in COMMON_OPTIONS
+    }
     composed = {
         "reasoning": _reasoning(request),
         "text": _text_config(request),
@@ -57,7 +62,11 @@ _TRANSLATED = frozenset({"reasoning", "text", "verbosity", "include", "logprobs"
 
 
 def _reasoning(request: LMRequest) -> dict[str, Any]:
-    effort = {} if request.reasoning_effort is None else {"effort": request.reasoning_effort}
+    effort = (
+        {}
+        if request.options.get("reasoning_effort") is None
+        else {"effort": request.options.get("reasoning_effort")}
+    )
     return effort | (request.options.get("reasoning") or {})
 
 

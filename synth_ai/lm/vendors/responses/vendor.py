@@ -18,8 +18,8 @@ from synth_ai.events import Completed, StreamEvent
 from synth_ai.http.client import SDKClient, SendOptions
 from synth_ai.http.error_mapping import from_body
 from synth_ai.lm.request import LMRequest
+from synth_ai.lm.vendors.apis import RESPONSES
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.lm.vendors.families import ApiType
 from synth_ai.lm.vendors.responses import encode as responses
 from synth_ai.lm.vendors.responses.background import finished
 from synth_ai.lm.vendors.responses.history import prepared
@@ -43,7 +43,7 @@ class ResponsesVendor(VendorBase):
         remembers: whether the server can be trusted to continue from an id.
     """
 
-    api_type: ApiType = "responses"
+    api = RESPONSES
 
     def __init__(self, client: SDKClient, *, remembers: bool = True) -> None:
         self._client = client

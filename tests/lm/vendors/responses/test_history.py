@@ -11,7 +11,6 @@ from synth_ai import Turn
 from synth_ai import content as items
 from synth_ai.lm import prompt
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.vendors.families import ApiType
 from synth_ai.lm.vendors.responses import encode as responses
 from synth_ai.lm.vendors.responses.history import prepared
 
@@ -55,7 +54,7 @@ def turn(
     **fields: Any,
 ) -> Turn:
     """A turn of this server's, unless another is named."""
-    api: ApiType = fields.pop("api", "responses")
+    api: str = fields.pop("api", "responses")
     return Turn("resp_1", None, api, "gpt-5", given, output, server=server, **fields)
 
 

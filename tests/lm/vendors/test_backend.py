@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from synth_ai import LM, MemoryStore
+from synth_ai.engines import registry as engines
 from synth_ai.errors import (
     ConfigurationError,
     MissingExtraError,
@@ -18,10 +19,9 @@ from synth_ai.errors import (
     RoutingError,
     SettingError,
 )
-from synth_ai.lm.vendors import registry as backends
+from synth_ai.lm.vendors.backend import BackendOptions, make_backend
 from synth_ai.lm.vendors.chat import encode as chat
 from synth_ai.lm.vendors.chat.vendor import ChatVendor
-from synth_ai.lm.vendors.registry import Where, make_vendor
 from synth_ai.lm.vendors.responses.vendor import ResponsesVendor
 from synth_ai.settings import Settings
 from synth_ai.testing import ScriptedEngine, ScriptedVendor
@@ -33,7 +33,7 @@ SECRET = "sk-secret-0123456789"
 
 def client_of(model: str, settings: Settings | None = None, **where: Any) -> Any:
     """The client behind a hosted model."""
-    vendor = make_vendor(model, Where(**where), settings or Settings())
+    vendor = make_backend(model, BackendOptions(**where), settings or Settings())
     assert isinstance(vendor, (ChatVendor, ResponsesVendor))
     return vendor._client
 
@@ -133,7 +133,7 @@ def test_a_key_from_a_file() -> None:
     for where in ({}, {"base_url": LOCAL}):
         assert client_of("gpt-4o", api_key=f" {SECRET}\n", **where)._api_key == SECRET
         for broken in (f"{SECRET}\n{SECRET}", f"{SECRET}é"):
-            with pytest.raises(OptionError, match="no HTTP header carries") as raised:
+            with pytest.raises(OptionError, match="cannot be sent in an HTTP header") as raised:
                 client_of("gpt-4o", api_key=broken, **where)
             assert SECRET not in str(raised.value)
 
@@ -226,15 +226,18 @@ def test_servers_are_spoken_to_in_their_own_dialect() -> None:
         (proxied, {"api": "chat"}, chat.OPENAI),
         (Settings(), {"base_url": LOCAL}, chat.COMPATIBLE),
     ):
-        vendor = make_vendor("gpt-4o", Where(**where), settings)
+        vendor = make_backend("gpt-4o", BackendOptions(**where), settings)
         assert isinstance(vendor, ChatVendor)
         assert vendor._dialect == dialect
 
 
 def test_a_vendor_object_and_an_engine_are_used_as_they_are() -> None:
     """Neither needs a name that is known, nor a key."""
-    vendor = ScriptedVendor(api_type="chat")
-    assert make_vendor("anything/at all", Where(vendor=vendor, api="chat"), Settings()) is vendor
+    vendor = ScriptedVendor(api="chat")
+    assert (
+        make_backend("anything/at all", BackendOptions(vendor=vendor, api="chat"), Settings())
+        is vendor
+    )
     lm = LM("anything/at all", engine=ScriptedEngine())
     assert lm.api_type == "harmony"
 
@@ -253,7 +256,7 @@ def test_the_remote_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_an_engine_the_error_names_all_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM here, a remote engine, an engine object, or a chat server."""
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(
         MissingExtraError, match=r"synth-ai\[vllm\].*SYNTH_GPU_HARMONY_ENDPOINT.*engine=.*base_url="
     ):
@@ -294,8 +297,11 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"engine": ScriptedEngine(), "vendor": "openai"},
         "engine= and vendor='openai'",
     ),
-    "no engine": ({"engine": "vllm"}, "engine='vllm' is no Engine; it takes a VLLMEngine"),
-    "no vendor": ({"vendor": 5}, "vendor is 5; it takes openai, synth, vllm or a VendorBase"),
+    "no engine": ({"engine": 5}, "engine must be an engine such as a VLLMEngine.*not 5"),
+    "no vendor": (
+        {"vendor": 5},
+        "vendor must be one of openai, synth, vllm, or a VendorBase object, not 5",
+    ),
     "chat and responses": (
         {"api": "chat", "use_responses_api": True},
         "contradict each other; give one",
@@ -309,11 +315,11 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "api='harmony' and vendor='openai'",
     ),
     "harmony at synth": ({"api": "harmony", "vendor": "synth"}, "api='harmony' and vendor='synth'"),
-    "bad api": ({"api": "respones"}, "api is 'respones'.*mean 'responses'"),
-    "temperature": ({"temperature": 3}, "temperature=3"),
-    "max_tokens": ({"max_tokens": 0}, "max_tokens=0"),
-    "effort": ({"reasoning_effort": "much"}, "reasoning_effort='much'"),
-    "unknown": ({"temprature": 1}, "temprature= is no option.*mean 'temperature'"),
+    "bad api": ({"api": "respones"}, "api must be .*not 'respones'.*mean 'responses'"),
+    "temperature": ({"temperature": 3}, "temperature must be .*not 3"),
+    "max_tokens": ({"max_tokens": 0}, "max_tokens must be .*not 0"),
+    "effort": ({"reasoning_effort": "much"}, "reasoning_effort must be .*not 'much'"),
+    "unknown": ({"temprature": 1}, "temprature= is not an option.*mean 'temperature'"),
     "stop on responses": ({"stop": "END"}, "stop= is an option of chat and harmony"),
     "reserved": ({"input": "Hi"}, "input= is not an option here"),
     "retry": ({"retry": 0}, "attempts=0"),
@@ -333,7 +339,7 @@ def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> 
 
 def test_a_key_that_no_engine_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process nothing asks for a key, so one given was meant for something else."""
-    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+    monkeypatch.setattr(engines, "find_spec", lambda name: object())
     with pytest.raises(OptionError, match=r"api_key=.*in this process"):
         LM("gpt-oss-20b", api_key="k")
 
@@ -379,7 +385,7 @@ def test_a_key_is_not_shown() -> None:
         lm._config.vendor,
         client,
         lm.fork(),
-        Where(api_key=SECRET),
+        BackendOptions(api_key=SECRET),
         lm.responses,
     ):
         assert SECRET not in f"{thing!r} {thing}"

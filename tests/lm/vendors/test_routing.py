@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 
 from synth_ai.errors import RoutingError
-from synth_ai.lm.vendors.families import FAMILIES, choose
+from synth_ai.lm.vendors.families import FAMILIES
+from synth_ai.lm.vendors.routing import choose_route as choose
 
 SERVER = "http://localhost:8000/v1"
 
@@ -57,7 +58,7 @@ def test_the_name_alone_decides(model: str, api: str) -> None:
     """Each family goes to its API, and a fine-tune goes where its base goes."""
     route = choose(model)
     assert route.api == api
-    assert route.vendor == ("vllm" if api == "harmony" else "openai")
+    assert route.vendor.name == ("vllm" if api == "harmony" else "openai")
     assert route.reason
 
 
@@ -91,7 +92,7 @@ def test_the_table_gives_its_reasons() -> None:
 def test_a_base_url_means_chat(model: str) -> None:
     """Every compatible server speaks Chat Completions, so any name with an address goes there."""
     assert choose(model, base_url=SERVER).api == "chat"
-    assert choose(model, base_url=SERVER, vendor="vllm").vendor == "vllm"
+    assert choose(model, base_url=SERVER, vendor="vllm").vendor.name == "vllm"
 
 
 @pytest.mark.parametrize("model", ["gpt-oss-20b", "gpt-4o", "Qwen/Qwen3-8B"])
@@ -114,7 +115,7 @@ def test_harmony_outranks_the_choice_between_chat_and_responses(wish: bool, tmp_
 def test_harmony_is_left_by_api_and_vendor() -> None:
     """A person who says so gets gpt-oss from a hosted API."""
     assert choose("gpt-oss-20b", vendor="synth").api == "responses"
-    assert choose("gpt-oss-20b", vendor="synth").vendor == "synth"
+    assert choose("gpt-oss-20b", vendor="synth").vendor.name == "synth"
     assert choose("gpt-oss-20b", vendor="synth", use_responses_api=False).api == "chat"
     assert choose("gpt-oss-20b", vendor="openai").api == "responses"
     assert choose("gpt-oss-20b", api="chat").api == "chat"
@@ -150,7 +151,7 @@ def test_a_lora_folder_follows_its_base(tmp_path: Path) -> None:
         lora = model_folder(
             tmp_path / f"other{number}", adapter_config={"base_model_name_or_path": name}
         )
-        with pytest.raises(RoutingError, match="no gpt-oss model"):
+        with pytest.raises(RoutingError, match="must hold a gpt-oss model"):
             choose(lora)
 
 
@@ -184,7 +185,7 @@ def test_a_folder_of_another_model_is_refused(
     monkeypatch.chdir(tmp_path)
     for model in (folder, "./llama", "llama"):
         with pytest.raises(
-            RoutingError, match=r"no gpt-oss model.*config\.json.*vllm serve.*base_url="
+            RoutingError, match=r"must hold a gpt-oss model.*config\.json.*vllm serve.*base_url="
         ):
             choose(model, use_responses_api=wish)
 
@@ -220,12 +221,15 @@ def test_vllm_without_an_address_runs_gpt_oss_alone() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"model": ""}, "model is ''.*name of a model or the path"),
+        ({"model": ""}, "model must be the name of a model or the path.*not ''"),
         (
             {"model": "gpt-4o", "api": "response"},
-            "api is 'response'.*chat, responses, harmony.*mean 'responses'",
+            "api must be .*chat, responses, harmony.*not 'response'.*mean 'responses'",
         ),
-        ({"model": "gpt-4o", "vendor": "opnai"}, "vendor is 'opnai'.*VendorBase.*mean 'openai'"),
+        (
+            {"model": "gpt-4o", "vendor": "opnai"},
+            "vendor must be .*VendorBase.*not 'opnai'.*mean 'openai'",
+        ),
     ],
 )
 def test_unknown_values_are_named(arguments: dict[str, Any], message: str) -> None:

@@ -1,0 +1,299 @@
+"""The backend of an LM: from what the caller gave, the environment and the model's name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from synth_ai.api import API
+from synth_ai.engines.base import Engine
+from synth_ai.engines.registry import make_engine
+from synth_ai.errors import MissingKeyError, OptionError, RoutingError
+from synth_ai.lm.vendors.apis import CHAT, HARMONY, RESPONSES
+from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.lm.vendors.registry import OPENAI, Endpoint, Transport, is_openai_address
+from synth_ai.lm.vendors.routing import Route, choose_route
+from synth_ai.settings import Settings, check_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendOptions:
+    """What the caller of `LM` said about where the model is; see there."""
+
+    vendor: str | VendorBase | None = None
+    api: str = "auto"
+    use_responses_api: bool | None = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    engine: Engine | Mapping[str, Any] | str | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    transport: Transport | None = None
+
+
+def make_backend(model: str, options: BackendOptions, settings: Settings) -> VendorBase:
+    """Make the backend for a model.
+
+    Raises:
+        ConfigurationError: what was given contradicts itself, or something needed is missing.
+    """
+    if isinstance(options.vendor, VendorBase):
+        _check_beside_vendor(options.vendor, options)
+        return options.vendor
+    _check_api(options)
+
+    if options.engine is not None:
+        _check_beside_engine(options)
+        return _on_engine(_as_engine(options.engine, model), options)
+
+    base_url = options.base_url
+    if base_url is not None:
+        base_url = check_url(base_url, "base_url", OptionError)
+    use_responses_api = options.use_responses_api
+    if use_responses_api is None:
+        use_responses_api = settings.use_responses_api
+
+    route = choose_route(
+        model,
+        api=options.api,
+        vendor=options.vendor,
+        base_url=base_url,
+        use_responses_api=use_responses_api,
+    )
+    if route.is_harmony:
+        return _on_engine(_engine_for(model, base_url, options, settings), options)
+    return _on_server(model, route, base_url, options, settings)
+
+
+# --- what contradicts what --------------------------------------------------------------------
+
+
+def _check_beside_vendor(vendor: VendorBase, options: BackendOptions) -> None:
+    """Refuse what a vendor object brings itself."""
+    extra = []
+    for name in (
+        "base_url",
+        "api_key",
+        "engine",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "transport",
+    ):
+        if getattr(options, name) is not None:
+            extra.append(name)
+
+    if options.api not in ("auto", vendor.api.name):
+        extra.append(f"api={options.api!r}")
+    chosen = _chosen_api(options)
+    is_choice = vendor.api in (CHAT, RESPONSES)
+    if chosen is not None and is_choice and vendor.api is not chosen:
+        extra.append("use_responses_api")
+
+    if extra:
+        raise OptionError(
+            f"A vendor object brings its own API and address; leave out {', '.join(extra)}."
+        )
+
+
+def _check_api(options: BackendOptions) -> None:
+    if options.api == HARMONY.name and options.vendor not in (None, "vllm"):
+        raise OptionError(
+            f"api='harmony' and vendor={options.vendor!r} contradict each other: Harmony runs on an "
+            "engine. Leave out vendor=, or give base_url= of an engine that takes and returns token "
+            "ids."
+        )
+
+    chosen = _chosen_api(options)
+    is_choice = options.api in (CHAT.name, RESPONSES.name)
+    if chosen is not None and is_choice and options.api != chosen.name:
+        raise OptionError(
+            f"api={options.api!r} and use_responses_api={options.use_responses_api} contradict each "
+            "other; give one of them."
+        )
+
+
+def _chosen_api(options: BackendOptions) -> API | None:
+    """Return what `use_responses_api` chooses."""
+    if options.use_responses_api is None:
+        return None
+    return RESPONSES if options.use_responses_api else CHAT
+
+
+def _check_beside_engine(options: BackendOptions) -> None:
+    """Refuse what does not go with an engine."""
+    if not isinstance(options.engine, (Engine, Mapping, str)):
+        raise OptionError(
+            "engine must be an engine such as a VLLMEngine, the name of one, or a dictionary of "
+            f"its arguments, not {options.engine!r}."
+        )
+    if options.api not in ("auto", HARMONY.name):
+        raise OptionError(
+            f"An engine runs Harmony, so engine= and api={options.api!r} contradict each other."
+        )
+    if options.vendor not in (None, "vllm"):
+        raise OptionError(
+            f"engine= and vendor={options.vendor!r} contradict each other; give one of them."
+        )
+    if options.base_url is not None or options.api_key is not None:
+        raise OptionError("An engine knows where its model is; leave out base_url= and api_key=.")
+
+
+# --- on an engine -----------------------------------------------------------------------------
+
+
+def _on_engine(engine: Engine, options: BackendOptions) -> VendorBase:
+    if options.requests_per_minute is not None or options.tokens_per_minute is not None:
+        raise OptionError(
+            "requests_per_minute= and tokens_per_minute= are for servers that count them; an "
+            "engine takes all that it can. Leave them out, or bound the calls with "
+            "max_concurrency=."
+        )
+    if options.transport is not None:
+        raise OptionError(
+            f"transport={options.transport!r} is for calls to a server; leave it out for an engine."
+        )
+
+    from synth_ai.lm.vendors.gpt_oss.vendor import HarmonyVendor
+
+    return HarmonyVendor(engine)
+
+
+def _as_engine(engine: Engine | Mapping[str, Any] | str, model: str) -> Engine:
+    if isinstance(engine, Engine):
+        return engine
+    return make_engine(engine, model)
+
+
+def _engine_for(
+    model: str, base_url: str | None, options: BackendOptions, settings: Settings
+) -> Engine:
+    """Return the engine at the address given, or at the environment's, or in this process."""
+    if base_url is not None:
+        return _remote_engine(base_url, model, options.api_key)
+    if settings.harmony_endpoint is not None:
+        api_key = options.api_key or settings.synth_api_key
+        return _remote_engine(settings.harmony_endpoint, model, api_key)
+
+    if options.api_key is not None:
+        raise OptionError(
+            f"api_key= was given, but {model!r} runs in this process, where nothing asks for a key. "
+            "Leave it out, or give base_url= (or vendor='synth') for a server that does."
+        )
+    return make_engine({}, model)
+
+
+def _remote_engine(base_url: str, model: str, api_key: str | None) -> Engine:
+    from synth_ai.engines.vllm.server import RemoteEngine
+
+    return RemoteEngine(base_url, model, api_key=api_key)
+
+
+# --- on a server ------------------------------------------------------------------------------
+
+
+def _on_server(
+    model: str, route: Route, base_url: str | None, options: BackendOptions, settings: Settings
+) -> VendorBase:
+    address = _address(route, base_url, settings)
+    api_key = _api_key(route, address, options.api_key, settings)
+    if address is not None and api_key is not None and _can_be_overheard(address):
+        host = urlsplit(address).hostname
+        warnings.warn(f"The API key goes over plain http to {host}; use https.", stacklevel=4)
+
+    # An address from the environment stands in for OpenAI's own service.
+    is_openai = route.vendor is OPENAI or (address is not None and is_openai_address(address))
+    endpoint = Endpoint(
+        model=model,
+        base_url=address,
+        api_key=api_key,
+        is_openai=is_openai,
+        requests_per_minute=options.requests_per_minute,
+        tokens_per_minute=options.tokens_per_minute,
+        transport=options.transport or "httpx",
+    )
+    backend = route.vendor.apis[route.api](endpoint)
+    if not isinstance(backend, VendorBase):
+        raise OptionError(
+            f"What the vendor {route.vendor.name!r} makes for the {route.api} API must be a "
+            f"VendorBase, not {backend!r}."
+        )
+    return backend
+
+
+def _address(route: Route, base_url: str | None, settings: Settings) -> str | None:
+    """Return the address of a route: the argument, else the environment's, else the vendor's."""
+    vendor = route.vendor
+    if base_url is not None:
+        return base_url
+
+    from_environment = vendor.variable_of(vendor.base_url_variable, settings)
+    address = from_environment or vendor.base_url
+    if address is None and vendor.base_url_variable is not None:
+        raise RoutingError(
+            f"vendor={vendor.name!r} needs an address: set {vendor.base_url_variable}, or give "
+            "base_url=."
+        )
+    if address is None:
+        return None
+    return check_url(address, f"The address of vendor={vendor.name!r}", OptionError)
+
+
+def _api_key(
+    route: Route, address: str | None, given: str | None, settings: Settings
+) -> str | None:
+    """Return the key for an address; one of the environment goes where it belongs alone."""
+    vendor = route.vendor
+    at_openai = address is not None and is_openai_address(address)
+    if vendor.api_key_variable is None and at_openai:
+        vendor = OPENAI
+
+    key = given
+    if not key:
+        key = _key_of_environment(route, address, settings)
+    if key is not None and key.strip():
+        return _clean_key(key, address)
+
+    if vendor.api_key_variable is None:
+        return None
+    host = urlsplit(address).hostname if address else vendor.name
+    raise MissingKeyError(
+        f"There is no API key for {host}: set {vendor.api_key_variable}, or give api_key=. (For a "
+        "server of your own, give base_url=; for gpt-oss in this process, use gpt-oss-20b or "
+        "gpt-oss-120b.)"
+    )
+
+
+def _key_of_environment(route: Route, address: str | None, settings: Settings) -> str | None:
+    """Read the key that belongs to an address: that of the vendor whose address it is."""
+    owner = route.vendor
+    if owner.api_key_variable is None:
+        owner = OPENAI
+
+    own_address = owner.variable_of(owner.base_url_variable, settings) or owner.base_url
+    at_openai = address is not None and owner is OPENAI and is_openai_address(address)
+    if address != own_address and not at_openai:
+        return None
+    return owner.variable_of(owner.api_key_variable, settings)
+
+
+def _clean_key(key: str, address: str | None) -> str:
+    """Take off the blanks and line breaks that files and shells leave around a key."""
+    key = key.strip()
+    if key.isascii() and key.isprintable():
+        return key
+    host = urlsplit(address).hostname if address else "the server"
+    raise OptionError(
+        f"The API key for {host} has a character that cannot be sent in an HTTP header: a line "
+        "break, or a letter outside ASCII. Copy it again."
+    )
+
+
+def _can_be_overheard(address: str) -> bool:
+    """Tell whether others on the way can read what is sent there."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    is_local = host in ("localhost", "::1") or host.startswith("127.")
+    return parts.scheme == "http" and not is_local
