@@ -81,7 +81,7 @@ class Choice:
         raise OptionError(f"{name} must be one of {words}, not {value!r}.")
 
 
-class StopStrings:
+class Texts:
     """Takes a string or several, none of them empty: one would stop before the first letter."""
 
     def check(self, name: str, value: object) -> None:
@@ -257,7 +257,7 @@ class GenerationOptions(TypedDict, total=False):
         On(*HOSTED.apis, check=_HOSTED_EFFORTS),
         On("harmony", check=_GPT_OSS_EFFORTS),
     ]
-    stop: Annotated[str | Sequence[str] | None, On("chat", "harmony", check=StopStrings())]
+    stop: Annotated[str | Sequence[str] | None, On("chat", "harmony", check=Texts())]
     tool_choice: Annotated[str | JSONObject | None, EVERYWHERE]
     top_p: Annotated[float | None, EVERYWHERE]
     logprobs: Annotated[bool | None, EVERYWHERE]

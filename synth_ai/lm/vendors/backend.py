@@ -229,16 +229,13 @@ def _address(route: Route, base_url: str | None, settings: Settings) -> str | No
     if base_url is not None:
         return base_url
 
-    from_environment = vendor.variable_of(vendor.base_url_variable, settings)
-    address = from_environment or vendor.base_url
+    address = vendor.address(settings)
     if address is None and vendor.base_url_variable is not None:
         raise RoutingError(
             f"vendor={vendor.name!r} needs an address: set {vendor.base_url_variable}, or give "
             "base_url=."
         )
-    if address is None:
-        return None
-    return check_url(address, f"The address of vendor={vendor.name!r}", OptionError)
+    return address
 
 
 def _api_key(
@@ -272,11 +269,10 @@ def _key_of_environment(route: Route, address: str | None, settings: Settings) -
     if owner.api_key_variable is None:
         owner = OPENAI
 
-    own_address = owner.variable_of(owner.base_url_variable, settings) or owner.base_url
-    at_openai = address is not None and owner is OPENAI and is_openai_address(address)
-    if address != own_address and not at_openai:
-        return None
-    return owner.variable_of(owner.api_key_variable, settings)
+    at_openai = owner is OPENAI and address is not None and is_openai_address(address)
+    if address == owner.address(settings) or at_openai:
+        return owner.api_key(settings)
+    return None
 
 
 def _clean_key(key: str, address: str | None) -> str:

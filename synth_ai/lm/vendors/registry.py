@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from synth_ai.errors import OptionError, RoutingError, did_you_mean
+from synth_ai.errors import OptionError, RoutingError, SettingError, did_you_mean
 from synth_ai.lm.prices import PRICES
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.settings import Settings
+from synth_ai.settings import Settings, check_url
 
 if TYPE_CHECKING:
     from synth_ai.http.client import SDKClient as HTTPClient
@@ -97,17 +97,30 @@ class Vendor:
         """The API to speak if nothing else decides."""
         return next(iter(self.apis))
 
-    def variable_of(self, setting: str | None, settings: Settings) -> str | None:
-        """Read one of the row's environment variables; None if it is not set.
+    def address(self, settings: Settings) -> str | None:
+        """Return the vendor's address, that of the environment first; None if it has none.
 
-        `Settings` has those of the built-in vendors by their names in lower case.
+        Raises:
+            SettingError: it cannot be an address.
         """
-        if setting is None:
+        address = self._read(self.base_url_variable, settings)
+        if address is not None:
+            variable = f"The environment variable {self.base_url_variable}"
+            return check_url(address, variable, SettingError)
+        return self.base_url
+
+    def api_key(self, settings: Settings) -> str | None:
+        """Return the key that the environment has for the vendor; None if it has none."""
+        return self._read(self.api_key_variable, settings)
+
+    def _read(self, variable: str | None, settings: Settings) -> str | None:
+        """Read a variable; `Settings` has those of the built-in vendors, in lower case."""
+        if variable is None:
             return None
-        if hasattr(settings, setting.lower()):
-            value: str | None = getattr(settings, setting.lower())
+        if hasattr(settings, variable.lower()):
+            value: str | None = getattr(settings, variable.lower())
             return value
-        return os.environ.get(setting, "").strip() or None
+        return os.environ.get(variable, "").strip() or None
 
 
 def _make_chat(endpoint: Endpoint) -> VendorBase:
@@ -210,6 +223,8 @@ def register_vendor(
                 f"VendorBase, not {make!r}."
             )
 
+    if base_url is not None:
+        base_url = check_url(base_url, "base_url", OptionError)
     _VENDORS[name] = Vendor(
         name=name,
         apis=dict(apis),
