@@ -45,8 +45,9 @@ format: $(VENV)/.lint ## Mend what lint can mend
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-types: $(VENV)/.lint $(VENV)/.test ## Check the types of the package
+types: $(VENV)/.lint $(VENV)/.test ## Check the types of the package, and its public surface as editors see it
 	$(RUN) -m mypy
+	$(RUN) -m pyright --pythonpath $(RUN) tests/typing
 
 check: lint types ## lint and types
 

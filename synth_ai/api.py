@@ -198,7 +198,7 @@ class API:
             if name == "stop":
                 way_out = f"Cut the answer yourself, or use api={elsewhere[0]!r}."
             raise OptionError(
-                f"{name}= is an option of {' and '.join(elsewhere)}, which the {self.name} API "
+                f"{name}= is an option of {_join(elsewhere)}, which the {self.name} API "
                 f"does not have. {way_out}"
             )
 
@@ -206,6 +206,12 @@ class API:
         if self.takes_unknown_options:
             hint += " What the SDK does not know yet goes through extra_body={...}."
         raise OptionError(f"{name}= is not an option of the {self.name} API.{hint}")
+
+
+def _join(names: list[str]) -> str:
+    """Join names as a sentence has them: `a, b and c`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _merge_keys(name: str, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypeAlias, TypedDict
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeIs
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, TypeGuard
 
 Role: TypeAlias = Literal["user", "assistant", "system", "developer"]
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
@@ -245,22 +242,22 @@ ToolCall: TypeAlias = FunctionToolCall | CustomToolToolCall
 # --- which item it is -------------------------------------------------------------------------
 
 
-def is_message(item: Item) -> TypeIs[Message]:
+def is_message(item: Item) -> TypeGuard[Message]:
     """Whether an item is a message. People may leave out the type of one."""
     return item.get("type", "message") == "message"
 
 
-def is_reasoning(item: Item) -> TypeIs[Reasoning]:
+def is_reasoning(item: Item) -> TypeGuard[Reasoning]:
     """Whether an item is reasoning."""
     return item.get("type") == "reasoning"
 
 
-def is_call(item: Item) -> TypeIs[Call]:
+def is_call(item: Item) -> TypeGuard[Call]:
     """Whether an item is a call that the caller answers."""
     return item.get("type") in ("function_call", "custom_tool_call")
 
 
-def is_call_output(item: Item) -> TypeIs[CallOutput]:
+def is_call_output(item: Item) -> TypeGuard[CallOutput]:
     """Whether an item answers a call."""
     return item.get("type") in ("function_call_output", "custom_tool_call_output")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, PrivateAttr
 
@@ -18,6 +18,10 @@ Status = Literal["completed", "incomplete", "failed", "in_progress", "queued", "
 _Dicts = GetPydanticSchema(lambda _, handler: handler(list[dict[str, Any]]))
 Items: TypeAlias = Annotated[list[Item], _Dicts]
 ToolCalls: TypeAlias = Annotated[list[ToolCall], _Dicts]
+
+# Every response that a caller gets has an id, so callers need not mind None. A backend that gives
+# none leaves it to LM.
+ResponseId: TypeAlias = Annotated[str, GetPydanticSchema(lambda _, handler: handler(str | None))]
 
 
 class Usage(BaseModel):
@@ -49,7 +53,7 @@ class BaseLMResponse(BaseModel):
         structured_output: the answer as an object, when `response_model` was given.
         tool_calls: calls of functions and custom tools, in the shape of Chat Completions; `id` is
             the call id to answer to.
-        response_id: the id to continue from.
+        response_id: the id to continue from; None only before LM has seen the response.
         reasoning: the model's reasoning, or its summary, where it is given away.
         api_type: the API that answered.
         usage: tokens used, where the backend says.
@@ -83,7 +87,7 @@ class BaseLMResponse(BaseModel):
     raw_response: str
     structured_output: Any = None
     tool_calls: ToolCalls | None = None
-    response_id: str | None = None
+    response_id: ResponseId = cast("str", None)
     reasoning: str | None = None
     api_type: str | None = None
     usage: Usage | None = None

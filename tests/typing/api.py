@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import assert_type
+from typing import Any, assert_type
 
 from pydantic import BaseModel
 
@@ -25,7 +25,7 @@ from synth_ai import (
     Usage,
     VendorBase,
 )
-from synth_ai.content import ToolCall
+from synth_ai.content import Message, ToolCall, is_call, is_message
 
 
 class City(BaseModel):
@@ -48,6 +48,7 @@ def constructing() -> None:
     LM("gpt-5", response_store=False, response_model=City, auto_store_responses=False)
     LM(5)  # type: ignore[arg-type]
     LM("gpt-5", temperature="hot")  # type: ignore[arg-type]
+    LM("gpt-5", temprature=1)  # type: ignore[call-arg]
 
 
 async def calling(lm: LM) -> None:
@@ -74,6 +75,31 @@ async def calling(lm: LM) -> None:
     await lm.respond_async(5)  # type: ignore[arg-type]
     await lm.respond_async("Hi", previous_response_id=5)  # type: ignore[arg-type]
     lm.respond("Hi", messages="Hi")  # type: ignore[arg-type]
+
+
+async def options(lm: LM) -> None:
+    lm.respond("Hi", temperature=1, top_k=5, reasoning={"summary": "auto"}, tools=[get_weather])
+    lm.respond("Hi", temprature=1)  # type: ignore[call-arg]
+    lm.respond("Hi", temperature="hot")  # type: ignore[arg-type]
+    await lm.respond_async("Hi", temprature=1)  # type: ignore[call-arg]
+    lm.stream_async("Hi", temprature=1)  # type: ignore[call-arg]
+    lm.respond_batch(["Hi"], temprature=1)  # type: ignore[call-overload]
+    await lm.run_tools_async("Hi", temprature=1)  # type: ignore[call-arg]
+
+    # An option of a vendor of one's own: type checkers know it by this dictionary alone.
+    own: dict[str, Any] = {"thinking": {"budget": 1024}}
+    lm.respond("Hi", **own)
+
+
+def narrowing(response: BaseLMResponse) -> None:
+    for call in response.tool_calls or ():
+        if call["type"] == "function":
+            assert_type(call["function"]["name"], str)
+    for item in response.output:
+        if is_message(item):
+            assert_type(item, Message)
+        elif is_call(item):
+            assert_type(item["call_id"], str)
 
 
 async def streaming(lm: LM) -> None:
@@ -116,7 +142,7 @@ def reading(response: BaseLMResponse) -> None:
     assert_type(response.reasoning, str | None)
     assert_type(response.tool_calls, list[ToolCall] | None)
     assert_type(response.usage, Usage | None)
-    assert_type(response.response_id, str | None)
+    assert_type(response.response_id, str)
 
 
 class OwnVendor(VendorBase):
