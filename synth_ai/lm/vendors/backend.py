@@ -199,17 +199,16 @@ def _on_server(
 ) -> VendorBase:
     address = _address(route, base_url, settings)
     api_key = _api_key(route, address, options.api_key, settings)
-    if address is not None and api_key is not None and _can_be_overheard(address):
+    if api_key is not None and _can_be_overheard(address):
         host = urlsplit(address).hostname
         warnings.warn(f"The API key goes over plain http to {host}; use https.", stacklevel=4)
 
-    # An address from the environment stands in for OpenAI's own service.
-    is_openai = route.vendor is OPENAI or (address is not None and is_openai_address(address))
     endpoint = Endpoint(
         model=model,
         base_url=address,
         api_key=api_key,
-        is_openai=is_openai,
+        # An address from the environment stands in for OpenAI's own service.
+        is_openai=route.vendor is OPENAI or is_openai_address(address),
         requests_per_minute=options.requests_per_minute,
         tokens_per_minute=options.tokens_per_minute,
         transport=options.transport or "httpx",
@@ -241,50 +240,52 @@ def _address(route: Route, base_url: str | None, settings: Settings) -> str | No
 def _api_key(
     route: Route, address: str | None, given: str | None, settings: Settings
 ) -> str | None:
-    """Return the key for an address; one of the environment goes where it belongs alone."""
+    """Return the key for an address; one of the environment goes where it belongs alone.
+
+    Raises:
+        MissingKeyError: the server asks for a key, and there is none.
+    """
     vendor = route.vendor
-    at_openai = address is not None and is_openai_address(address)
-    if vendor.api_key_variable is None and at_openai:
-        vendor = OPENAI
+    at_openai = is_openai_address(address)
+    if vendor.api_key_variable is None:
+        # A server of your own has no key in the environment, unless it is the one that
+        # OPENAI_BASE_URL names.
+        owner, is_required = OPENAI, at_openai
+    else:
+        owner, is_required = vendor, True
 
     key = given
     if not key:
-        key = _key_of_environment(route, address, settings)
+        is_at_home = address == owner.address(settings)
+        if is_at_home or (owner is OPENAI and at_openai):
+            key = owner.api_key(settings)
     if key is not None and key.strip():
         return _clean_key(key, address)
 
-    if vendor.api_key_variable is None:
-        return None
-    host = urlsplit(address).hostname if address else vendor.name
-    raise MissingKeyError(
-        f"There is no API key for {host}: set {vendor.api_key_variable}, or give api_key=. (For a "
+    if is_required:
+        raise _missing_key(owner, address)
+    return None
+
+
+def _missing_key(owner: Vendor, address: str | None) -> MissingKeyError:
+    host = urlsplit(address).hostname if address else owner.name
+    return MissingKeyError(
+        f"There is no API key for {host}: set {owner.api_key_variable}, or give api_key=. (For a "
         "server of your own, give base_url=; for gpt-oss in this process, use gpt-oss-20b or "
         "gpt-oss-120b.)"
     )
 
 
-def _key_of_environment(route: Route, address: str | None, settings: Settings) -> str | None:
-    """Read the key that belongs to an address: that of the vendor whose address it is."""
-    owner = route.vendor
-    if owner.api_key_variable is None:
-        owner = OPENAI
-
-    at_openai = owner is OPENAI and address is not None and is_openai_address(address)
-    if address == owner.address(settings) or at_openai:
-        return owner.api_key(settings)
-    return None
-
-
 def _clean_key(key: str, address: str | None) -> str:
     """Take off the blanks and line breaks that files and shells leave around a key."""
     key = key.strip()
-    if key.isascii() and key.isprintable():
-        return key
-    host = urlsplit(address).hostname if address else "the server"
-    raise OptionError(
-        f"The API key for {host} has a character that cannot be sent in an HTTP header: a line "
-        "break, or a letter outside ASCII. Copy it again."
-    )
+    if not key.isascii() or not key.isprintable():
+        host = urlsplit(address).hostname if address else "the server"
+        raise OptionError(
+            f"The API key for {host} has a character that cannot be sent in an HTTP header: a line "
+            "break, or a letter outside ASCII. Copy it again."
+        )
+    return key
 
 
 def _can_be_overheard(address: str) -> bool:
