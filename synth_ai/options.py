@@ -41,11 +41,11 @@ class Number:
     high: float
 
     def check(self, name: str, value: object) -> None:
-        if _is_number(value) and self.low <= value <= self.high:
-            return
-        raise OptionError(
-            f"{name} must be a number from {self.low:g} to {self.high:g}, not {value!r}."
-        )
+        fits = _is_number(value) and self.low <= value <= self.high
+        if not fits:
+            raise OptionError(
+                f"{name} must be a number from {self.low:g} to {self.high:g}, not {value!r}."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class WholeNumber:
     low: int
 
     def check(self, name: str, value: object) -> None:
-        if _is_number(value) and isinstance(value, int) and value >= self.low:
-            return
-        raise OptionError(f"{name} must be a whole number from {self.low}, not {value!r}.")
+        is_whole = _is_number(value) and isinstance(value, int)
+        if not is_whole or value < self.low:
+            raise OptionError(f"{name} must be a whole number from {self.low}, not {value!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ class Texts:
 
     def check(self, name: str, value: object) -> None:
         texts = [value] if isinstance(value, str) else value
-        if isinstance(texts, (list, tuple)) and all(map(_is_text, texts)):
-            return
-        raise OptionError(
-            f"{name} must be a string or a list of strings that are not empty, not {value!r}."
-        )
+        is_list = isinstance(texts, (list, tuple))
+        if not is_list or not all(map(_is_text, texts)):
+            raise OptionError(
+                f"{name} must be a string or a list of strings that are not empty, not {value!r}."
+            )
 
 
 @dataclass(frozen=True, slots=True)

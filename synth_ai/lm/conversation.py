@@ -128,10 +128,9 @@ async def context(
         )
 
     turn = parent.turn
-    if instructions is None and turn is not None:
-        instructions = turn.instructions
-    if tools is None and turn is not None:
-        tools = turn.tools
+    if turn is not None:
+        instructions = turn.instructions if instructions is None else instructions
+        tools = turn.tools if tools is None else tools
     if tools is None:
         tools = config.tools.specs
 

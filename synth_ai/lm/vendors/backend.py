@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from synth_ai.api import API
 from synth_ai.engines.base import Engine
 from synth_ai.engines.registry import make_engine
 from synth_ai.errors import MissingKeyError, OptionError, RoutingError
 from synth_ai.lm.vendors.apis import CHAT, HARMONY, RESPONSES
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.lm.vendors.registry import OPENAI, Endpoint, Transport, is_openai_address
+from synth_ai.lm.vendors.registry import (
+    OPENAI,
+    Endpoint,
+    Transport,
+    Vendor,
+    is_openai_address,
+)
 from synth_ai.lm.vendors.routing import Route, choose_route
 from synth_ai.settings import Settings, check_url
 
@@ -71,25 +76,22 @@ def make_backend(model: str, options: BackendOptions, settings: Settings) -> Ven
 # --- what contradicts what --------------------------------------------------------------------
 
 
-def _check_beside_vendor(vendor: VendorBase, options: BackendOptions) -> None:
-    """Refuse what a vendor object brings itself."""
-    extra = []
-    for name in (
-        "base_url",
-        "api_key",
-        "engine",
-        "requests_per_minute",
-        "tokens_per_minute",
-        "transport",
-    ):
-        if getattr(options, name) is not None:
-            extra.append(name)
+#: What a vendor object brings itself.
+_OF_A_VENDOR = (
+    "base_url",
+    "api_key",
+    "engine",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "transport",
+)
 
+
+def _check_beside_vendor(vendor: VendorBase, options: BackendOptions) -> None:
+    extra = [name for name in _OF_A_VENDOR if getattr(options, name) is not None]
     if options.api not in ("auto", vendor.api.name):
         extra.append(f"api={options.api!r}")
-    chosen = _chosen_api(options)
-    is_choice = vendor.api in (CHAT, RESPONSES)
-    if chosen is not None and is_choice and vendor.api is not chosen:
+    if _is_the_other_api(vendor.api.name, options):
         extra.append("use_responses_api")
 
     if extra:
@@ -106,20 +108,18 @@ def _check_api(options: BackendOptions) -> None:
             "ids."
         )
 
-    chosen = _chosen_api(options)
-    is_choice = options.api in (CHAT.name, RESPONSES.name)
-    if chosen is not None and is_choice and options.api != chosen.name:
+    if _is_the_other_api(options.api, options):
         raise OptionError(
             f"api={options.api!r} and use_responses_api={options.use_responses_api} contradict each "
             "other; give one of them."
         )
 
 
-def _chosen_api(options: BackendOptions) -> API | None:
-    """Return what `use_responses_api` chooses."""
-    if options.use_responses_api is None:
-        return None
-    return RESPONSES if options.use_responses_api else CHAT
+def _is_the_other_api(api: str, options: BackendOptions) -> bool:
+    """Tell whether `use_responses_api` chose the other one of chat and Responses."""
+    if options.use_responses_api:
+        return api == CHAT.name
+    return options.use_responses_api is False and api == RESPONSES.name
 
 
 def _check_beside_engine(options: BackendOptions) -> None:
@@ -288,9 +288,9 @@ def _clean_key(key: str, address: str | None) -> str:
     return key
 
 
-def _can_be_overheard(address: str) -> bool:
+def _can_be_overheard(address: str | None) -> bool:
     """Tell whether others on the way can read what is sent there."""
-    parts = urlsplit(address)
+    parts = urlsplit(address or "")
     host = parts.hostname or ""
     is_local = host in ("localhost", "::1") or host.startswith("127.")
     return parts.scheme == "http" and not is_local

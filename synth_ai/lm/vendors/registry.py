@@ -257,7 +257,7 @@ def known_apis() -> list[str]:
     return list(names)
 
 
-def is_openai_address(address: str) -> bool:
+def is_openai_address(address: str | None) -> bool:
     """Tell whether an address is OpenAI's own, a regional one included."""
-    host = urlsplit(address).hostname or ""
+    host = urlsplit(address or "").hostname or ""
     return host == "openai.com" or host.endswith(".openai.com")

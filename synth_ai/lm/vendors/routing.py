@@ -66,12 +66,7 @@ def choose_route(
         raise RoutingError(
             f"model must be the name of a model or the path of a model folder, not {model!r}."
         )
-    if api != "auto" and api not in known_apis():
-        names = known_apis()
-        raise RoutingError(
-            f"api must be one of auto, {', '.join(names)}, not {api!r}."
-            f"{did_you_mean(str(api), names)}"
-        )
+    _check_api(api)
 
     row = None if vendor is None else find_vendor(vendor)
     if api == HARMONY.name:
@@ -96,6 +91,14 @@ def choose_route(
         )
     _refuse_what_is_not_hosted(model)
     return _route_to_openai(model, given_api)
+
+
+def _check_api(api: str) -> None:
+    names = ["auto", *known_apis()]
+    if api not in names:
+        raise RoutingError(
+            f"api must be one of {', '.join(names)}, not {api!r}.{did_you_mean(str(api), names)}"
+        )
 
 
 def _given_api(api: str, use_responses_api: bool | None) -> str | None:
