@@ -55,8 +55,7 @@ class WholeNumber:
     low: int
 
     def check(self, name: str, value: object) -> None:
-        is_whole = _is_number(value) and isinstance(value, int)
-        if not is_whole or value < self.low:
+        if not _is_whole(value) or value < self.low:
             raise OptionError(f"{name} must be a whole number from {self.low}, not {value!r}.")
 
 
@@ -86,8 +85,7 @@ class Texts:
 
     def check(self, name: str, value: object) -> None:
         texts = [value] if isinstance(value, str) else value
-        is_list = isinstance(texts, (list, tuple))
-        if not is_list or not all(map(_is_text, texts)):
+        if not isinstance(texts, (list, tuple)) or not all(map(_is_text, texts)):
             raise OptionError(
                 f"{name} must be a string or a list of strings that are not empty, not {value!r}."
             )
@@ -171,6 +169,10 @@ class DictionaryOfTheAPI:
 def _is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a number; True and False are integers to Python, not to us."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_text(value: object) -> bool:

@@ -200,7 +200,7 @@ def _on_server(
     address = _address(route, base_url, settings)
     api_key = _api_key(route, address, options.api_key, settings)
     if api_key is not None and _can_be_overheard(address):
-        host = urlsplit(address).hostname
+        host = urlsplit(address or "").hostname
         warnings.warn(f"The API key goes over plain http to {host}; use https.", stacklevel=4)
 
     endpoint = Endpoint(
