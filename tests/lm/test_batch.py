@@ -122,7 +122,7 @@ async def test_prompts_of_every_shape() -> None:
 async def test_a_prompt_of_no_shape(prompt: Any) -> None:
     """Told before any call of the batch is sent."""
     lm, vendor = batch_lm(2)
-    with pytest.raises(RequestError, match=r"prompt of a batch is a string"):
+    with pytest.raises(RequestError, match=r"prompt of a batch must be a string"):
         await lm.respond_batch_async(["1", prompt])
     assert vendor.requests == []
 
