@@ -25,7 +25,7 @@ def test_a_script_is_a_list(script: Any) -> None:
 async def test_an_answer_that_is_none_is_an_error() -> None:
     """A dict of a made-up shape would else be an empty answer."""
     lm = LM("x", vendor=ScriptedVendor([{"text": "hello"}]))
-    with pytest.raises(TypeError, match="is no answer: give a text, tool_call"):
+    with pytest.raises(TypeError, match=r"answer must be a text, tool_call\(\.\.\.\), or items"):
         await lm.respond_async("Hi")
 
 
