@@ -309,9 +309,9 @@ def test_dictionaries_that_are_none(api: ApiType, given: dict[str, Any], message
         ({"compact": "auto"}, "compact='auto' cannot be called; truncation='auto'"),
         ({"prices": {"x": {"input": 1}}}, "prices=.*'x'.*takes Price"),
         ({"prices": {"x": 5}}, "prices=.*'x': 5.*takes Price"),
-        ({"prices": {"x": {"input": "1", "output": 2}}}, "input='1' is no price"),
-        ({"prices": {"x": Price(1, None)}}, "output=None is no price"),  # type: ignore[arg-type]
-        ({"prices": [1]}, r"prices=\[1\] is no table"),
+        ({"prices": {"x": {"input": "1", "output": 2}}}, "input must be a price in dollars, not '1'"),
+        ({"prices": {"x": Price(1, None)}}, "output must be a price in dollars, not None"),  # type: ignore[arg-type]
+        ({"prices": [1]}, r"prices must be a table .*, not \[1\]"),
     ],
 )
 def test_an_lm_s_own_arguments_are_checked_when_it_is_made(

@@ -16,7 +16,6 @@ from synth_ai.images import Image
 from synth_ai.limiter import ConcurrencyLimiter
 from synth_ai.lm import pipeline as exchange
 from synth_ai.lm import sync as portal
-from synth_ai.lm import tool_loop as tool_runs
 from synth_ai.lm.batch import BatchPrompt, as_calls, check_progress, gather
 from synth_ai.lm.compaction import Compact, Compactor
 from synth_ai.lm.config import LMConfig
@@ -25,12 +24,13 @@ from synth_ai.lm.pipeline import CALL_ARGUMENTS, NOT_GIVEN, Call, NotGiven
 from synth_ai.lm.prices import Price, read_prices
 from synth_ai.lm.prompt import ToolOutputs
 from synth_ai.lm.responses import StoredResponses
-from synth_ai.lm.retry import RetryPolicy, policy
+from synth_ai.lm.retry import RetryPolicy, as_policy
 from synth_ai.lm.signatures import takes_the_same_as
 from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.structured_output import ResponseFormat
-from synth_ai.lm.tool_loop import OnError, OnStep, ToolExecutor, ToolRun
-from synth_ai.lm.tools import Tool, tool_specs
+from synth_ai.lm.tool_executor import ToolExecutor
+from synth_ai.lm.tool_loop import OnError, OnStep, RunOptions, ToolLoop, ToolRun, catch_exit
+from synth_ai.lm.tools import Tool
 from synth_ai.lm.usage import Totals
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.families import ApiType
@@ -131,7 +131,7 @@ class LM:
             raise OptionError(f"system_message={system_message!r} is no string.")
         own_prices = None if prices is None else read_prices(prices)
         limiter = ConcurrencyLimiter(max_concurrency)
-        tries = policy(retry)
+        tries = as_policy(retry)
         executor = ToolExecutor(tools)
         shape = None if response_model is None else ResponseFormat.of(response_model)
         where = Where(
@@ -382,41 +382,20 @@ class LM:
             ToolRunError: a tool failed and `on_error` is `raise`, or the rounds are used up.
             SynthAIError: as for `respond_async`.
         """
-        tool_runs.check_run_options(max_rounds, on_error, on_step)
-        given = arguments.get("tools", NOT_GIVEN)
-        if not isinstance(given, NotGiven):
-            given = arguments["tools"] = tool_specs(given or ())
+        options = RunOptions(max_rounds, on_error, on_step)
         config = self._config
         if isinstance(config.store, NoStore):
-            # The rounds continue one another, and what the caller wants kept nowhere goes with the run.
+            # The rounds continue one another: they get a store that goes with the run.
             config = replace(config, store=MemoryStore())
-        resets = self._head.resets
         runner = self._derive(self._head, chains=self._chains, config=config)
-        response = await runner.respond_async(*prompt, **arguments)
-        if isinstance(given, NotGiven):
-            tools = await tool_runs.tools_in_force(response, self._head.current, config.store)
-            toolbox = ToolExecutor(tools, config.tools)
-        else:
-            toolbox = ToolExecutor(given)
-        follow_up = tool_runs.follow_up(arguments, toolbox, config.defaults)
 
-        def go_on(
-            before: BaseLMResponse, outputs: dict[str, Any]
-        ) -> Coroutine[Any, Any, BaseLMResponse]:
-            # After a reset() the rounds still to come belong to the conversation that was left.
-            said = follow_up if self._head.resets == resets else {**follow_up, "auto_store": False}
-            return runner.respond_async(
-                **said, tool_outputs=outputs, previous_response_id=before.response_id
-            )
-
-        return await tool_runs.run_until_answered(
-            response, toolbox, go_on, max_rounds, on_error, on_step
-        )
+        loop = ToolLoop(runner.respond_async, head=self._head, config=config, options=options)
+        return await loop.run(prompt, arguments)
 
     @takes_the_same_as(run_tools_async)
     def run_tools(self, *prompt: str, **arguments: Any) -> ToolRun:
         """`run_tools_async` for callers that do not await."""
-        run = portal.run(tool_runs.holding_exits(self.run_tools_async(*prompt, **arguments)))
+        run = portal.run(catch_exit(self.run_tools_async(*prompt, **arguments)))
         if isinstance(run, BaseException):
             raise run
         return run

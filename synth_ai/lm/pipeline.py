@@ -24,7 +24,7 @@ from synth_ai.events import Completed, ReasoningDelta, StreamEvent
 from synth_ai.images import Image
 from synth_ai.lm import conversation
 from synth_ai.lm import structured_output as structured
-from synth_ai.lm.compaction import Compactor, leave_out
+from synth_ai.lm.compaction import Compactor, drop_oldest
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.deadline import Deadline
@@ -32,7 +32,7 @@ from synth_ai.lm.prices import find_price
 from synth_ai.lm.prompt import Prompt, ToolOutputs, build_prompt
 from synth_ai.lm.request import LMRequest, stop_strings
 from synth_ai.lm.structured_output import ResponseFormat
-from synth_ai.lm.tool_outputs import check_tool_outputs, typed_tool_outputs
+from synth_ai.lm.tool_outputs import check_tool_outputs, match_output_types
 from synth_ai.lm.tools import Tool, ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import Options
@@ -212,7 +212,7 @@ async def _adapted(config: LMConfig, exchange: Exchange, error: SynthAIError) ->
         exchange = await _with_history(
             config, exchange, "the conversation was too long for the server"
         )
-    shorter = await compactor.shorter(exchange.request)
+    shorter = await compactor.compact(exchange.request)
     if shorter is None:
         if not exchange.request.compactable:
             raise error
@@ -273,7 +273,7 @@ async def prepare(config: LMConfig, call: Call) -> Exchange:
     compactor = _compactor(config, options)
     request = LMRequest(
         model=config.model,
-        input=typed_tool_outputs(asked, prompt.items),
+        input=match_output_types(asked, prompt.items),
         history=continuation.history,
         previous_response_id=continuation.previous_response_id,
         instructions=conversation.inherited_instructions(
@@ -292,7 +292,7 @@ async def prepare(config: LMConfig, call: Call) -> Exchange:
         compactable=compactor is not None and parent is not None,
     )
     if compactor is not None:
-        request = compactor.known(request)
+        request = compactor.reapply(request)
     return Exchange(
         request, parent, tools, continuation.replay_reason, include_reasoning, compactor
     )
@@ -339,7 +339,7 @@ async def record(
         raise
     price = find_price(turn.model, config.prices) or find_price(request.model, config.prices)
     if price is not None and response.usage is not None:
-        response.cost = price.of(response.usage)
+        response.cost = price.cost_of(response.usage)
     config.usage.add(response)
     if call.moves_head and response.status in _CONTINUABLE:
         head.move(call.ticket, Parent(turn.id, turn))
@@ -360,7 +360,7 @@ def read_structured(exchange: Exchange, response: BaseLMResponse) -> BaseLMRespo
     try:
         response.structured_output = shape.parse(response.raw_response)
     except ValueError as error:
-        why = structured.describe(error)
+        why = structured.describe_error(error)
         if response.status == "completed":
             raise StructuredOutputError(
                 f"The answer does not fit {shape.name}: {why}. It was: {response.raw_response[:200]!r}",
@@ -391,14 +391,14 @@ async def _with_history(config: LMConfig, exchange: Exchange, reason: str) -> Ex
     continuation = await conversation.replay(exchange.parent, config.store, reason)
     request = replace(exchange.request, previous_response_id=None, history=continuation.history)
     if exchange.compactor is not None:
-        request = exchange.compactor.known(request)
+        request = exchange.compactor.reapply(request)
     return replace(exchange, request=request, replay_reason=reason)
 
 
 def _compactor(config: LMConfig, options: dict[str, Any]) -> Compactor | None:
     """What shortens this call when it is too long. On Responses, `truncation` is the server's own to carry out."""
     if config.vendor.api_type != "responses" and options.pop("truncation", None) == "auto":
-        return Compactor(leave_out)
+        return Compactor(drop_oldest)
     return config.compactor
 
 

@@ -140,7 +140,7 @@ async def test_a_hook_that_returns_something_else(made: Any) -> None:
     """Is told what it returned, before that is sent."""
     lm, _ = make(10, compact=lambda items: made)
     with pytest.raises(
-        RequestError, match=r"compact= returned .*; it returns a summary, or a list of items"
+        RequestError, match=r"compact= must return a summary or a list of items, not .+"
     ):
         await talk(lm, 10)
 

@@ -248,7 +248,7 @@ async def test_a_deleted_head_is_told() -> None:
 async def test_delete_with_descendants_deletes_them_on_the_server_too() -> None:
     """Those that it keeps: not what another server made, and each tried again as the first one is."""
     vendor = Keeping(["one", "two", "three", "four"])
-    lm = LM("x", vendor=vendor, retry=RetryPolicy(attempts=2, first_wait=0))
+    lm = LM("x", vendor=vendor, retry=RetryPolicy(attempts=2, wait_initial=0))
     first, second, third = [
         str((await lm.respond_async(text)).response_id) for text in ("a", "b", "c")
     ]

@@ -216,7 +216,7 @@ async def test_a_stream_is_read_once() -> None:
 async def test_no_retry_once_a_stream_has_begun() -> None:
     """What was shown cannot be taken back; what failed before the first event is tried again."""
     failing = ScriptedStream(TextDelta("a"), OverloadedError("500"))
-    lm = LM("x", vendor=failing, retry=RetryPolicy(first_wait=0))
+    lm = LM("x", vendor=failing, retry=RetryPolicy(wait_initial=0))
     shown: list[StreamEvent] = []
 
     async def show() -> None:
@@ -232,7 +232,7 @@ async def test_no_retry_once_a_stream_has_begun() -> None:
     with pytest.raises(OverloadedError):
         _ = [
             event
-            async for event in LM("x", vendor=before, retry=RetryPolicy(first_wait=0)).stream_async(
+            async for event in LM("x", vendor=before, retry=RetryPolicy(wait_initial=0)).stream_async(
                 "Hi"
             )
         ]
@@ -242,7 +242,7 @@ async def test_no_retry_once_a_stream_has_begun() -> None:
 async def test_tries_before_the_first_event_are_counted() -> None:
     """On the response of a stream as on any other."""
     vendor = ScriptedVendor([OverloadedError("500"), ConnectionFailedError("reset"), "done"])
-    stream = LM("x", vendor=vendor, retry=RetryPolicy(first_wait=0)).stream_async("Hi")
+    stream = LM("x", vendor=vendor, retry=RetryPolicy(wait_initial=0)).stream_async("Hi")
     _ = [event async for event in stream]
     assert stream.response.attempts == 3
 

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from synth_ai.errors import OptionError
-from synth_ai.lm.structured_output import ResponseFormat, describe
+from synth_ai.lm.structured_output import ResponseFormat, describe_error
 
 
 class City(BaseModel):
@@ -185,7 +185,7 @@ def test_an_answer_with_a_value_of_its_own() -> None:
     assert ResponseFormat.of(Valued).parse('{"value": 1}') == Valued(value=1)
     with pytest.raises(ValidationError) as raised:
         ResponseFormat.of(list[int]).parse('{"value": ["x"]}')
-    assert describe(raised.value).startswith("0: Input should be a valid integer")
+    assert describe_error(raised.value).startswith("0: Input should be a valid integer")
 
 
 class Constrained(BaseModel):
@@ -389,5 +389,5 @@ def test_why_a_text_does_not_fit(text: str, why: str) -> None:
     """The reason fits in a line."""
     with pytest.raises(ValueError, match=r".+") as raised:
         ResponseFormat.of(City).parse(text)
-    assert why in describe(raised.value)
-    assert "\n" not in describe(raised.value)
+    assert why in describe_error(raised.value)
+    assert "\n" not in describe_error(raised.value)

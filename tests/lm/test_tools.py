@@ -15,7 +15,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from synth_ai import BaseTool
 from synth_ai.errors import ToolError
-from synth_ai.lm.tools import RunnableSpec, arguments_model, split_docstring, tool_spec, tool_specs
+from synth_ai.lm.docstrings import split_docstring
+from synth_ai.lm.tools import RunnableSpec, arguments_model, tool_spec, tool_specs
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -253,10 +254,10 @@ def test_what_else_can_be_called(
     assert (spec["name"], spec["description"]) == (name, description)
     assert set(spec["parameters"]["properties"]) == parameters
     assert isinstance(spec, RunnableSpec)
-    assert spec.bound(dict.fromkeys(parameters - {"secret"}, 7))() == result
+    assert spec.bind(dict.fromkeys(parameters - {"secret"}, 7))() == result
     if "secret" not in parameters:
         with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
-            spec.bound({"number": 7, "secret": "y"})
+            spec.bind({"number": 7, "secret": "y"})
 
 
 def test_an_instance_of_a_class_without_a_docstring() -> None:
@@ -268,7 +269,7 @@ def test_a_spec_with_its_function_travels_as_a_plain_one() -> None:
     """It equals the plain spec. A deep copy can still be run; pickled, it is the plain spec without the function."""
     spec = tool_spec(Multiply(3))
     assert spec == dict(spec)
-    assert copy.deepcopy(spec).bound({"number": 7})() == 21  # type: ignore[attr-defined]
+    assert copy.deepcopy(spec).bind({"number": 7})() == 21  # type: ignore[attr-defined]
     assert type(pickle.loads(pickle.dumps(spec))) is dict
     assert tool_spec(spec) is spec
 
@@ -349,8 +350,8 @@ def unresolved(city: NoSuchType) -> None: ...  # type: ignore[name-defined]  # n
         (partial(lambda city: city), "tool name '<lambda>' cannot be used"),
         (max, "parameters of the tool 'max' cannot be read"),
         (lambda city: city, "tool name '<lambda>' cannot be used"),
-        (5, "A tool is a function, a BaseTool, a pydantic model or a schema, not 5"),
-        ({"type": "function", "parameters": PARAMETERS}, "function tool has no name"),
+        (5, "A tool must be a function, a BaseTool, a pydantic model or a schema, not 5"),
+        ({"type": "function", "parameters": PARAMETERS}, "function tool must have a name"),
     ],
 )
 def test_what_is_no_tool(tool: Any, message: str) -> None:
@@ -362,7 +363,7 @@ def test_what_is_no_tool(tool: Any, message: str) -> None:
 @pytest.mark.parametrize("tools", [get_weather, "web_search", {"name": "a"}, 5])
 def test_one_tool_is_not_a_list_of_them(tools: Any) -> None:
     """A lone tool or string would otherwise be read letter by letter, or fail strangely."""
-    with pytest.raises(ToolError, match="tools= takes a list of tools, not"):
+    with pytest.raises(ToolError, match="tools must be a list of tools, not"):
         tool_specs(tools)
 
 
