@@ -3,9 +3,9 @@
 `ScriptedVendor` stands behind an LM in place of a server, `ScriptedEngine` in place of vLLM: with
 the engine, prompts are really rendered and completions really parsed.
 
-    vendor = ScriptedVendor(["Hello!", tool_call("get_weather", city="Paris"), RateLimitError("429")])
-    lm = LM("any-name", vendor=vendor)
-    assert lm.respond("Hi").text == "Hello!"
+    vendor = ScriptedVendor([tool_call("get_weather", city="Paris"), "It is sunny."])
+    lm = LM("any-name", vendor=vendor, tools=[get_weather])
+    assert lm.run_tools("Hi").text == "It is sunny."
     assert vendor.requests[0].input[0]["content"] == "Hi"
     vendor.assert_exhausted()
 """

@@ -1,4 +1,4 @@
-"""What `synth_ai.testing` gives to users' own tests: mistakes in a script are said, and answers may take their time."""
+"""What `synth_ai.testing` gives to users' tests: mistakes are told, answers may take time."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ AS_OF = "2026-11"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs, in US dollars for a million tokens: `LM(..., prices={"name": Price(2, 8)})`.
+    """What a model costs, in US dollars for a million tokens.
+
+    `LM(..., prices={"house-model": Price(0.5, 2)})` sets the price of a model of your own.
 
     Attributes:
         input: prompt tokens that were not cached.

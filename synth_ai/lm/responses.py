@@ -190,7 +190,7 @@ class StoredResponses:
         return sync.run(self.export_async(path, response_ids))
 
     def import_(self, path: str | os.PathLike[str]) -> int:
-        """`import_async` for callers that do not await; Python keeps the word `import` to itself."""
+        """`import_async` for callers that do not await; `import` is a keyword of Python."""
         return sync.run(self.import_async(path))
 
     def delete(self, response_id: str, *, descendants: bool = False) -> None:

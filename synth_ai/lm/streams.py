@@ -82,7 +82,16 @@ class ResponseStream(_Stream):
 
 
 class SyncResponseStream(_Stream):
-    """The events of one call, as `lm.stream_sync()` returns them: `ResponseStream` without await."""
+    """The events of one call, as `lm.stream_sync()` returns them.
+
+    ::
+
+        with lm.stream_sync("Hi") as stream:
+            for event in stream:
+                ...
+
+    The same as `ResponseStream`, for callers that do not await.
+    """
 
     def __iter__(self) -> Iterator[StreamEvent]:
         return self._events()

@@ -2,8 +2,8 @@
 
 In strict mode the server holds the model to a schema, which has to be of a subset of JSON schema:
 https://platform.openai.com/docs/guides/structured-outputs#supported-schemas. What that page leaves
-open is read from the check of OpenAI's Java library:
-https://github.com/openai/openai-java/blob/main/openai-java-core/src/main/kotlin/com/openai/core/JsonSchemaValidator.kt
+open is read from a check in OpenAI's Java library, `JsonSchemaValidator.kt` of openai-java-core:
+https://github.com/openai/openai-java
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class _LoopThread:
-    """An event loop that runs on a thread. The thread is a daemon: it does not keep Python alive."""
+    """An event loop that runs on a daemon thread, which does not keep the process alive."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()

@@ -55,7 +55,7 @@ async def test_totals_add_up_over_forks() -> None:
 
 
 async def test_a_price_by_the_name_that_the_lm_was_given() -> None:
-    """Servers report names of their own; the reported one comes first, and a price may be a dict of its fields."""
+    """The name that the server reports comes first; a price may be a dict of its fields."""
     prices: dict[str, Any] = {"mine": {"input": 1e6, "output": 0.0}, "served": Price(2e6, 0.0)}
     usage = Usage(input_tokens=3)
     output = [items.assistant_message("Hi")]

@@ -140,7 +140,7 @@ def test_the_server_s_wish_is_honoured() -> None:
 def test_those_who_are_told_the_same_time_do_not_come_back_at_once(
     asked: float, latest: float
 ) -> None:
-    """The wait that a server asks for is spread too, never below what it asks and never beyond the cap."""
+    """The wait that a server asks for is spread: never below it, and never beyond the cap."""
     tries = RetryPolicy(wait_initial=0.5, wait_max=10)
     error = errors.RateLimitError("429", retry_after=asked)
     waits = [tries.backoff(error, 1, jitter / 100) for jitter in range(101)]

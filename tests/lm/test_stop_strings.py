@@ -72,7 +72,7 @@ def test_text_in_pieces_takes_linear_time(stops: tuple[str, ...]) -> None:
     cuts=st.lists(st.integers(0, 30), max_size=6),
 )
 def test_pieces_do_not_matter(text: str, stops: list[str], cuts: list[int]) -> None:
-    """However a text is cut into pieces, the same of it is shown: all before the first stop that occurs."""
+    """However a text is cut into pieces, the same of it passes: all before the first stop."""
     at = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     whole = StopStrings(stops)
     shown = "".join(whole.feed(text[start:end]) for start, end in pairwise(at)) + whole.flush()

@@ -1,4 +1,4 @@
-"""Streams: events and then the whole response, left early without a trace, the same for async and sync callers."""
+"""Streams: events, then the whole response; left early without a trace; async and sync."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_the_response_before_the_end() -> None:
 
 
 async def test_leaving_early_aborts_the_call() -> None:
-    """By `break` inside a context manager, by an error, or by closing; the head stays and nothing is recorded."""
+    """By `break`, by an error, or by closing; the head stays and nothing is recorded."""
     vendor = ScriptedStream(TextDelta("a"), TextDelta("b"), done())
     lm = LM("x", vendor=vendor, max_concurrency=1)
     async with lm.stream_async("Hi") as stream:
@@ -229,13 +229,9 @@ async def test_no_retry_once_a_stream_has_begun() -> None:
     assert lm.head is None
 
     before = ScriptedStream(OverloadedError("500"))
+    lm = LM("x", vendor=before, retry=RetryPolicy(wait_initial=0))
     with pytest.raises(OverloadedError):
-        _ = [
-            event
-            async for event in LM("x", vendor=before, retry=RetryPolicy(wait_initial=0)).stream_async(
-                "Hi"
-            )
-        ]
+        _ = [event async for event in lm.stream_async("Hi")]
     assert before.begun == 3
 
 
@@ -305,7 +301,7 @@ async def test_a_backend_that_cannot_stream() -> None:
     ]
 
 
-# --- ends -----------------------------------------------------------------------------------------------------------
+# --- ends -------------------------------------------------------------------------------------
 
 
 class Endless(VendorBase):

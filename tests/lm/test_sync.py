@@ -1,4 +1,4 @@
-"""The bridge from sync to async: one loop for the life of the process, usable from anywhere but itself."""
+"""The bridge from sync to async: one loop for the process, for every thread but its own."""
 
 from __future__ import annotations
 

@@ -55,6 +55,14 @@ def test_outputs_are_of_the_type_of_their_calls() -> None:
     assert match_output_types((), [CUSTOM, outputs[1]]) == (CUSTOM, typed[1])
 
 
+def test_an_output_without_a_call_id() -> None:
+    """A history of the caller's own may have one: it answers no call, which is said."""
+    output: Any = {"type": "function_call_output", "output": "ok"}
+    assert match_output_types((), [output]) == (output,)
+    with pytest.raises(RequestError, match=r"output for None, .*its calls: call_1"):
+        check_tool_outputs((), [CALLS[0], output])
+
+
 async def test_a_custom_call_is_answered_like_any_other() -> None:
     """Its output is demanded before the conversation goes on, and goes out as what it is."""
     vendor = ScriptedVendor([[CUSTOM], "done"])
