@@ -68,7 +68,8 @@ def _media_type(data: bytes, name: str) -> str:
             return media_type
 
     # A WebP file has its length between the two words.
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    if is_webp:
         return "image/webp"
 
     raise RequestError(f"{name} must be a PNG, JPEG, GIF or WebP image; it has another format.")

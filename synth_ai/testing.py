@@ -320,8 +320,10 @@ def _make_deltas(ids: list[int], sampling: Sampling, *, stream: bool) -> list[To
     kept = ids[: sampling.max_tokens]
     finish_reason: FinishReason = "stop" if len(kept) == len(ids) else "length"
 
+    pieces = [kept]
+    if stream:
+        pieces = [[token] for token in kept]
     # A completion without ids has one delta, too.
-    pieces = [[token] for token in kept] if stream else [kept]
     *before, last = pieces or [kept]
 
     deltas = [TokenDelta(piece, logprobs=_certain_logprobs(piece, sampling)) for piece in before]

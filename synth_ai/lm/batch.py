@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 from synth_ai.errors import MissingExtraError, RequestError
 
@@ -24,7 +24,9 @@ def as_calls(prompts: Sequence[BatchPrompt]) -> list[BatchCall]:
     Raises:
         RequestError: they are not a list, or one of them is not a prompt.
     """
-    if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, Iterable):
+    # A single prompt can be iterated over, too.
+    is_list = isinstance(prompts, Iterable) and not isinstance(prompts, (str, bytes, Mapping))
+    if not is_list:
         raise RequestError(f"A batch must be a list of prompts, not {type(prompts).__name__}.")
 
     return [as_arguments(prompt) for prompt in prompts]
@@ -47,10 +49,9 @@ def as_arguments(prompt: BatchPrompt) -> BatchCall:
         return (prompt,), {}
     if isinstance(prompt, Mapping):
         return (), dict(prompt)
-    if isinstance(prompt, tuple) and _are_all(str, prompt):
+    if _is_tuple_of_strings(prompt):
         return prompt, {}
-    # An empty list would send nothing.
-    if isinstance(prompt, Sequence) and prompt and _are_all(Mapping, prompt):
+    if _is_list_of_messages(prompt):
         return (), {"messages": prompt}
 
     raise RequestError(
@@ -59,8 +60,17 @@ def as_arguments(prompt: BatchPrompt) -> BatchCall:
     )
 
 
-def _are_all(kind: type, values: Iterable[object]) -> bool:
-    return all(isinstance(value, kind) for value in values)
+def _is_tuple_of_strings(prompt: object) -> TypeGuard[tuple[str, ...]]:
+    if not isinstance(prompt, tuple):
+        return False
+    return all(isinstance(text, str) for text in prompt)
+
+
+def _is_list_of_messages(prompt: object) -> TypeGuard[Sequence[Mapping[str, object]]]:
+    # An empty list has nothing to send.
+    if not isinstance(prompt, Sequence) or not prompt:
+        return False
+    return all(isinstance(message, Mapping) for message in prompt)
 
 
 def check_progress(progress: bool) -> None:
@@ -69,7 +79,9 @@ def check_progress(progress: bool) -> None:
     Raises:
         MissingExtraError: tqdm is not installed.
     """
-    if progress and find_spec("tqdm") is None:
+    if not progress:
+        return
+    if find_spec("tqdm") is None:
         raise MissingExtraError(
             'progress=True draws a bar with tqdm: pip install "synth-ai[progress]", '
             "or leave the option out."

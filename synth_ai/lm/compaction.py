@@ -75,9 +75,13 @@ class Compactor:
             return None
 
         replaced = request.history[:count]
+        items: list[Item] = []
+        for turn in replaced:
+            items += turn.input
+            items += turn.output
+
         # The hook may edit what it is given, and these are the store's own items.
-        items = [copied(item) for turn in replaced for item in (*turn.input, *turn.output)]
-        result = self._hook(items)
+        result = self._hook([copied(item) for item in items])
         if inspect.isawaitable(result):
             result = await result
 
@@ -125,9 +129,9 @@ def _find_cut(request: LMRequest) -> int | None:
     has_replacement = bool(turns) and not turns[0].id
     fewest = 2 if has_replacement else 1
 
-    cuts = [count for count in range(fewest, len(turns)) if _is_user_turn(turns[count].input)]
-    if len(turns) >= fewest and _is_user_turn(request.input):
-        cuts.append(len(turns))
+    # What would follow a cut after so many turns; after all of them, the call itself.
+    inputs = [*(turn.input for turn in turns), request.input]
+    cuts = [count for count in range(fewest, len(inputs)) if _is_user_turn(inputs[count])]
 
     for count in cuts:
         if count >= len(turns) / 2:
@@ -137,9 +141,9 @@ def _find_cut(request: LMRequest) -> int | None:
 
 def _is_user_turn(items: Sequence[Item]) -> bool:
     """Whether a user began the turn, and no item of it answers a call of the turn before."""
-    if any(is_call_output(item) for item in items):
-        return False
-    return any(item.get("role") == "user" for item in items)
+    answers_calls = any(is_call_output(item) for item in items)
+    has_user = any(item.get("role") == "user" for item in items)
+    return has_user and not answers_calls
 
 
 def _replace_turns(request: LMRequest, count: int, replacement: tuple[Item, ...]) -> LMRequest:
@@ -191,7 +195,9 @@ def _read_result(result: object) -> tuple[Item, ...]:
 
 
 def _are_items(result: object) -> TypeGuard[Sequence[Mapping[str, object]]]:
-    return isinstance(result, Sequence) and all(isinstance(item, Mapping) for item in result)
+    if not isinstance(result, Sequence):
+        return False
+    return all(isinstance(item, Mapping) for item in result)
 
 
 def _summary_items(summary: str) -> tuple[Item, ...]:

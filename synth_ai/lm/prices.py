@@ -111,9 +111,13 @@ def _read_price(model: str, given: Price | Mapping[str, float]) -> Price:
         dollars = getattr(price, field.name)
         if dollars is None and field.name == "cached":
             continue
-        if isinstance(dollars, bool) or not isinstance(dollars, (int, float)):
+        if not _is_number(dollars):
             raise OptionError(
                 f"prices={{{model!r}: ...}}: {field.name} must be a price in dollars, "
                 f"not {dollars!r}."
             )
     return price
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

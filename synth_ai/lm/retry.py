@@ -78,7 +78,8 @@ class RetryPolicy:
             return False
         if error.code in _FINAL_CODES:
             return False
-        if error.retry_after is not None and error.retry_after > self.wait_max:
+        retry_after = error.retry_after or 0.0
+        if retry_after > self.wait_max:
             return False
 
         # Before the transient errors: a timeout is a failed connection, too.

@@ -33,7 +33,7 @@ class _Stream:
         """
         if self._reader.response is None:
             raise RequestError(
-                "The stream has not ended, so there is no whole response; "
+                "The stream has not ended, so it has no whole response yet; "
                 ".text is what came so far."
             )
         return self._reader.response

@@ -122,7 +122,9 @@ def to_strict(schema: Mapping[str, Any]) -> Schema | None:
 
 def _convert(schema: object) -> Schema:
     """Convert a schema and all schemas in it."""
-    if not isinstance(schema, Mapping) or _UNSUPPORTED & schema.keys():
+    if not isinstance(schema, Mapping):
+        raise _UnsupportedError
+    if _UNSUPPORTED & schema.keys():
         raise _UnsupportedError
 
     strict: Schema = {}
@@ -221,7 +223,8 @@ def _split_enum(schema: Schema) -> None:
 
 def _check_kind(schema: Schema) -> None:
     """Check that a schema is exactly one of a type, alternatives, and a reference into itself."""
-    if "$ref" in schema and not str(schema["$ref"]).startswith("#"):
+    reference = str(schema.get("$ref", "#"))
+    if not reference.startswith("#"):
         raise _UnsupportedError
 
     kinds = {"type", "anyOf", "$ref"} & schema.keys()
@@ -230,7 +233,9 @@ def _check_kind(schema: Schema) -> None:
 
 
 def _check_array(schema: Schema) -> None:
-    if "array" in _types_of(schema) and "items" not in schema:
+    if "array" not in _types_of(schema):
+        return
+    if "items" not in schema:
         raise _UnsupportedError
 
 
@@ -245,10 +250,13 @@ def _close_object(schema: Schema) -> None:
         raise _UnsupportedError
 
     schema["additionalProperties"] = False
+
+    # A list that names all properties keeps its order: a schema in strict form is left as it is.
+    names = list(schema["properties"])
     required = schema.get("required")
-    # One that names all of them keeps its order: a schema in strict form is left as it is.
-    if not isinstance(required, list) or set(map(str, required)) != set(schema["properties"]):
-        schema["required"] = list(schema["properties"])
+    is_complete = isinstance(required, list) and set(map(str, required)) == set(names)
+    if not is_complete:
+        schema["required"] = names
 
 
 def _types_of(schema: Schema) -> list[Any]:

@@ -101,18 +101,23 @@ class ToolExecutor:
     def _calls_to_run(self, response: BaseLMResponse) -> list[FunctionToolCall]:
         calls = []
         for call in response.tool_calls or ():
-            if call["type"] == "function" and self._has_result(call["function"]["name"]):
+            if call["type"] != "function":
+                continue
+            if self._has_result(call["function"]["name"]):
                 calls.append(call)
         return calls
 
     def _has_result(self, name: str) -> bool:
         if name in self._runnable:
             return True
-        if self._names is None or name in self._names:
+        if self._names is None:
+            return False
+        # A schema: its calls are left to the caller.
+        if name in self._names:
             return False
 
-        # The model has invented the name, and is told so. Calls of a built-in tool have names that
-        # nobody has declared: `browser` is called as `browser.search`.
+        # Calls of a built-in tool have names that nobody declares: `browser` is called as
+        # `browser.search`. Any other name is an invention of the model, which is told so.
         namespace, _, _ = name.partition(".")
         return namespace not in self._built_ins
 
@@ -191,8 +196,8 @@ def _function_names(specs: Iterable[Mapping[str, Any]]) -> frozenset[str]:
         if "name" in spec:
             names.add(spec["name"])
 
-        nested = [tool for tool in spec.get("tools") or () if isinstance(tool, Mapping)]
-        names |= _function_names(nested)
+        nested = spec.get("tools") or ()
+        names |= _function_names(tool for tool in nested if isinstance(tool, Mapping))
     return frozenset(names)
 
 

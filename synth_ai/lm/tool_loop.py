@@ -66,9 +66,13 @@ class ToolRun:
     @property
     def outputs(self) -> dict[str, Any]:
         """The outputs of those calls of `response` that were run here, by call id."""
-        if not self.steps or self.steps[-1].response is not self.response:
+        if not self.steps:
             return {}
-        return _outputs_of(self.steps[-1])
+
+        last_step = self.steps[-1]
+        if last_step.response is not self.response:
+            return {}
+        return _outputs_of(last_step)
 
     @property
     def pending(self) -> list[ToolCall]:
@@ -76,8 +80,9 @@ class ToolRun:
 
         Go on with `lm.respond(tool_outputs={**run.outputs, call_id: output})`.
         """
+        calls = self.response.tool_calls or []
         outputs = self.outputs
-        return [call for call in self.response.tool_calls or () if call["id"] not in outputs]
+        return [call for call in calls if call["id"] not in outputs]
 
 
 OnError: TypeAlias = Literal["report", "raise"]
@@ -248,7 +253,9 @@ def _relax_tool_choice(choice: Any) -> Any:
     """
     if choice in ("none", "auto"):
         return choice
-    if not isinstance(choice, Mapping) or choice.get("type") != "allowed_tools":
+    if not isinstance(choice, Mapping):
+        return None
+    if choice.get("type") != "allowed_tools":
         return None
 
     # On Responses the mode is beside the list of tools, on Chat both are one level down.

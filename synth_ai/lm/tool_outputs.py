@@ -64,12 +64,9 @@ def check_tool_outputs(asked: Iterable[Item], given: Iterable[Item]) -> None:
 
 
 def _check_stray(given: Sequence[Item], calls: Mapping[str, str]) -> None:
-    stray = []
-    for item in given:
-        # A history of the caller's own may lack the id.
-        if is_call_output(item) and item.get("call_id") not in calls:
-            stray.append(item.get("call_id"))
-
+    # An output in a history of the caller's own may lack the id.
+    answered = [item.get("call_id") for item in given if is_call_output(item)]
+    stray = [call_id for call_id in answered if call_id not in calls]
     if stray:
         outputs = ", ".join(map(repr, stray))
         call_ids = ", ".join(calls) or "none"

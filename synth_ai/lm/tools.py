@@ -130,7 +130,9 @@ def tool_specs(tools: Iterable[Tool]) -> tuple[ToolSpec, ...]:
         ToolError: a name cannot be used or is given twice, or a function's arguments have no
             schema.
     """
-    if isinstance(tools, (str, Mapping)) or not isinstance(tools, Iterable):
+    # A single tool may be a string or a dict, which can be iterated over, too.
+    is_list = isinstance(tools, Iterable) and not isinstance(tools, (str, Mapping))
+    if not is_list:
         raise ToolError(f"tools must be a list of tools, not {type(tools).__name__}.")
 
     specs = tuple(tool_spec(tool) for tool in tools)

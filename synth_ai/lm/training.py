@@ -51,7 +51,8 @@ def training_examples(turns: Sequence[Turn]) -> list[TrainingExample]:
 
 
 def _explain_none(turns: Sequence[Turn]) -> str:
-    if not any(turn.api_type == "harmony" for turn in turns):
+    has_harmony = any(turn.api_type == "harmony" for turn in turns)
+    if not has_harmony:
         return "only the harmony API gives them."
     return (
         "one that a stop string ended, or that was redacted, is kept as text. "
