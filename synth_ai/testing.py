@@ -1,7 +1,7 @@
 """Models that answer what a test tells them to, for your tests as well as for this library's own.
 
-`ScriptedVendor` stands behind an LM in place of a server, `ScriptedEngine` in place of vLLM: with
-the engine, prompts are really rendered and completions really parsed.
+`ScriptedVendor` stands behind an LM instead of a server, `ScriptedEngine` instead of vLLM: with the
+engine, prompts are really rendered and completions really parsed.
 
     vendor = ScriptedVendor([tool_call("get_weather", city="Paris"), "It is sunny."])
     lm = LM("any-name", vendor=vendor, tools=[get_weather])
@@ -56,7 +56,7 @@ CompletionFunction: TypeAlias = Callable[
 """Makes a completion when the prompt comes."""
 
 
-# --- in place of a server ---------------------------------------------------------------------
+# --- instead of a server ----------------------------------------------------------------------
 
 
 def tool_call(name: str, *, call_id: str | None = None, **arguments: object) -> FunctionCall:
@@ -196,7 +196,7 @@ def _check_script(script: Iterable[T]) -> Iterable[T]:
     return script
 
 
-# --- in place of vLLM -------------------------------------------------------------------------
+# --- instead of vLLM --------------------------------------------------------------------------
 
 
 def final_text(answer: str, *, reasoning: str | None = None) -> str:

@@ -98,7 +98,7 @@ async def gather(
 
     Args:
         calls: the calls.
-        return_exceptions: return errors in their places instead of raising the first.
+        return_exceptions: return each error as the result of its call, instead of raising the first.
         progress: show a progress bar, for which `check_progress` has passed.
 
     Raises:

@@ -1,8 +1,8 @@
 """What to do when a conversation no longer fits into the model's context.
 
 Nothing, unless the caller asks for it: `truncation="auto"` drops the oldest turns, a hook
-(`LM(..., compact=...)`) puts something else, such as a summary, in their place. Either way nothing
-is lost: the store keeps every turn, and a branch can be continued from any of them.
+(`LM(..., compact=...)`) replaces them by something else, such as a summary. Either way nothing is
+lost: the store keeps every turn, and a branch can be continued from any of them.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ class RetryPolicy:
             wait = self.wait_initial * 2 ** (tries - 1) * (1 + jitter)
             return float(min(self.wait_max, wait))
 
-        # Never less than the server asks for. The rest keeps callers that were told the same time
-        # from coming back at once.
+        # Never less than the server asks for. The rest keeps callers that got the same time from
+        # coming back at once.
         spread = max(self.wait_initial, retry_after / 10)
         wait = retry_after + jitter * spread
         return max(retry_after, min(self.wait_max, wait))

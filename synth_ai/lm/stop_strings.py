@@ -68,7 +68,7 @@ class StopStrings:
 
         if not found:
             return None
-        # Of two that begin at the same place, one begins the other: the cut is the same.
+        # Of two that begin at the same position, one begins the other: the cut is the same.
         position, self.hit = min(found)
         return position
 

@@ -56,8 +56,8 @@ _SUPPORTED_FORMATS = frozenset(
 #   (?:a|b)   (?P<name>a)                 -> not found
 _LOOKAROUND = re.compile(r"\(\?<?[=!]")
 
-#: Keywords that strict mode does not take, whose constraints pydantic checks afterwards: the model
-#: is told of them in the description.
+#: Keywords that strict mode does not take, whose constraints pydantic checks afterwards: the
+#: description mentions them to the model.
 _DESCRIBED = frozenset(
     {"format", "pattern", "minLength", "maxLength", "uniqueItems", "contentMediaType"}
 )

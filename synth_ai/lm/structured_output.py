@@ -53,7 +53,7 @@ class ResponseFormat:
         name: what the servers call it: letters, digits, underscores and hyphens.
         schema: the JSON schema for a server. A type whose schema is not an object (`list[int]`, an
             enum, a union) is the one property `value` of an object, which servers ask for at the
-            root. A schema of the caller's own is sent as it is.
+            root. A schema that is given as a dict is sent as it is.
         grammar: the JSON schema for an engine, which can hold the model to all that a type says,
             whatever its root.
         strict: whether OpenAI's strict mode takes the schema.
@@ -156,8 +156,8 @@ def describe_error(error: ValueError) -> str:
 
     described = []
     for details in error.errors()[:_MAX_ERRORS_SHOWN]:
-        place = ".".join(map(str, details["loc"])) or "answer"
-        described.append(f"{place}: {details['msg']}")
+        location = ".".join(map(str, details["loc"])) or "answer"
+        described.append(f"{location}: {details['msg']}")
     return "; ".join(described)
 
 

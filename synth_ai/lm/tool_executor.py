@@ -117,7 +117,7 @@ class ToolExecutor:
             return False
 
         # Calls of a built-in tool have names that nobody declares: `browser` is called as
-        # `browser.search`. Any other name is an invention of the model, which is told so.
+        # `browser.search`. Any other name is an invention of the model, and `run` answers so.
         namespace, _, _ = name.partition(".")
         return namespace not in self._built_ins
 
@@ -190,7 +190,7 @@ class _ExitRequest(Exception):
 
 
 def _function_names(specs: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """List the names that calls may have; a namespace has functions of its own in `tools`."""
+    """List the names that calls may have; a namespace has more of them in `tools`."""
     names: set[str] = set()
     for spec in specs:
         if "name" in spec:

@@ -114,6 +114,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         max_rounds = self.max_rounds
+        # A bool is an int, too.
         if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
             raise OptionError(
                 f"max_rounds={max_rounds!r} never lets the model call; it takes a number from 1."
@@ -146,6 +147,7 @@ class ToolLoop:
         self._head = head
         self._config = config
         self._options = options
+        # To notice a reset() of the LM while the run goes on.
         self._resets = head.resets
 
     async def run(self, prompt: Sequence[str], arguments: Mapping[str, Any]) -> ToolRun:

@@ -64,7 +64,7 @@ def check_tool_outputs(asked: Iterable[Item], given: Iterable[Item]) -> None:
 
 
 def _check_stray(given: Sequence[Item], calls: Mapping[str, str]) -> None:
-    # An output in a history of the caller's own may lack the id.
+    # An output in a history that a caller wrote may lack the id.
     answered = [item.get("call_id") for item in given if is_call_output(item)]
     stray = [call_id for call_id in answered if call_id not in calls]
     if stray:

@@ -191,7 +191,7 @@ def _spec_of_function(function: Callable[..., object]) -> ToolSpec:
 def _spec_of_class(tool: type[BaseModel]) -> ToolSpec:
     name = tool.__name__
     is_runnable = False
-    # Of any other model, `name` and `run` are its own affair.
+    # Another model may have fields of these names.
     if issubclass(tool, BaseTool):
         name = tool.name or name
         is_runnable = tool.run is not BaseTool.run
