@@ -98,7 +98,8 @@ async def gather(
 
     Args:
         calls: the calls.
-        return_exceptions: return each error as the result of its call, instead of raising the first.
+        return_exceptions: return each error as the result of its call, instead of raising the
+            first.
         progress: show a progress bar, for which `check_progress` has passed.
 
     Raises:
