@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from synth_ai.lm.request import LMRequest
     from synth_ai.lm.retry import RetryPolicy
     from synth_ai.lm.streams import ResponseStream, SyncResponseStream
-    from synth_ai.lm.tool_loop import ToolResult, ToolRun, ToolStep
+    from synth_ai.lm.tool_executor import ToolResult
+    from synth_ai.lm.tool_loop import ToolRun, ToolStep
     from synth_ai.lm.tools import BaseTool
     from synth_ai.lm.vendors.base import VendorBase
     from synth_ai.lm.vendors.registry import Endpoint, register_vendor
@@ -74,7 +75,7 @@ _HOMES = {
     "TextDelta": "synth_ai.events",
     "Timeout": "synth_ai.timeout",
     "ToolCallDelta": "synth_ai.events",
-    "ToolResult": "synth_ai.lm.tool_loop",
+    "ToolResult": "synth_ai.lm.tool_executor",
     "ToolRun": "synth_ai.lm.tool_loop",
     "ToolStep": "synth_ai.lm.tool_loop",
     "TransformersEngine": "synth_ai.engines.transformers",

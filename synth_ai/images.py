@@ -1,4 +1,4 @@
-"""Pictures as people give them (bytes, paths or URLs), turned into content parts of the Responses API."""
+"""Images as people give them (bytes, paths or URLs), made into parts of the Responses API."""
 
 from __future__ import annotations
 
@@ -12,34 +12,10 @@ from synth_ai.errors import RequestError
 
 Image: TypeAlias = bytes | str | os.PathLike[str]
 
+_URL_SCHEMES = ("http://", "https://", "data:")
 
-def image_part(image: Image) -> InputImage:
-    """A picture as a content part; bytes and files travel inside the request.
-
-    Raises:
-        RequestError: it is none of these, there is no such file, or its content is no picture we know.
-    """
-    if isinstance(image, str) and image.startswith(("http://", "https://", "data:")):
-        return {"type": "input_image", "image_url": image, "detail": "auto"}
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        data, name = bytes(image), "the bytes given"
-    elif not isinstance(image, (str, os.PathLike)):
-        raise RequestError(
-            f"An image is bytes, a path or an address, not {type(image).__name__}; of an open file give .read(), of a "
-            "picture in memory the bytes of a PNG."
-        )
-    else:
-        path = Path(image).expanduser()
-        try:
-            data, name = path.read_bytes(), str(path)
-        except OSError as error:
-            raise RequestError(
-                f"The image {str(image)!r} cannot be read: {error.strerror or error}."
-            ) from error
-    url = f"data:{_media_type(data, name)};base64,{base64.b64encode(data).decode()}"
-    return {"type": "input_image", "image_url": url, "detail": "auto"}
-
-
+#: The first bytes of a file, and the media type that they stand for. The formats are those that
+#: OpenAI's models take.
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -47,10 +23,53 @@ _SIGNATURES = (
 )
 
 
+def image_part(image: Image) -> InputImage:
+    """Make a content part of an image.
+
+    Args:
+        image: the bytes of a PNG, JPEG, GIF or WebP image, the path of one, or its URL. Bytes and
+            files travel inside the request, encoded in base 64; a server fetches a URL itself.
+
+    Raises:
+        RequestError: the image is none of these, the file cannot be read, or its format is unknown.
+    """
+    if isinstance(image, str) and image.startswith(_URL_SCHEMES):
+        return {"type": "input_image", "image_url": image, "detail": "auto"}
+
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        data = bytes(image)
+        media_type = _media_type(data, "The image given as bytes")
+    elif isinstance(image, (str, os.PathLike)):
+        path = Path(image).expanduser()
+        data = _read_file(path, image)
+        media_type = _media_type(data, f"The image {str(path)!r}")
+    else:
+        raise RequestError(
+            f"An image must be bytes, a path or a URL, not {type(image).__name__}; of an open file "
+            "give .read(), of an image in memory the bytes of a PNG."
+        )
+
+    encoded = base64.b64encode(data).decode()
+    data_url = f"data:{media_type};base64,{encoded}"
+    return {"type": "input_image", "image_url": data_url, "detail": "auto"}
+
+
+def _read_file(path: Path, image: str | os.PathLike[str]) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise RequestError(f"The image {str(image)!r} cannot be read: {reason}.") from error
+
+
 def _media_type(data: bytes, name: str) -> str:
     for signature, media_type in _SIGNATURES:
         if data.startswith(signature):
             return media_type
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+
+    # A WebP file has its length between the two words.
+    is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    if is_webp:
         return "image/webp"
-    raise RequestError(f"{name} is no PNG, JPEG, GIF or WebP picture.")
+
+    raise RequestError(f"{name} must be a PNG, JPEG, GIF or WebP image; it has another format.")

@@ -1,11 +1,11 @@
-"""Models that say what a test tells them to, for your tests as well as for this library's own.
+"""Models that answer what a test tells them to, for your tests as well as for this library's own.
 
-`ScriptedVendor` stands behind an LM in place of a server, `ScriptedEngine` in place of vLLM: with the engine, prompts
-are really rendered and completions really parsed.
+`ScriptedVendor` stands behind an LM instead of a server, `ScriptedEngine` instead of vLLM: with the
+engine, prompts are really rendered and completions really parsed.
 
-    vendor = ScriptedVendor(["Hello!", tool_call("get_weather", city="Paris"), RateLimitError("slow down")])
-    lm = LM("any-name", vendor=vendor)
-    assert lm.respond("Hi").text == "Hello!"
+    vendor = ScriptedVendor([tool_call("get_weather", city="Paris"), "It is sunny."])
+    lm = LM("any-name", vendor=vendor, tools=[get_weather])
+    assert lm.run_tools("Hi").text == "It is sunny."
     assert vendor.requests[0].input[0]["content"] == "Hi"
     vendor.assert_exhausted()
 """
@@ -16,15 +16,15 @@ import json
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from inspect import isawaitable
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
-from synth_ai import content as items
-from synth_ai import harmony
+from synth_ai import content, harmony
 from synth_ai.api import API
-from synth_ai.content import Item
+from synth_ai.content import FunctionCall, Item
 from synth_ai.engines.base import (
     Engine,
     EngineFacts,
+    FinishReason,
     Sampling,
     TokenDelta,
     TokenLogprob,
@@ -43,32 +43,55 @@ __all__ = ["ScriptedEngine", "ScriptedVendor", "call_text", "final_text", "tool_
 T = TypeVar("T")
 
 Answer: TypeAlias = str | BaseLMResponse | BaseException | Item | Sequence[Item]
-Answering: TypeAlias = Callable[[LMRequest], Answer | Awaitable[Answer]]
+"""One answer of a `ScriptedVendor`: a text, a whole response, an error to raise, or items."""
+
+AnswerFunction: TypeAlias = Callable[[LMRequest], Answer | Awaitable[Answer]]
+"""Makes an answer when the call comes."""
+
 Completion: TypeAlias = str | Sequence[int] | BaseException
-Completing: TypeAlias = Callable[[Sequence[int], Sampling], Completion | Awaitable[Completion]]
+"""One completion of a `ScriptedEngine`: Harmony text, token ids, or an error to raise."""
+
+CompletionFunction: TypeAlias = Callable[
+    [Sequence[int], Sampling], Completion | Awaitable[Completion]
+]
+"""Makes a completion when the prompt comes."""
 
 
-def tool_call(name: str, *, call_id: str | None = None, **arguments: Any) -> Item:
-    """An answer of `ScriptedVendor` that calls a function."""
-    return items.function_call(call_id or items.new_call_id(), name, json.dumps(arguments))
+# --- instead of a server ----------------------------------------------------------------------
+
+
+def tool_call(name: str, *, call_id: str | None = None, **arguments: object) -> FunctionCall:
+    """Make an answer of `ScriptedVendor` that calls a function.
+
+    Args:
+        name: the function.
+        call_id: the id to answer to; a new one by default.
+        **arguments: the arguments of the call.
+    """
+    return content.function_call(call_id or content.new_call_id(), name, json.dumps(arguments))
 
 
 class ScriptedVendor(VendorBase):
     """A backend that gives the answers it was told to, in order, and remembers what it was asked.
 
+    It streams too: an answer's text comes word by word.
+
     Args:
-        answers: for each call a text, a `tool_call(...)` or a list of output items, a whole response, an error to
-            raise, or a function of the request that returns one of these; an async one may take its time.
+        answers: for each call a text, a `tool_call(...)` or a list of output items, a whole
+            response, an error to raise, or a function of the request that returns one of these; an
+            async one may take its time.
         api: the API to stand for: `chat`, `responses`, `harmony`, or one of your own.
-        remembers: whether it continues from ids, as a server that keeps responses does; `forget()` loses one.
+        remembers: whether it continues from ids, as a server that keeps responses does; `forget()`
+            loses one.
 
     Attributes:
         requests: the requests so far, oldest first.
+        closed: whether it was closed.
     """
 
     def __init__(
         self,
-        answers: Iterable[Answer | Answering] = (),
+        answers: Iterable[Answer | AnswerFunction] = (),
         *,
         api: API | str = "responses",
         remembers: bool = True,
@@ -77,11 +100,11 @@ class ScriptedVendor(VendorBase):
         self.server = f"scripted:{id(self)}"
         self.requests: list[LMRequest] = []
         self.closed = False
-        self._answers = deque(_script(answers))
+        self._answers = deque(_check_script(answers))
         self._remembers = remembers and self.api.keeps_responses
         self._forgotten: set[str] = set()
 
-    def add(self, *answers: Answer | Answering) -> None:
+    def add(self, *answers: Answer | AnswerFunction) -> None:
         """Put more answers at the end of the script."""
         self._answers.extend(answers)
 
@@ -101,25 +124,25 @@ class ScriptedVendor(VendorBase):
             raise ForgottenResponseError(
                 f"{request.previous_response_id!r} is not known here.", status_code=400
             )
-        assert self._answers, (
-            f"The script has no answer left for call {len(self.requests)}: {request.input}"
-        )
-        answer = self._answers.popleft()
-        given = answer(request) if callable(answer) else answer
-        response = self._response(await given if isawaitable(given) else given, request)
+
+        answer = await self._next_answer(request)
+        response = _as_response(answer, request)
         if response.response_id is None and self._remembers:
-            response.response_id = items.new_response_id()
+            response.response_id = content.new_response_id()
         response.stored_on_server = self._remembers
         return response
 
     async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
-        for event in whole_response_events(await self.respond(request)):
-            if isinstance(event, TextDelta):
-                for word in event.text.split(" ")[:-1]:
-                    yield TextDelta(word + " ")
-                yield TextDelta(event.text.split(" ")[-1])
-            else:
+        response = await self.respond(request)
+        for event in whole_response_events(response):
+            if not isinstance(event, TextDelta):
                 yield event
+                continue
+
+            *words, last_word = event.text.split(" ")
+            for word in words:
+                yield TextDelta(f"{word} ")
+            yield TextDelta(last_word)
 
     async def models(self) -> list[str]:
         return sorted({request.model for request in self.requests})
@@ -127,66 +150,104 @@ class ScriptedVendor(VendorBase):
     async def aclose(self) -> None:
         self.closed = True
 
-    def _response(self, answer: Answer, request: LMRequest) -> BaseLMResponse:
-        if isinstance(answer, BaseException):
-            raise answer
-        if isinstance(answer, BaseLMResponse):
-            return answer
-        if isinstance(answer, str):
-            output: list[Item] = [items.assistant_message(answer)]
-        else:
-            output = [answer] if isinstance(answer, Mapping) else list(answer)
-            if not all(isinstance(item, Mapping) and "type" in item for item in output):
-                raise TypeError(
-                    f"{answer!r} is no answer: give a text, tool_call(...), or items, each with its type."
-                )
-        usage = Usage(input_tokens=len(request.items()), output_tokens=len(output))
-        return BaseLMResponse.of_output(output, model=request.model, usage=usage)
-
-
-def _script(told: Iterable[T]) -> Iterable[T]:
-    """What a script is made of; a single text is a list that somebody forgot to write."""
-    if isinstance(told, (str, Mapping)):
-        raise TypeError(
-            f"{told!r:.100} is one answer, and a script is a list of them: [{told!r:.100}]."
+    async def _next_answer(self, request: LMRequest) -> Answer:
+        assert self._answers, (
+            f"The script has no answer left for call {len(self.requests)}: {request.input}"
         )
-    return told
+        answer = self._answers.popleft()
+        if not callable(answer):
+            return answer
+
+        result = answer(request)
+        return await result if isawaitable(result) else result
+
+
+def _as_response(answer: Answer, request: LMRequest) -> BaseLMResponse:
+    if isinstance(answer, BaseException):
+        raise answer
+    if isinstance(answer, BaseLMResponse):
+        return answer
+
+    output = _as_items(answer)
+    # Not tokens, but numbers that a test can predict.
+    usage = Usage(input_tokens=len(request.items()), output_tokens=len(output))
+    return BaseLMResponse.of_output(output, model=request.model, usage=usage)
+
+
+def _as_items(answer: str | Item | Sequence[Item]) -> list[Item]:
+    if isinstance(answer, str):
+        return [content.assistant_message(answer)]
+
+    items = [answer] if isinstance(answer, Mapping) else list(answer)
+    for item in items:
+        if not isinstance(item, Mapping) or "type" not in item:
+            raise TypeError(
+                "An answer must be a text, tool_call(...), or items, each with its type, "
+                f"not {answer!r}."
+            )
+    return items
+
+
+def _check_script(script: Iterable[T]) -> Iterable[T]:
+    """Refuse a single text or item, which would be answered letter by letter, or key by key."""
+    if isinstance(script, (str, Mapping)):
+        raise TypeError(
+            f"{script!r:.100} is one answer, and a script is a list of them: [{script!r:.100}]."
+        )
+    return script
+
+
+# --- instead of vLLM --------------------------------------------------------------------------
 
 
 def final_text(answer: str, *, reasoning: str | None = None) -> str:
-    """A completion of `ScriptedEngine` that answers, as gpt-oss writes it."""
+    """Make a completion of `ScriptedEngine` that answers, as gpt-oss writes it.
+
+    ::
+
+        final_text("Hi")  ->  <|channel|>final<|message|>Hi<|return|>
+    """
     return f"{_analysis(reasoning)}<|channel|>final<|message|>{answer}<|return|>"
 
 
-def call_text(name: str, *, reasoning: str | None = None, **arguments: Any) -> str:
-    """A completion of `ScriptedEngine` that calls a function, as gpt-oss writes it."""
+def call_text(name: str, *, reasoning: str | None = None, **arguments: object) -> str:
+    """Make a completion of `ScriptedEngine` that calls a function, as gpt-oss writes it.
+
+    ::
+
+        call_text("add", a=1)
+        ->  <|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": 1}<|call|>
+    """
     header = f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>"
     return f"{_analysis(reasoning)}{header}{json.dumps(arguments)}<|call|>"
 
 
 def _analysis(reasoning: str | None) -> str:
-    return (
-        f"<|channel|>analysis<|message|>{reasoning}<|end|><|start|>assistant" if reasoning else ""
-    )
+    if not reasoning:
+        return ""
+    return f"<|channel|>analysis<|message|>{reasoning}<|end|><|start|>assistant"
 
 
 class ScriptedEngine(Engine):
     """An engine that samples the ids it was told to, in order, and remembers the prompts.
 
     Args:
-        completions: for each call Harmony text (control tokens spelt out) or token ids, an error to raise, or a
-            function of (prompt, sampling) that returns one of these; an async one may take its time.
-        context_length: what it says its context is.
+        completions: for each call Harmony text (control tokens spelt out, see `final_text` and
+            `call_text`) or token ids, an error to raise, or a function of (prompt, sampling) that
+            returns one of these; an async one may take its time.
+        model: the name that it says its model has.
+        context_length: the tokens that it says its context has.
 
     Attributes:
         prompts: the token ids of the prompts so far.
         samplings: the sampling of each.
         aborted: how many completions were left before their end.
+        closed: whether it was closed.
     """
 
     def __init__(
         self,
-        completions: Iterable[Completion | Completing] = (),
+        completions: Iterable[Completion | CompletionFunction] = (),
         *,
         model: str = "scripted",
         context_length: int = 131_072,
@@ -196,10 +257,10 @@ class ScriptedEngine(Engine):
         self.samplings: list[Sampling] = []
         self.aborted = 0
         self.closed = False
-        self._completions = deque(_script(completions))
+        self._completions = deque(_check_script(completions))
         self._facts = EngineFacts(context_length, harmony.VOCABULARY_SIZE)
 
-    def add(self, *completions: Completion | Completing) -> None:
+    def add(self, *completions: Completion | CompletionFunction) -> None:
         """Put more completions at the end of the script."""
         self._completions.extend(completions)
 
@@ -219,38 +280,62 @@ class ScriptedEngine(Engine):
         check_sampling(sampling)
         self.prompts.append(list(prompt))
         self.samplings.append(sampling)
-        assert self._completions, f"The script has no completion left for call {len(self.prompts)}."
-        completion = self._completions.popleft()
-        given = completion(prompt, sampling) if callable(completion) else completion
-        ids = self._ids(await given if isawaitable(given) else given)
-        cut = ids[: sampling.max_tokens]
-        reason = "stop" if len(cut) == len(ids) else "length"
-        pieces = [[token] for token in cut] if stream and cut else [cut]
+
+        completion = await self._next_completion(prompt, sampling)
+        deltas = _make_deltas(_as_ids(completion), sampling, stream=stream)
+
         finished = False
         try:
-            for piece in pieces[:-1]:
-                yield TokenDelta(piece, logprobs=_certain(piece, sampling))
+            for delta in deltas[:-1]:
+                yield delta
+            # Whoever has the last delta need not ask for more.
             finished = True
-            yield TokenDelta(pieces[-1], reason, _certain(pieces[-1], sampling), cached_tokens=0)  # type: ignore[arg-type]
+            yield deltas[-1]
         finally:
-            self.aborted += not finished
+            if not finished:
+                self.aborted += 1
 
     async def aclose(self) -> None:
         self.closed = True
 
-    def _ids(self, completion: Completion) -> list[int]:
-        if isinstance(completion, BaseException):
-            raise completion
-        return (
-            harmony.encode(completion, control_tokens=True)
-            if isinstance(completion, str)
-            else list(completion)
-        )
+    async def _next_completion(self, prompt: Sequence[int], sampling: Sampling) -> Completion:
+        assert self._completions, f"The script has no completion left for call {len(self.prompts)}."
+        completion = self._completions.popleft()
+        if not callable(completion):
+            return completion
+
+        result = completion(prompt, sampling)
+        return await result if isawaitable(result) else result
 
 
-def _certain(ids: Sequence[int], sampling: Sampling) -> list[TokenLogprob] | None:
-    return (
-        None
-        if sampling.logprobs is None
-        else [TokenLogprob(token, 0.0, {token: 0.0}) for token in ids]
+def _as_ids(completion: Completion) -> list[int]:
+    if isinstance(completion, BaseException):
+        raise completion
+    if isinstance(completion, str):
+        return harmony.encode(completion, control_tokens=True)
+    return list(completion)
+
+
+def _make_deltas(ids: list[int], sampling: Sampling, *, stream: bool) -> list[TokenDelta]:
+    """Make the deltas of a completion: one for each id if it is streamed, else one."""
+    kept = ids[: sampling.max_tokens]
+    finish_reason: FinishReason = "stop" if len(kept) == len(ids) else "length"
+
+    pieces = [kept]
+    if stream:
+        pieces = [[token] for token in kept]
+    # A completion without ids has one delta, too.
+    *before, last = pieces or [kept]
+
+    deltas = [TokenDelta(piece, logprobs=_certain_logprobs(piece, sampling)) for piece in before]
+    deltas.append(
+        TokenDelta(last, finish_reason, _certain_logprobs(last, sampling), cached_tokens=0)
     )
+    return deltas
+
+
+def _certain_logprobs(ids: Sequence[int], sampling: Sampling) -> list[TokenLogprob] | None:
+    """Make the log probabilities of ids that the engine was certain of, if they are asked for."""
+    if sampling.logprobs is None:
+        return None
+    return [TokenLogprob(token, 0.0, {token: 0.0}) for token in ids]

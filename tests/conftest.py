@@ -116,7 +116,7 @@ def hosted(openai_server: OpenAIServer) -> Callable[..., LM]:
             **{
                 "api": api,
                 "api_key": openai_server.api_key,
-                "retry": RetryPolicy(first_wait=0),
+                "retry": RetryPolicy(wait_initial=0),
                 **options,
             },
         )

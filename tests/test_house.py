@@ -19,10 +19,24 @@ APIS_AND_VENDORS = {"chat", "responses", "harmony", "openai", "synth", "vllm"}
 #: engine reaches its server through http, and the front door, the tests' models and the command
 #: line reach everything.
 GROUND = (
-    "errors _version settings timeout content images options api events response turn limiter"
-).split()
+    *("errors", "_version", "settings", "timeout", "content", "images", "options", "api"),
+    *("events", "response", "turn", "limiter"),
+)
+    "errors",
+    "_version",
+    "settings",
+    "timeout",
+    "content",
+    "images",
+    "options",
+    "api",
+    "events",
+    "response",
+    "turn",
+    "limiter",
+]
 FLOORS = (
-    (*GROUND,),
+    GROUND,
     ("harmony", "engines", "store", "http"),
     ("tree", "lm"),
     ("testing",),
@@ -99,7 +113,9 @@ def compared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
         else:
             continue
         for operand in operands:
-            parts = operand.elts if isinstance(operand, ast.List | ast.Tuple | ast.Set) else [operand]
+            parts = (
+                operand.elts if isinstance(operand, ast.List | ast.Tuple | ast.Set) else [operand]
+            )
             for part in parts:
                 if isinstance(part, ast.Constant) and part.value in APIS_AND_VENDORS:
                     yield part.lineno, part.value

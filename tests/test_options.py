@@ -196,7 +196,7 @@ def test_two_ways_to_set_the_effort_are_one_option() -> None:
         {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"}
     )
     assert both == {"reasoning": {"summary": "auto"}, "reasoning_effort": "high"}
-    with pytest.raises(OptionError, match="reasoning_effort must be .*not 'hgih'"):
+    with pytest.raises(OptionError, match=r"reasoning_effort must be .*not 'hgih'"):
         BUILT_IN["responses"].read_options({"reasoning": {"effort": "hgih"}})
 
 
@@ -303,9 +303,12 @@ def test_dictionaries_that_are_none(api: str, given: dict[str, Any], message: st
         ({"compact": "auto"}, "compact must be a function of items, not 'auto'; truncation='auto'"),
         ({"prices": {"x": {"input": 1}}}, "prices=.*'x'.*takes Price"),
         ({"prices": {"x": 5}}, "prices=.*'x': 5.*takes Price"),
-        ({"prices": {"x": {"input": "1", "output": 2}}}, "input='1' is no price"),
-        ({"prices": {"x": Price(1, None)}}, "output=None is no price"),  # type: ignore[arg-type]
-        ({"prices": [1]}, r"prices=\[1\] is no table"),
+        (
+            {"prices": {"x": {"input": "1", "output": 2}}},
+            "input must be a price in dollars, not '1'",
+        ),
+        ({"prices": {"x": Price(1, None)}}, "output must be a price in dollars, not None"),  # type: ignore[arg-type]
+        ({"prices": [1]}, r"prices must be a table .*, not \[1\]"),
     ],
 )
 def test_an_lm_s_own_arguments_are_checked_when_it_is_made(

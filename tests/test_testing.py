@@ -1,4 +1,4 @@
-"""What `synth_ai.testing` gives to users' own tests: mistakes in a script are said, and answers may take their time."""
+"""What `synth_ai.testing` gives to users' tests: mistakes are told, answers may take time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_script_is_a_list(script: Any) -> None:
 async def test_an_answer_that_is_none_is_an_error() -> None:
     """A dict of a made-up shape would else be an empty answer."""
     lm = LM("x", vendor=ScriptedVendor([{"text": "hello"}]))
-    with pytest.raises(TypeError, match="is no answer: give a text, tool_call"):
+    with pytest.raises(TypeError, match=r"answer must be a text, tool_call\(\.\.\.\), or items"):
         await lm.respond_async("Hi")
 
 

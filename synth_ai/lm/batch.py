@@ -5,59 +5,86 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 from synth_ai.errors import MissingExtraError, RequestError
 
 T = TypeVar("T")
 
 BatchPrompt: TypeAlias = str | tuple[str, str] | Sequence[Mapping[str, Any]] | Mapping[str, Any]
+"""A user's message, a (system, user) pair, a list of messages, or a dict of a call's arguments."""
+
+BatchCall: TypeAlias = tuple[tuple[str, ...], dict[str, Any]]
+"""The strings and the named arguments of one call."""
 
 
-def as_calls(prompts: Sequence[BatchPrompt]) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
-    """The prompts of a batch as the (strings, named arguments) of a call each.
+def as_calls(prompts: Sequence[BatchPrompt]) -> list[BatchCall]:
+    """Read the prompts of a batch into the arguments of a call each.
 
     Raises:
-        RequestError: they are no list, or one of them is none of the ways that a prompt may be written.
+        RequestError: they are not a list, or one of them is not a prompt.
     """
-    if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, Iterable):
-        raise RequestError(f"A batch takes a list of prompts, not {type(prompts).__name__}.")
+    # A single prompt can be iterated over, too.
+    is_list = isinstance(prompts, Iterable) and not isinstance(prompts, (str, bytes, Mapping))
+    if not is_list:
+        raise RequestError(f"A batch must be a list of prompts, not {type(prompts).__name__}.")
+
     return [as_arguments(prompt) for prompt in prompts]
 
 
-def as_arguments(prompt: BatchPrompt) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """One prompt of a batch as the (strings, named arguments) of a call.
+def as_arguments(prompt: BatchPrompt) -> BatchCall:
+    """Read one prompt of a batch into the arguments of a call.
+
+    ::
+
+        "Hi"                                 ->  ("Hi",), {}
+        ("Be terse.", "Hi")                  ->  ("Be terse.", "Hi"), {}
+        [{"role": "user", "content": "Hi"}]  ->  (), {"messages": [...]}
+        {"user_message": "Hi", "seed": 1}    ->  (), {"user_message": "Hi", "seed": 1}
 
     Raises:
-        RequestError: it is none of the ways that a prompt may be written.
+        RequestError: it is none of these.
     """
     if isinstance(prompt, str):
         return (prompt,), {}
     if isinstance(prompt, Mapping):
         return (), dict(prompt)
-    if isinstance(prompt, tuple) and all(isinstance(text, str) for text in prompt):
+    if _is_tuple_of_strings(prompt):
         return prompt, {}
-    if (
-        isinstance(prompt, Sequence)
-        and prompt
-        and all(isinstance(message, Mapping) for message in prompt)
-    ):
+    if _is_list_of_messages(prompt):
         return (), {"messages": prompt}
+
     raise RequestError(
-        "A prompt of a batch is a string, a (system, user) pair, a list of messages or a dict of arguments, "
-        f"not {prompt!r:.200}."
+        "A prompt of a batch must be a string, a (system, user) pair, a list of messages or a dict "
+        f"of arguments, not {prompt!r:.200}."
     )
 
 
+def _is_tuple_of_strings(prompt: object) -> TypeGuard[tuple[str, ...]]:
+    if not isinstance(prompt, tuple):
+        return False
+    return all(isinstance(text, str) for text in prompt)
+
+
+def _is_list_of_messages(prompt: object) -> TypeGuard[Sequence[Mapping[str, object]]]:
+    # An empty list has nothing to send.
+    if not isinstance(prompt, Sequence) or not prompt:
+        return False
+    return all(isinstance(message, Mapping) for message in prompt)
+
+
 def check_progress(progress: bool) -> None:
-    """Refuse to show a progress bar where there is nothing to draw it with.
+    """Refuse to show a progress bar if there is nothing to draw it with.
 
     Raises:
         MissingExtraError: tqdm is not installed.
     """
-    if progress and find_spec("tqdm") is None:
+    if not progress:
+        return
+    if find_spec("tqdm") is None:
         raise MissingExtraError(
-            'progress=True draws a bar with tqdm: pip install "synth-ai[progress]", or leave the option out.'
+            'progress=True draws a bar with tqdm: pip install "synth-ai[progress]", '
+            "or leave the option out."
         )
 
 
@@ -67,32 +94,44 @@ async def gather(
     return_exceptions: bool = False,
     progress: bool = False,
 ) -> list[T | BaseException]:
-    """Run all calls at once and wait for every one, so that a failure does not throw the others' answers away.
+    """Run all calls at once and wait for every one, so that a failure loses no other's answer.
 
     Args:
-        return_exceptions: return errors in their places instead of raising the first.
+        calls: the calls.
+        return_exceptions: return each error as the result of its call, instead of raising the
+            first.
         progress: show a progress bar, for which `check_progress` has passed.
+
+    Raises:
+        BaseException: the first error in the order of the calls, with a note which call it was.
     """
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         if progress:
-            await _show(tasks)
+            await _wait_with_bar(tasks)
         results = await asyncio.gather(*tasks, return_exceptions=True)
     except BaseException:
+        # The batch itself is cancelled, or the bar cannot be drawn.
         for task in tasks:
             task.cancel()
         raise
+
     if not return_exceptions:
-        for number, result in enumerate(results):
-            if isinstance(result, BaseException):
-                result.add_note(
-                    f"This was prompts[{number}]; return_exceptions=True keeps the answers to the others."
-                )
-                raise result
+        _raise_first_error(results)
     return results
 
 
-async def _show(tasks: Sequence[asyncio.Future[Any]]) -> None:
+def _raise_first_error(results: Sequence[object]) -> None:
+    for number, result in enumerate(results):
+        if isinstance(result, BaseException):
+            result.add_note(
+                f"This was prompts[{number}]; "
+                "return_exceptions=True keeps the answers to the others."
+            )
+            raise result
+
+
+async def _wait_with_bar(tasks: Sequence[asyncio.Future[Any]]) -> None:
     from tqdm.auto import tqdm
 
     with tqdm(total=len(tasks), unit="call") as bar:

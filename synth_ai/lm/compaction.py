@@ -1,7 +1,8 @@
-"""What to do when a conversation no longer fits into the model's context; nothing, unless the caller asks for it.
+"""What to do when a conversation no longer fits into the model's context.
 
-`truncation="auto"` leaves out the oldest turns; a hook of the caller's puts something of its own (a summary) in their
-place. Either way nothing is lost: the store keeps every turn, and a branch can be continued from any of them.
+Nothing, unless the caller asks for it: `truncation="auto"` drops the oldest turns, a hook
+(`LM(..., compact=...)`) replaces them by something else, such as a summary. Either way nothing is
+lost: the store keeps every turn, and a branch can be continued from any of them.
 """
 
 from __future__ import annotations
@@ -11,131 +12,198 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypeGuard, cast
 
-from synth_ai.content import CALL_OUTPUTS, Item
+from synth_ai.content import Item, Message, is_call_output
 from synth_ai.errors import RequestError
 from synth_ai.lm.request import LMRequest
 from synth_ai.store.json import copied
 from synth_ai.store.redaction import redactions
 from synth_ai.turn import Turn
 
-#: Is given the items of the turns that have to go, and returns what stands in their place: a text or items.
 Compact: TypeAlias = Callable[[list[Item]], str | Sequence[Item] | Awaitable[str | Sequence[Item]]]
+"""A hook: takes the items of the oldest turns, and returns a summary or items to replace them."""
 
-_KEPT_SUMMARIES = 256
+#: How many replacements a compactor remembers, for the branches of a few hundred conversations.
+_MAX_REMEMBERED = 256
 
 
-async def leave_out(items: list[Item]) -> str | Sequence[Item]:
-    """The hook behind `truncation="auto"`: nothing stands in the place of the oldest turns."""
+async def drop_oldest(items: list[Item]) -> str | Sequence[Item]:
+    """Replace the oldest turns by nothing: the hook behind `truncation="auto"`."""
     return ()
 
 
 class Compactor:
-    """Shortens requests by a hook, and remembers what it made of which turns.
+    """Shortens requests by a hook, and remembers which turns it replaced, and by what.
 
     Args:
-        compact: the hook.
+        hook: makes the replacement.
     """
 
-    def __init__(self, compact: Compact) -> None:
-        self._compact = compact
-        # By the id of the last turn that went, and by how many of all that went are redacted: when one is redacted
-        # after the hook has read it, the hook is asked anew.
-        self._made: OrderedDict[tuple[str, int], tuple[Item, ...]] = OrderedDict()
+    def __init__(self, hook: Compact) -> None:
+        self._hook = hook
+        # By the id of the last turn that was replaced, and the number of redacted turns among all
+        # that were: if one is redacted after the hook has read it, the hook is asked again.
+        self._replacements: OrderedDict[tuple[str, int], tuple[Item, ...]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def known(self, request: LMRequest) -> LMRequest:
-        """The request with the newest of its turns that were compacted before compacted again, at no cost."""
+    def reapply(self, request: LMRequest) -> LMRequest:
+        """Replace turns as in an earlier call of the branch, without asking the hook again."""
         turns = request.history
         redacted = redactions(turns)
-        for at in range(len(turns), 0, -1):
-            made = self._made.get((turns[at - 1].id, redacted))
-            if made is not None:
-                return _with_beginning(request, made, turns[:at], turns[at:])
-            redacted -= turns[at - 1].redacted
+
+        # The latest replacement is the shortest.
+        for count in range(len(turns), 0, -1):
+            last = turns[count - 1]
+            replacement = self._replacements.get((last.id, redacted))
+            if replacement is not None:
+                return _replace_turns(request, count, replacement)
+            redacted -= last.redacted
         return request
 
-    async def shorter(self, request: LMRequest) -> tuple[LMRequest, int] | None:
-        """The request with about half of its turns compacted, and how many; None when there is nothing to take.
+    async def compact(self, request: LMRequest) -> tuple[LMRequest, int] | None:
+        """Replace about half of the request's turns by what the hook makes of them.
 
-        The cut is before a turn that a user began, so that no tool output loses its call.
+        Returns:
+            The shorter request, and how many turns were replaced; None if none can be.
+
+        Raises:
+            RequestError: the hook returns neither a summary nor items.
         """
-        turns = request.history
-        # What was made before, at the beginning, is no turn: something else has to go with it.
-        first = 2 if turns and not turns[0].id else 1
-        cuts = [at for at in range(first, len(turns)) if _begins_anew(turns[at].input)]
-        if _begins_anew(request.input) and len(turns) >= first:
-            cuts.append(len(turns))
-        if not cuts:
+        count = _find_cut(request)
+        if count is None:
             return None
-        cut = next((at for at in cuts if at >= len(turns) / 2), cuts[-1])
-        gone = turns[:cut]
-        # The hook may edit what it is given; the store may not have that.
-        result = self._compact(
-            [copied(item) for turn in gone for item in (*turn.input, *turn.output)]
-        )
-        made = _as_items(await result if inspect.isawaitable(result) else result)
-        self._keep(gone, made)
-        return _with_beginning(request, made, gone, turns[cut:]), cut
 
-    def _keep(self, gone: Sequence[Turn], made: tuple[Item, ...]) -> None:
-        if not gone[-1].id:
+        replaced = request.history[:count]
+        items: list[Item] = []
+        for turn in replaced:
+            items += turn.input
+            items += turn.output
+
+        # The hook may edit what it is given, and these are the store's own items.
+        result = self._hook([copied(item) for item in items])
+        if inspect.isawaitable(result):
+            result = await result
+
+        replacement = _read_result(result)
+        self._remember(replaced, replacement)
+        return _replace_turns(request, count, replacement), count
+
+    def _remember(self, replaced: Sequence[Turn], replacement: tuple[Item, ...]) -> None:
+        if not replaced[-1].id:
             return
+
         with self._lock:
-            self._made[_key(gone)] = made
-            if len(self._made) > _KEPT_SUMMARIES:
-                self._made.popitem(last=False)
+            self._replacements[_key(replaced)] = replacement
+            if len(self._replacements) > _MAX_REMEMBERED:
+                self._replacements.popitem(last=False)
 
 
 def is_whole(history: Sequence[Turn]) -> bool:
-    """Whether a history begins where its conversation did, with nothing left out or put in its place."""
-    return not history or (bool(history[0].id) and history[0].parent_id is None)
+    """Whether a history begins where its conversation did, with no turn dropped or replaced."""
+    if not history:
+        return True
+
+    first = history[0]
+    return bool(first.id) and first.parent_id is None
 
 
 @dataclass(frozen=True, slots=True)
-class _Beginning(Turn):
-    """What stands in the place of turns. It has no id: nobody asked it.
+class CompactedTurn(Turn):
+    """The replacement of turns, at the beginning of a history. It has no id, as no call made it.
 
     Attributes:
-        of: those turns; another beginning may be the first of them.
+        replaced: these turns; the first of them may be a replacement, too.
     """
 
-    of: tuple[Turn, ...] = ()
+    replaced: tuple[Turn, ...] = ()
 
 
-def _with_beginning(
-    request: LMRequest, made: tuple[Item, ...], gone: Sequence[Turn], turns: Sequence[Turn]
-) -> LMRequest:
-    """The request with `made` in place of the turns that go, before those that stay."""
-    first = _Beginning(
-        id="", parent_id=None, api_type="", model="", input=made, output=(), of=tuple(gone)
-    )
-    return replace(
-        request, history=(first, *turns) if made else tuple(turns), previous_response_id=None
-    )
+def _find_cut(request: LMRequest) -> int | None:
+    """Find how many turns to replace: about half; None if the history cannot be cut.
+
+    A cut is only before a turn that a user began, so that no tool output loses its call.
+    """
+    turns = request.history
+    # Replacing a replacement alone would make nothing shorter: another turn has to go with it.
+    has_replacement = bool(turns) and not turns[0].id
+    fewest = 2 if has_replacement else 1
+
+    # What would follow a cut after so many turns; after all of them, the call itself.
+    inputs = [*(turn.input for turn in turns), request.input]
+    cuts = [count for count in range(fewest, len(inputs)) if _is_user_turn(inputs[count])]
+
+    for count in cuts:
+        if count >= len(turns) / 2:
+            return count
+    return cuts[-1] if cuts else None
 
 
-def _key(gone: Sequence[Turn]) -> tuple[str, int]:
-    """The last of these turns, and how many of them are redacted, those before a beginning included."""
-    first = gone[0]
-    before = _key(first.of)[1] if isinstance(first, _Beginning) else 0
-    return gone[-1].id, before + redactions(gone)
+def _is_user_turn(items: Sequence[Item]) -> bool:
+    """Whether a user began the turn, and no item of it answers a call of the turn before."""
+    answers_calls = any(is_call_output(item) for item in items)
+    has_user = any(item.get("role") == "user" for item in items)
+    return has_user and not answers_calls
 
 
-def _begins_anew(items: Sequence[Item]) -> bool:
-    """Whether a user began a turn with these, and no output among them answers a call of the turn before."""
-    return any(item.get("role") == "user" for item in items) and not any(
-        item.get("type") in CALL_OUTPUTS for item in items
-    )
+def _replace_turns(request: LMRequest, count: int, replacement: tuple[Item, ...]) -> LMRequest:
+    """Replace the first `count` turns of the request."""
+    replaced = request.history[:count]
+    remaining = request.history[count:]
+
+    history = remaining
+    if replacement:
+        first = CompactedTurn(
+            id="",
+            parent_id=None,
+            api_type="",
+            model="",
+            input=replacement,
+            output=(),
+            replaced=replaced,
+        )
+        history = (first, *remaining)
+    # A server that continues from an id has the turns that were replaced.
+    return replace(request, history=history, previous_response_id=None)
 
 
-def _as_items(made: Any) -> tuple[Item, ...]:
-    if not isinstance(made, str):
-        if not isinstance(made, Sequence) or not all(isinstance(item, Mapping) for item in made):
-            raise RequestError(
-                f"compact= returned {made!r:.100}; it returns a summary, or a list of items."
-            )
-        return tuple(dict(item) for item in made)
-    text = f"Summary of the conversation so far:\n\n{made}"
-    return ({"type": "message", "role": "developer", "content": text},) if made else ()
+def _key(turns: Sequence[Turn]) -> tuple[str, int]:
+    """Make the key of a replacement: the id of the last turn, and how many turns are redacted.
+
+    The turns that an earlier replacement stands for are counted, too.
+    """
+    redacted = redactions(turns)
+    first = turns[0]
+    while isinstance(first, CompactedTurn):
+        redacted += redactions(first.replaced)
+        first = first.replaced[0]
+
+    return turns[-1].id, redacted
+
+
+def _read_result(result: object) -> tuple[Item, ...]:
+    """Read what a hook returned into items."""
+    if isinstance(result, str):
+        return _summary_items(result)
+
+    if not _are_items(result):
+        raise RequestError(
+            f"compact= must return a summary or a list of items, not {result!r:.100}."
+        )
+    # Nobody has checked what is in them, as in items that come with messages=.
+    return tuple(cast("Item", dict(item)) for item in result)
+
+
+def _are_items(result: object) -> TypeGuard[Sequence[Mapping[str, object]]]:
+    if not isinstance(result, Sequence):
+        return False
+    return all(isinstance(item, Mapping) for item in result)
+
+
+def _summary_items(summary: str) -> tuple[Item, ...]:
+    if not summary:
+        return ()
+
+    text = f"Summary of the conversation so far:\n\n{summary}"
+    message: Message = {"type": "message", "role": "developer", "content": text}
+    return (message,)

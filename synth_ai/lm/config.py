@@ -10,7 +10,7 @@ from synth_ai.lm.compaction import Compactor
 from synth_ai.lm.prices import Price
 from synth_ai.lm.retry import RetryPolicy
 from synth_ai.lm.structured_output import ResponseFormat
-from synth_ai.lm.tool_loop import ToolExecutor
+from synth_ai.lm.tool_executor import ToolExecutor
 from synth_ai.lm.usage import UsageTotals
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import GenerationOptions

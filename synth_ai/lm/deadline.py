@@ -9,18 +9,21 @@ from synth_ai.errors import TimedOutError
 
 
 class Deadline:
-    """So many seconds from now on: what runs in its `async with` blocks, one after another, is given up at their end.
+    """A point in time at which whatever runs in its `async with` blocks is given up.
+
+    The blocks may follow one another, as those of a stream do: the time between them counts too.
 
     Args:
-        seconds: None for no such end.
+        seconds: from now until the deadline; None for none.
 
     Raises:
-        TimedOutError: the time is over.
+        TimedOutError: out of a block, when the deadline has passed.
     """
 
     __slots__ = ("_ends", "_scope")
 
-    # No generator: thousands of calls may wait in here, and each would hold a frame more.
+    # A class and not a generator with @asynccontextmanager: thousands of calls may wait in here,
+    # and each would hold one more frame.
     def __init__(self, seconds: float | None) -> None:
         self._ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
 
@@ -37,6 +40,7 @@ class Deadline:
     ) -> None:
         if self._ends is None:
             return
+
         try:
             await self._scope.__aexit__(kind, error, trace)
         except TimeoutError as late:

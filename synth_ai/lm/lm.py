@@ -14,7 +14,7 @@ from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError
 from synth_ai.events import StreamEvent
 from synth_ai.limiter import ConcurrencyLimiter
-from synth_ai.lm import pipeline, sync, tool_loop
+from synth_ai.lm import pipeline, sync
 from synth_ai.lm.arguments import CallArguments, show_arguments, split_options
 from synth_ai.lm.batch import BatchPrompt, as_calls, check_progress, gather
 from synth_ai.lm.compaction import Compact, Compactor
@@ -22,11 +22,12 @@ from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent
 from synth_ai.lm.prices import Price, read_prices
 from synth_ai.lm.responses import StoredResponses
-from synth_ai.lm.retry import RetryPolicy, policy
+from synth_ai.lm.retry import RetryPolicy, as_policy
 from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.structured_output import ResponseFormat
-from synth_ai.lm.tool_loop import OnError, OnStep, ToolExecutor, ToolRun
-from synth_ai.lm.tools import Tool, tool_specs
+from synth_ai.lm.tool_executor import ToolExecutor
+from synth_ai.lm.tool_loop import OnError, OnStep, RunOptions, ToolLoop, ToolRun, catch_exit
+from synth_ai.lm.tools import Tool
 from synth_ai.lm.usage import Totals
 from synth_ai.lm.vendors.backend import BackendOptions, make_backend
 from synth_ai.lm.vendors.base import VendorBase
@@ -132,7 +133,7 @@ class LM:
                 "old turns out."
             )
         limiter = ConcurrencyLimiter(max_concurrency)
-        retry_policy = policy(retry)
+        retry_policy = as_policy(retry)
         tool_executor = ToolExecutor(tools)
         response_format = None if response_model is None else ResponseFormat.of(response_model)
         compactor = None if compact is None else Compactor(compact)
@@ -359,38 +360,15 @@ class LM:
             ToolRunError: a tool failed and `on_error` is `raise`, or the rounds are used up.
             SynthAIError: as for `respond_async`.
         """
-        tool_loop.check_run_options(max_rounds, on_error, on_step)
-        given: Any = None
-        if "tools" in arguments:
-            given = arguments["tools"] = tool_specs(arguments["tools"] or ())
+        options = RunOptions(max_rounds, on_error, on_step)
         config = self._config
         if isinstance(config.store, NoStore):
-            # The rounds continue one another, and what the caller wants kept nowhere goes with the run.
+            # The rounds continue one another: they get a store that goes with the run.
             config = replace(config, store=MemoryStore())
-        resets = self._head.resets
         runner = self._derive(self._head, chains=self._chains, config=config)
-        response = await runner.respond_async(*texts, **arguments)
-        if given is None:
-            tools = await tool_loop.tools_in_force(response, self._head.current, config.store)
-            toolbox = ToolExecutor(tools, config.tools)
-        else:
-            toolbox = ToolExecutor(given)
-        follow_up = tool_loop.follow_up(arguments, toolbox, config.defaults)
 
-        def go_on(
-            before: BaseLMResponse, outputs: dict[str, Any]
-        ) -> Coroutine[Any, Any, BaseLMResponse]:
-            # After a reset() the rounds still to come belong to the conversation that was left.
-            said: Any = (
-                follow_up if self._head.resets == resets else {**follow_up, "auto_store": False}
-            )
-            return runner.respond_async(
-                **said, tool_outputs=outputs, previous_response_id=before.response_id
-            )
-
-        return await tool_loop.run_until_answered(
-            response, toolbox, go_on, max_rounds, on_error, on_step
-        )
+        loop = ToolLoop(runner.respond_async, head=self._head, config=config, options=options)
+        return await loop.run(texts, arguments)
 
     @show_arguments(CallArguments)
     def run_tools(
@@ -405,7 +383,7 @@ class LM:
         run = self.run_tools_async(
             *texts, max_rounds=max_rounds, on_error=on_error, on_step=on_step, **arguments
         )
-        result = sync.run(tool_loop.holding_exits(run))
+        result = sync.run(catch_exit(run))
         if isinstance(result, BaseException):
             raise result
         return result

@@ -23,15 +23,15 @@ from synth_ai.errors import (
 from synth_ai.events import Completed, ReasoningDelta, StreamEvent
 from synth_ai.lm import conversation
 from synth_ai.lm.arguments import CallArguments
-from synth_ai.lm.compaction import Compactor, leave_out
+from synth_ai.lm.compaction import Compactor, drop_oldest
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.deadline import Deadline
 from synth_ai.lm.prices import find_price
 from synth_ai.lm.prompt import Prompt, build_prompt
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.structured_output import ResponseFormat, describe
-from synth_ai.lm.tool_outputs import check_tool_outputs, typed_tool_outputs
+from synth_ai.lm.structured_output import ResponseFormat, describe_error
+from synth_ai.lm.tool_outputs import check_tool_outputs, match_output_types
 from synth_ai.lm.tools import ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import GenerationOptions
@@ -176,7 +176,7 @@ async def prepare(config: LMConfig, call: Call) -> PreparedCall:
 
     request = LMRequest(
         model=config.model,
-        input=typed_tool_outputs(parent_output or (), prompt.items),
+        input=match_output_types(parent_output or (), prompt.items),
         history=context.history,
         previous_response_id=context.previous_response_id,
         instructions=context.instructions,
@@ -188,7 +188,7 @@ async def prepare(config: LMConfig, call: Call) -> PreparedCall:
         compactable=compactor is not None and parent is not None,
     )
     if compactor is not None:
-        request = compactor.known(request)
+        request = compactor.reapply(request)
 
     return PreparedCall(
         request=request,
@@ -247,7 +247,7 @@ def _choose_compactor(config: LMConfig, options: GenerationOptions) -> Compactor
     if config.vendor.api.truncates:
         return config.compactor
     if options.pop("truncation", None) == "auto":
-        return Compactor(leave_out)
+        return Compactor(drop_oldest)
     return config.compactor
 
 
@@ -312,7 +312,7 @@ async def _adapt(config: LMConfig, call: PreparedCall, error: SynthAIError) -> P
     if call.request.previous_response_id is not None:
         call = await _with_history(config, call, "the conversation was too long for the server")
 
-    shorter = await compactor.shorter(call.request)
+    shorter = await compactor.compact(call.request)
     if shorter is not None:
         request, turns = shorter
         warning = (
@@ -334,7 +334,7 @@ async def _with_history(config: LMConfig, call: PreparedCall, reason: str) -> Pr
 
     request = replace(call.request, previous_response_id=None, history=continuation.history)
     if call.compactor is not None:
-        request = call.compactor.known(request)
+        request = call.compactor.reapply(request)
     return replace(call, request=request, replay_reason=reason)
 
 
@@ -402,7 +402,7 @@ def _complete_response(config: LMConfig, prepared: PreparedCall, response: BaseL
     model = prepared.request.model
     price = find_price(response.model or model, config.prices) or find_price(model, config.prices)
     if price is not None and response.usage is not None:
-        response.cost = price.of(response.usage)
+        response.cost = price.cost_of(response.usage)
 
 
 def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse) -> Turn:
@@ -453,7 +453,7 @@ def read_structured_output(
     try:
         response.structured_output = shape.parse(response.raw_response)
     except ValueError as error:
-        reason = describe(error)
+        reason = describe_error(error)
         if response.status == "completed":
             raise StructuredOutputError(
                 f"The answer does not fit {shape.name}: {reason}. "

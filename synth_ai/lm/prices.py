@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from synth_ai.errors import OptionError
 from synth_ai.response import Usage
@@ -16,28 +15,35 @@ AS_OF = "2026-11"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for a million tokens.
+    """What a model costs, in US dollars for a million tokens.
+
+    `LM(..., prices={"house-model": Price(0.5, 2)})` sets the price of a model of your own.
 
     Attributes:
         input: prompt tokens that were not cached.
         output: generated tokens, the reasoning included.
-        cached: prompt tokens from the cache; None where they cost as much as others.
+        cached: prompt tokens from the cache; None if they cost as much as others.
     """
 
     input: float
     output: float
     cached: float | None = None
 
-    def of(self, usage: Usage) -> float:
-        """The cost of one call in US dollars."""
-        cached = self.input if self.cached is None else self.cached
-        fresh = usage.input_tokens - usage.cached_tokens
-        return (
-            fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output
-        ) / 1e6
+    def cost_of(self, usage: Usage) -> float:
+        """Compute the cost of one call in US dollars."""
+        cached_price = self.input if self.cached is None else self.cached
+        uncached_tokens = usage.input_tokens - usage.cached_tokens
+
+        millionths = (
+            uncached_tokens * self.input
+            + usage.cached_tokens * cached_price
+            + usage.output_tokens * self.output
+        )
+        return millionths / 1e6
 
 
-#: OpenAI's list prices for its standard service tier, as litellm 1.106's public price table had them in `AS_OF`.
+#: OpenAI's list prices for its standard service tier, in US dollars for a million tokens: input,
+#: output, cached input. Source: the public price table of litellm 1.106, in `AS_OF`.
 PRICES: Mapping[str, Price] = {
     "gpt-6-astra": Price(10, 50, 1),
     "gpt-6-luna": Price(0.1, 0.5, 0.01),
@@ -67,39 +73,51 @@ PRICES: Mapping[str, Price] = {
     "o4-mini": Price(1.1, 4.4, 0.275),
 }
 
+# The date of a snapshot: gpt-4o-2024-08-06 -> gpt-4o
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
 def find_price(model: str, prices: Mapping[str, Price]) -> Price | None:
-    """The price of a model; a dated snapshot (`gpt-4o-2024-08-06`) costs what its name without the date does."""
+    """Find the price of a model; a dated snapshot costs what its name without the date does."""
     return prices.get(model) or prices.get(_DATE.sub("", model))
 
 
 def read_prices(prices: Mapping[str, Price | Mapping[str, float]]) -> dict[str, Price]:
-    """A table of prices as a caller may write it: each a `Price`, or a dict of its fields.
+    """Read a table of prices as a caller may write it: each a `Price`, or a dict of its fields.
 
     Raises:
-        OptionError: an entry is neither, or a price is no number.
+        OptionError: an entry is neither, or a price is not a number.
     """
     if not isinstance(prices, Mapping):
         raise OptionError(
-            f"prices={prices!r} is no table; it takes {{model: Price(input, output)}}."
+            f"prices must be a table such as {{model: Price(input, output)}}, not {prices!r}."
         )
+
     return {model: _read_price(model, price) for model, price in prices.items()}
 
 
-def _read_price(model: str, price: Any) -> Price:
-    try:
-        read = price if isinstance(price, Price) else Price(**price)
-    except TypeError as error:
-        raise OptionError(
-            f"prices={{{model!r}: {price!r}}}: it takes Price(input, output, cached)."
-        ) from error
-    for field in fields(Price):
-        value = getattr(read, field.name)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number and not (value is None and field.name == "cached"):
+def _read_price(model: str, given: Price | Mapping[str, float]) -> Price:
+    if isinstance(given, Price):
+        price = given
+    else:
+        try:
+            price = Price(**given)
+        except TypeError as error:
             raise OptionError(
-                f"prices={{{model!r}: ...}}: {field.name}={value!r} is no price in dollars."
+                f"prices={{{model!r}: {given!r}}}: it takes Price(input, output, cached)."
+            ) from error
+
+    for field in fields(Price):
+        dollars = getattr(price, field.name)
+        if dollars is None and field.name == "cached":
+            continue
+        if not _is_number(dollars):
+            raise OptionError(
+                f"prices={{{model!r}: ...}}: {field.name} must be a price in dollars, "
+                f"not {dollars!r}."
             )
-    return read
+    return price
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

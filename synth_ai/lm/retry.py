@@ -1,4 +1,8 @@
-"""When a failed call is tried again. The error gives the verdict, the policy the number of tries and the waits."""
+"""When a failed call is tried again.
+
+The class of an error says whether the same call may succeed later; the policy says how often to
+try, and how long to wait.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from synth_ai import errors
+from synth_ai.errors import (
+    ConnectionFailedError,
+    MalformedAnswerError,
+    OptionError,
+    OverloadedError,
+    RateLimitError,
+    ServerError,
+    TimedOutError,
+)
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -19,83 +31,104 @@ T = TypeVar("T")
 
 logger = logging.getLogger("synth_ai")
 
-#: Quota that is used up stays used up, however often one asks.
+#: Errors that may pass.
+_TRANSIENT = (ConnectionFailedError, RateLimitError, OverloadedError, MalformedAnswerError)
+
+#: OpenAI's codes for quota that is used up: it stays used up, however often one asks.
 _FINAL_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often to try, and how long to wait in between.
+    """How often to try a call, and how long to wait in between: `LM(..., retry=RetryPolicy(...))`.
 
     Attributes:
         attempts: tries in all; 1 never tries again.
-        first_wait: seconds before the second try; doubled for each further one, with up to as much again at random.
-            Where the server asks for a time, that, and up to `first_wait` or a tenth of it more at random.
-        longest_wait: the most seconds between two tries; a server that asks for longer gets no further try.
-        deadline: seconds after which no further try begins; None for no such limit.
-        retry_timeouts: whether a call that timed out is sent again, though the server may have run it.
+        wait_initial: seconds before the second try. The wait doubles with each further try, and up
+            to as much again is added at random. If the server asks for a time, the wait is that
+            time, and up to `wait_initial` or a tenth of it more at random.
+        wait_max: the most seconds between two tries. If a server asks for more, its error is the
+            last.
+        deadline: seconds after the beginning of the call in which a further try may begin; None
+            for no such limit.
+        retry_timeouts: whether a call that timed out is sent again. The server may have run it.
+
+    Raises:
+        OptionError: a number is out of range.
     """
 
     attempts: int = 3
-    first_wait: float = 0.5
-    longest_wait: float = 60.0
+    wait_initial: float = 0.5
+    wait_max: float = 60.0
     deadline: float | None = None
     retry_timeouts: bool = True
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
-            raise errors.OptionError(f"attempts={self.attempts} never calls; it takes 1 or more.")
-        for name in ("first_wait", "longest_wait", "deadline"):
+            raise OptionError(f"attempts={self.attempts} never calls; it takes 1 or more.")
+
+        for name in ("wait_initial", "wait_max", "deadline"):
             seconds = getattr(self, name)
             if seconds is not None and seconds < 0:
-                raise errors.OptionError(
-                    f"{name}={seconds} is no time to wait; it takes 0 seconds or more."
-                )
+                raise OptionError(f"{name} must be 0 seconds or more, not {seconds}.")
 
-    def worth_another_try(self, error: BaseException) -> bool:
+    def is_retryable(self, error: BaseException) -> bool:
         """Whether the same call may succeed later."""
-        if not isinstance(error, errors.ServerError) or error.code in _FINAL_CODES:
+        if not isinstance(error, ServerError):
             return False
-        if error.retry_after is not None and error.retry_after > self.longest_wait:
+        if error.code in _FINAL_CODES:
             return False
-        if isinstance(error, errors.TimedOutError):
-            return self.retry_timeouts
-        return isinstance(
-            error,
-            (
-                errors.ConnectionFailedError,
-                errors.RateLimitError,
-                errors.OverloadedError,
-                errors.MalformedAnswerError,
-            ),
-        )
+        retry_after = error.retry_after or 0.0
+        if retry_after > self.wait_max:
+            return False
 
-    def seconds_to_wait(self, error: BaseException, tries: int, jitter: float) -> float:
-        """How long to wait after `tries` tries: what the server asks for, or a doubling time. `jitter`: 0 to 1."""
-        asked = error.retry_after if isinstance(error, errors.ServerError) else None
-        if asked is None:
-            return float(min(self.longest_wait, self.first_wait * 2 ** (tries - 1) * (1 + jitter)))
-        # Never less than asked. What is more keeps those who were told the same time from coming back at once.
-        return max(asked, min(self.longest_wait, asked + jitter * max(self.first_wait, asked / 10)))
+        # Before the transient errors: a timeout is a failed connection, too.
+        if isinstance(error, TimedOutError):
+            return self.retry_timeouts
+
+        return isinstance(error, _TRANSIENT)
+
+    def backoff(self, error: BaseException, tries: int, jitter: float) -> float:
+        """Compute how many seconds to wait before the next try.
+
+        Args:
+            error: what the last try failed with.
+            tries: how many tries there were.
+            jitter: a random number from 0 to 1.
+        """
+        retry_after = error.retry_after if isinstance(error, ServerError) else None
+        if retry_after is None:
+            wait = self.wait_initial * 2 ** (tries - 1) * (1 + jitter)
+            return float(min(self.wait_max, wait))
+
+        # Never less than the server asks for. The rest keeps callers that got the same time from
+        # coming back at once.
+        spread = max(self.wait_initial, retry_after / 10)
+        wait = retry_after + jitter * spread
+        return max(retry_after, min(self.wait_max, wait))
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The result of `call()`, which is called again while its errors may pass.
+        """Run `call`, again while its errors may pass, and return its result.
 
         Raises:
             SynthAIError: the last error, as it was.
         """
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             return await call()
-        except errors.ServerError as error:
-            if self.attempts == 1 or not self.worth_another_try(error):
+        except ServerError as error:
+            if self.attempts == 1 or not self.is_retryable(error):
                 raise
-            return await self._again(call, error, began)
+            return await self._retry(call, error, started)
 
-    async def _again(
-        self, call: Callable[[], Awaitable[T]], first: errors.ServerError, began: float
+    async def _retry(
+        self, call: Callable[[], Awaitable[T]], first_error: ServerError, started: float
     ) -> T:
-        """The tries after the first, by tenacity: it costs a call that succeeds at once nothing."""
+        """Run `call` again after its first error.
+
+        tenacity does the counting and the waiting. It is imported only here, so that a call that
+        succeeds at once does not pay for it.
+        """
         from tenacity import (
             AsyncRetrying,
             retry_if_exception,
@@ -104,33 +137,33 @@ class RetryPolicy:
             stop_before_delay,
         )
 
-        pending: errors.ServerError | None = first
+        pending_error: ServerError | None = first_error
 
         async def attempt() -> T:
-            nonlocal pending
-            if pending is not None:
-                error, pending = pending, None
+            # The first try is over: for tenacity, its error is the result of the first attempt.
+            nonlocal pending_error
+            if pending_error is not None:
+                error = pending_error
+                pending_error = None
                 raise error
             return await call()
 
         def wait(state: RetryCallState) -> float:
-            return self.seconds_to_wait(_error_of(state), state.attempt_number, random.random())
+            return self.backoff(_error_of(state), state.attempt_number, random.random())
 
-        def note(state: RetryCallState) -> None:
-            logger.info(
-                "try %d of %d failed: %s", state.attempt_number, self.attempts, _error_of(state)
-            )
+        def log(state: RetryCallState) -> None:
+            error = _error_of(state)
+            logger.info("try %d of %d failed: %s", state.attempt_number, self.attempts, error)
+
+        seconds_left = math.inf
+        if self.deadline is not None:
+            seconds_left = started + self.deadline - time.monotonic()
 
         retrying = AsyncRetrying(
-            stop=stop_any(
-                stop_after_attempt(self.attempts),
-                stop_before_delay(
-                    math.inf if self.deadline is None else began + self.deadline - time.monotonic()
-                ),
-            ),
+            stop=stop_any(stop_after_attempt(self.attempts), stop_before_delay(seconds_left)),
             wait=wait,
-            retry=retry_if_exception(self.worth_another_try),
-            before_sleep=note,
+            retry=retry_if_exception(self.is_retryable),
+            before_sleep=log,
             reraise=True,
         )
         result: T = await retrying(attempt)
@@ -142,20 +175,23 @@ def _error_of(state: RetryCallState) -> BaseException:
     return error if error is not None else RuntimeError("no outcome")
 
 
-def policy(retry: RetryPolicy | int | bool | None) -> RetryPolicy:
-    """A policy from what `retry=` takes: a policy, a number of tries, False for a single try, None for the default.
+def as_policy(retry: RetryPolicy | int | bool | None) -> RetryPolicy:
+    """Make a policy of what `retry=` takes.
+
+    Args:
+        retry: a policy, a number of tries, False for a single try, None or True for the default.
 
     Raises:
         OptionError: it is none of these.
     """
     if isinstance(retry, RetryPolicy):
         return retry
+    # Before the numbers: a bool is an int, too.
     if retry is None or retry is True:
         return RetryPolicy()
     if retry is False:
         return RetryPolicy(attempts=1)
     if isinstance(retry, int):
         return RetryPolicy(attempts=retry)
-    raise errors.OptionError(
-        f"retry={retry!r} is no policy; it takes a RetryPolicy, a number of tries, or False."
-    )
+
+    raise OptionError(f"retry must be a RetryPolicy, a number of tries, or False, not {retry!r}.")

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
 def takes_the_same_as(
-    other: Callable[P, Any],
+    other: Callable[P, object],
 ) -> Callable[[Callable[..., Result]], Callable[P, Result]]:
-    """Give a method the parameters of another, for type checkers and for `help()`; the result type stays its own."""
+    """Make a decorator that gives a method the parameters of another.
 
-    def give(method: Callable[..., Result]) -> Callable[P, Result]:
-        theirs = inspect.signature(other)
-        returns = inspect.signature(method).return_annotation
-        method.__signature__ = theirs.replace(return_annotation=returns)  # type: ignore[attr-defined]
+    Type checkers and `help()` see them. The method keeps its result type.
+    """
+
+    def decorate(method: Callable[..., Result]) -> Callable[P, Result]:
+        parameters = inspect.signature(other)
+        result_type = inspect.signature(method).return_annotation
+        signature = parameters.replace(return_annotation=result_type)
+        method.__signature__ = signature  # type: ignore[attr-defined]
         return method
 
-    return give
+    return decorate

@@ -1,7 +1,8 @@
-"""The only bridge from sync to async: one event loop on a thread of its own, for the life of the process.
+"""The one bridge from sync to async: an event loop on a thread, for the life of the process.
 
-Connection pools and engines belong to a loop. A fresh loop for each sync call would break them, and a loop that is
-already running (a notebook's) cannot be entered twice; a long-lived loop elsewhere has neither problem.
+Connection pools and engines belong to a loop. A new loop for each sync call would break them, and a
+loop that is already running (a notebook's) cannot be entered twice; a long-lived loop on another
+thread has neither problem.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from synth_ai.errors import RequestError
 T = TypeVar("T")
 
 
-class _Portal:
+class _LoopThread:
+    """An event loop that runs on a daemon thread, which does not keep the process alive."""
+
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
@@ -27,23 +30,24 @@ class _Portal:
         self.thread.start()
 
 
-_portal: _Portal | None = None
+_loop_thread: _LoopThread | None = None
 _lock = threading.Lock()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on the shared loop and wait for its result. An interrupt (Ctrl-C) cancels it.
+    """Run a coroutine on the shared loop and wait for its result. An interrupt (Ctrl-C) cancels it.
 
     Raises:
-        RequestError: called from the shared loop itself, which would wait for itself for ever.
+        RequestError: the caller is on the shared loop itself, and would wait for itself for ever.
     """
-    portal = _running()
-    if threading.current_thread() is portal.thread:
+    shared = _get_loop_thread()
+    if threading.current_thread() is shared.thread:
         work.close()
         raise RequestError(
             "A sync method was called from inside the library's own loop; use its async twin there."
         )
-    future = asyncio.run_coroutine_threadsafe(work, portal.loop)
+
+    future = asyncio.run_coroutine_threadsafe(work, shared.loop)
     try:
         return future.result()
     except BaseException:
@@ -51,10 +55,10 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _running() -> _Portal:
-    global _portal
+def _get_loop_thread() -> _LoopThread:
+    global _loop_thread
     with _lock:
-        # A forked child has the object but not the thread.
-        if _portal is None or _portal.pid != os.getpid():
-            _portal = _Portal()
-        return _portal
+        # A forked child inherits the object, but not the thread.
+        if _loop_thread is None or _loop_thread.pid != os.getpid():
+            _loop_thread = _LoopThread()
+        return _loop_thread

@@ -1,60 +1,89 @@
-"""Tool outputs held against the calls that they answer."""
+"""Tool outputs compared with the calls that they answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from synth_ai.content import CALL_OUTPUTS, CALLS, Item
+from synth_ai.content import (
+    CallOutput,
+    CustomToolCallOutput,
+    Item,
+    is_call,
+    is_call_output,
+)
 from synth_ai.errors import MissingToolOutputError, RequestError
 
 
-def typed_tool_outputs(
-    asked: Iterable[Mapping[str, Any]], given: Iterable[Item]
-) -> tuple[Item, ...]:
-    """`given` with every output of the type that its call has: callers answer functions and custom tools alike."""
-    given = tuple(given)
-    custom = {
-        item.get("call_id") for item in (*asked, *given) if item.get("type") == "custom_tool_call"
-    }
-    return tuple(
-        {**item, "type": "custom_tool_call_output"}
-        if item.get("type") == "function_call_output" and item["call_id"] in custom
-        else item
-        for item in given
-    )
+def match_output_types(asked: Iterable[Item], given: Iterable[Item]) -> tuple[Item, ...]:
+    """Give each output the type that its call asks for.
 
-
-def check_tool_outputs(
-    asked: Iterable[Mapping[str, Any]], given: Iterable[Mapping[str, Any]]
-) -> None:
-    """Refuse to go on while a tool call waits for its output: every backend would answer with an error.
+    Callers answer functions and custom tools alike, with `tool_outputs={call_id: output}`.
 
     Args:
         asked: the output items of the turn to continue from.
-        given: the new items, which may hold calls of their own where they are a whole history.
-
-    Raises:
-        MissingToolOutputError: some call has no output in `given`; the message names each.
-        RequestError: an output answers a call that is not there.
+        given: the new items.
     """
     given = tuple(given)
-    found = (item for item in (*asked, *given) if item.get("type") in CALLS)
-    calls = {str(item.get("call_id")): item.get("name", "") for item in found}
-    answered = {
-        item.get("call_id") for item in given if str(item.get("type", "")).endswith("_output")
-    }
-    stray = [
-        item["call_id"]
-        for item in given
-        if item.get("type") in CALL_OUTPUTS and item["call_id"] not in calls
-    ]
+    custom_ids = set()
+    for item in (*asked, *given):
+        if item.get("type") == "custom_tool_call":
+            custom_ids.add(item.get("call_id"))
+
+    matched: list[Item] = []
+    for item in given:
+        if is_call_output(item) and item.get("call_id") in custom_ids:
+            matched.append(_as_custom(item))
+        else:
+            matched.append(item)
+    return tuple(matched)
+
+
+def _as_custom(output: CallOutput) -> CustomToolCallOutput:
+    return {**output, "type": "custom_tool_call_output"}
+
+
+def check_tool_outputs(asked: Iterable[Item], given: Iterable[Item]) -> None:
+    """Refuse to go on while a tool call waits for its output: every backend would refuse it, too.
+
+    Args:
+        asked: the output items of the turn to continue from.
+        given: the new items. A whole history has calls, too.
+
+    Raises:
+        MissingToolOutputError: a call has no output in `given`; the message names each.
+        RequestError: an output answers a call that was not made.
+    """
+    given = tuple(given)
+    calls: dict[str, str] = {}
+    for item in (*asked, *given):
+        if is_call(item):
+            calls[str(item.get("call_id"))] = item.get("name", "")
+
+    _check_stray(given, calls)
+    _check_missing(given, calls)
+
+
+def _check_stray(given: Sequence[Item], calls: Mapping[str, str]) -> None:
+    # An output in a history that a caller wrote may lack the id.
+    answered = [item.get("call_id") for item in given if is_call_output(item)]
+    stray = [call_id for call_id in answered if call_id not in calls]
     if stray:
-        waiting = ", ".join(calls) or "none"
+        outputs = ", ".join(map(repr, stray))
+        call_ids = ", ".join(calls) or "none"
         raise RequestError(
-            f"There is an output for {', '.join(map(repr, stray))}, but the turn to continue from made no such call "
-            f"(its calls: {waiting}). Continue from the response that made it, with previous_response_id=."
+            f"There is an output for {outputs}, but the turn to continue from made no such call "
+            f"(its calls: {call_ids}). "
+            "Continue from the response that made it, with previous_response_id=."
         )
+
+
+def _check_missing(given: Sequence[Item], calls: Mapping[str, str]) -> None:
+    answered = set()
+    for item in given:
+        # The types of the outputs of a server's own tools end so, too.
+        if str(item.get("type", "")).endswith("_output"):
+            answered.add(item.get("call_id"))
+
     missing = {call_id: name for call_id, name in calls.items() if call_id not in answered}
     if missing:
         names = ", ".join(f"{name} ({call_id})" for call_id, name in missing.items())

@@ -1,9 +1,11 @@
-"""Tools as people write them, turned into one spec: the flat shape of the Responses API.
+"""Tools as people write them, made into one spec: the flat shape of the Responses API.
 
-A tool may be a Python function (or anything else that is called with named arguments), a `BaseTool`, a pydantic model
-whose fields are the arguments, or a schema as either API has it. A name or a dict of another type is a built-in tool
-of the API and is left as it is. Functions and a `BaseTool` with a `run` can be run here; the others only say what the
-model may ask for.
+A tool may be a Python function (or anything else that is called with named arguments), a
+`BaseTool`, a pydantic model whose fields are the arguments, or a schema as either API has it. A
+name or a dict of another type is a built-in tool of the API and is left as it is.
+
+Functions and a `BaseTool` with a `run` can be run here; the others only tell the model what it may
+ask for.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import partial
@@ -20,44 +21,41 @@ from typing import Any, ClassVar, TypeAlias, get_type_hints
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.errors import PydanticUserError
 
+from synth_ai.content import FunctionTool
 from synth_ai.errors import ToolError
+from synth_ai.lm.docstrings import split_docstring
+
+Tool: TypeAlias = Callable[..., object] | type[BaseModel] | Mapping[str, object] | str
+"""A tool as a caller writes it."""
 
 ToolSpec: TypeAlias = dict[str, Any]
+"""A tool as backends take it: a `FunctionTool`, or a dict of another `type`, with the keys that the
+API has for that."""
 
+# OpenAI's rule, which also keeps a name from forging a message header of Harmony:
+#   get_weather, get-time, a1   -> a name
+#   "", a b, a.b, <|start|>     -> not a name
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-#: Types of a default that say what an argument without a type hint has to be.
+#: Types of a default that tell what an argument without a type hint must be.
 _PLAIN_TYPES = (bool, int, float, str, list, tuple, dict)
-
-#: Where a docstring speaks of parameters, and how one of them begins: as Google, NumPy and Sphinx write it.
-_DOCUMENTED = (
-    (
-        re.compile(
-            r"^(?:Args|Arguments|Parameters|Params):[ \t]*\n(?P<body>(?:[ \t]+\S.*(?:\n|\Z)|[ \t]*\n)+)",
-            re.MULTILINE,
-        ),
-        re.compile(
-            r"^(?P<name>\w+)[ \t]*(?:\(.*?\))?[ \t]*:(?P<text>.*(?:\n(?:[ \t].*)?)*)", re.MULTILINE
-        ),
-    ),
-    (
-        re.compile(
-            r"^Parameters[ \t]*\n-{3,}[ \t]*\n(?P<body>(?s:.*?))(?=^\S.*\n-{3,}|\Z)", re.MULTILINE
-        ),
-        re.compile(r"^(?P<name>\w+)[ \t]*(?::.*)?(?P<text>(?:\n(?:[ \t].*)?)+)", re.MULTILINE),
-    ),
-    (
-        re.compile(r"^(?P<body>:(?:param|type)\b.*(?:\n[ \t]+\S.*)*)\n?", re.MULTILINE),
-        re.compile(r"^:param\b[^:]*?(?P<name>\w+):(?P<text>.*(?:\n[ \t].*)*)"),
-    ),
-)
 
 
 class BaseTool(BaseModel):
-    """A tool as a class: its fields are the arguments, its docstring the description, `run` the work.
+    """A tool as a class: its fields are the arguments, its docstring is the description.
 
-    Set `name` as a class variable to call it something other than the class's own name. Without a `run` of its own it
-    is a schema: its calls are left to the caller.
+    ::
+
+        class GetWeather(BaseTool):
+            \"\"\"The weather in a city.\"\"\"
+
+            city: str = Field(description="Its name.")
+
+            def run(self) -> str:
+                return f"sunny in {self.city}"
+
+    Give the class, not an instance, to `tools=`. Set `name` as a class variable to call the tool
+    something other than the class. Without `run` it is a schema: its calls are left to the caller.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,35 +63,43 @@ class BaseTool(BaseModel):
     name: ClassVar[str | None] = None
 
     def run(self) -> Any:
-        """Do the work with the arguments in the fields; the result goes back to the model."""
+        """Do the work with the arguments in the fields. May be async.
+
+        Returns:
+            What goes back to the model: text, a list of content parts, or anything that has a form
+            in JSON.
+        """
         raise ToolError(
             f"{type(self).__name__} has no run(); give it one to have the call answered here."
         )
 
 
 class RunnableSpec(dict[str, Any]):
-    """The spec of a tool that can be run here, with the way to run it beside it.
+    """The spec of a tool that can be run here, together with the way to run it.
 
-    So the function goes wherever the spec goes in this process, down a branch too. Pickled or written as JSON, it is
-    a plain spec.
+    So the function goes wherever the spec goes in this process, down a branch too. Pickled, or
+    written as JSON, it is a plain spec.
 
     Args:
         spec: the spec.
         arguments: the model that checks a call's arguments.
-        function: what is called with them; None for a `BaseTool`, which is called itself.
+        function: is called with them; None for a `BaseTool`, which is called itself.
     """
 
     __slots__ = ("_arguments", "_function")
 
     def __init__(
-        self, spec: ToolSpec, arguments: type[BaseModel], function: Callable[..., Any] | None = None
+        self,
+        spec: Mapping[str, Any],
+        arguments: type[BaseModel],
+        function: Callable[..., object] | None = None,
     ) -> None:
         super().__init__(spec)
         self._arguments = arguments
         self._function = function
 
-    def bound(self, arguments: Any) -> Callable[[], Any]:
-        """The tool with checked arguments, ready to be called.
+    def bind(self, arguments: object) -> Callable[[], object]:
+        """Check the arguments of a call, and bind the tool to them.
 
         Raises:
             ValidationError: the arguments do not fit.
@@ -102,211 +108,269 @@ class RunnableSpec(dict[str, Any]):
         if self._function is None:
             assert isinstance(checked, BaseTool)
             return checked.run
-        return partial(
-            self._function, **{name: getattr(checked, name) for name in checked.model_fields_set}
-        )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> RunnableSpec:
+        # Only what the model wrote: the function has its defaults itself.
+        given = {name: getattr(checked, name) for name in checked.model_fields_set}
+        return partial(self._function, **given)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> RunnableSpec:
         return RunnableSpec(copy.deepcopy(dict(self), memo), self._arguments, self._function)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[ToolSpec], tuple[ToolSpec]]:
         return dict, (dict(self),)
 
 
-Tool: TypeAlias = Callable[..., Any] | type[BaseModel] | Mapping[str, Any] | str
+# --- specs ------------------------------------------------------------------------------------
 
 
 def tool_specs(tools: Iterable[Tool]) -> tuple[ToolSpec, ...]:
-    """The specs of a list of tools, in order.
+    """Make the specs of a list of tools, in order.
 
     Raises:
-        ToolError: a name cannot be used or is given twice, or a function's arguments have no schema.
+        ToolError: a name cannot be used or is given twice, or a function's arguments have no
+            schema.
     """
-    if isinstance(tools, (str, Mapping)) or not isinstance(tools, Iterable):
-        raise ToolError(f"tools= takes a list of tools, not {type(tools).__name__}.")
+    # A single tool may be a string or a dict, which can be iterated over, too.
+    is_list = isinstance(tools, Iterable) and not isinstance(tools, (str, Mapping))
+    if not is_list:
+        raise ToolError(f"tools must be a list of tools, not {type(tools).__name__}.")
+
     specs = tuple(tool_spec(tool) for tool in tools)
-    seen: set[str] = set()
+
+    names: set[str] = set()
     for spec in specs:
         name = spec.get("name")
-        if name in seen:
+        if name is None:
+            continue
+        if name in names:
             raise ToolError(f"Two tools are called {name!r}; a model could not tell them apart.")
-        if name is not None:
-            seen.add(name)
+        names.add(name)
+
     return specs
 
 
 def tool_spec(tool: Tool) -> ToolSpec:
-    """The spec of one tool.
+    """Make the spec of one tool.
 
-    A function's docstring describes it; what that says of a parameter describes the parameter, where its annotation
-    does not (`Annotated[int, Field(description=...)]`).
+    A function is described by its docstring. A parameter is described by its annotation
+    (`Annotated[int, Field(description=...)]`), or else by what the docstring says of it.
 
     Raises:
         ToolError: its name cannot be used, or its arguments have no schema.
     """
     if isinstance(tool, str):
         return {"type": tool}
+    if isinstance(tool, RunnableSpec):
+        return tool
     if isinstance(tool, Mapping):
-        return tool if isinstance(tool, RunnableSpec) else _from_schema(tool)
+        return _spec_of_schema(tool)
+    # Before functions: a class can be called, too.
     if isinstance(tool, type) and issubclass(tool, BaseModel):
-        return _from_class(tool)
+        return _spec_of_class(tool)
     if callable(tool):
-        arguments = arguments_model(tool)
-        schema = _schema(arguments)
-        description, documented = split_docstring(_description(tool) or "")
-        for name in documented.keys() & schema["properties"].keys():
-            schema["properties"][name].setdefault("description", documented[name])
-        return RunnableSpec(_function(arguments.__name__, description, schema), arguments, tool)
+        return _spec_of_function(tool)
+
     raise ToolError(
-        f"A tool is a function, a BaseTool, a pydantic model or a schema, not {tool!r}."
+        f"A tool must be a function, a BaseTool, a pydantic model or a schema, not {tool!r}."
     )
 
 
-def arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
-    """A pydantic model of a function's parameters, which checks a call's arguments; it has the function's name.
+def _spec_of_function(function: Callable[..., object]) -> ToolSpec:
+    arguments = arguments_model(function)
+    parameters = _json_schema(arguments)
+    description, parameter_descriptions = split_docstring(_docstring_of(function))
 
-    A parameter without a type hint takes what its default is, and anything where that says nothing. What a
-    `functools.partial` has bound is not a parameter any more.
+    for name, schema in parameters["properties"].items():
+        if name in parameter_descriptions:
+            schema.setdefault("description", parameter_descriptions[name])
+
+    spec = _function_tool(arguments.__name__, description, parameters)
+    return RunnableSpec(spec, arguments, function)
+
+
+def _spec_of_class(tool: type[BaseModel]) -> ToolSpec:
+    name = tool.__name__
+    is_runnable = False
+    # Another model may have fields of these names.
+    if issubclass(tool, BaseTool):
+        name = tool.name or name
+        is_runnable = tool.run is not BaseTool.run
+
+    spec = _function_tool(name, _docstring_of_class(tool), _json_schema(tool))
+    return RunnableSpec(spec, tool) if is_runnable else dict(spec)
+
+
+def _docstring_of_class(tool: type[BaseModel]) -> str:
+    for cls in tool.__mro__:
+        # What a base class says of itself does not describe the tool.
+        if cls is BaseTool or cls.__module__.startswith("pydantic."):
+            break
+        if cls.__doc__ is not None:
+            return inspect.cleandoc(cls.__doc__)
+    return ""
+
+
+def _spec_of_schema(tool: Mapping[str, object]) -> ToolSpec:
+    """Make the spec of a schema in the shape of either API.
+
+    ::
+
+        {"type": "function", "function": {"name": "add", "parameters": {...}}}
+        {"type": "function", "name": "add", "parameters": {...}}
+        {"name": "add", "parameters": {...}}
+        ->  {"type": "function", "name": "add", "parameters": {...}}
+
+        {"type": "mcp", "server_label": "x"}  ->  {"type": "mcp", "server_label": "x"}
+    """
+    nested = tool.get("function")
+    if isinstance(nested, Mapping):
+        tool = {"type": "function", **nested}
+
+    if tool.get("type", "function") != "function":
+        return dict(tool)
+
+    if "name" not in tool:
+        raise ToolError(f"A function tool must have a name; this one has none: {dict(tool)!r}.")
+    _check_name(tool["name"])
+    return {"type": "function", **tool}
+
+
+def _function_tool(name: str, description: str, parameters: dict[str, Any]) -> FunctionTool:
+    _check_name(name)
+
+    # pydantic's title repeats the name, its description is that of the tool.
+    parameters.pop("title", None)
+    parameters.pop("description", None)
+    return {
+        "type": "function",
+        "name": name,
+        "description": description,
+        "parameters": parameters,
+    }
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ToolError(
+            f"The tool name {name!r} cannot be used: names have 1 to 64 letters, digits, "
+            "underscores and hyphens. (Anything else could forge a message header in Harmony, and "
+            "OpenAI refuses it too.)"
+        )
+
+
+def _json_schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    try:
+        return arguments.model_json_schema()
+    except PydanticUserError as error:
+        raise _no_schema_error(arguments.__name__, error) from error
+
+
+def _no_schema_error(name: str, error: PydanticUserError) -> ToolError:
+    return ToolError(f"The tool {name!r} has a parameter without a JSON schema: {error}")
+
+
+# --- functions --------------------------------------------------------------------------------
+
+
+def arguments_model(function: Callable[..., object]) -> type[BaseModel]:
+    """Make a pydantic model of a function's parameters, which checks a call's arguments.
+
+    A parameter without a type hint takes what its default is, and anything if that does not tell.
+    A parameter that a `functools.partial` has bound by its name is left out.
+
+    Returns:
+        The model; it has the function's name.
 
     Raises:
-        ToolError: a parameter is variadic, has a name that pydantic keeps for itself, or its type has no schema.
+        ToolError: a parameter is variadic, has a name that pydantic keeps for itself, or its type
+            has no schema.
     """
-    name = _name(function)
-    bound = function.keywords if isinstance(function, partial) else {}
+    name = _name_of(function)
     try:
-        hints = _hints(function)
-        parameters = [
-            each
-            for each in inspect.signature(function).parameters.values()
-            if each.name not in bound
-        ]
+        hints = _type_hints_of(function)
+        parameters = _free_parameters_of(function)
     except NameError as error:
         raise ToolError(
             f"The tool {name!r} has a type that cannot be resolved: {error}."
         ) from error
     except (TypeError, ValueError) as error:
         raise ToolError(f"The parameters of the tool {name!r} cannot be read: {error}.") from error
+
     fields: dict[str, Any] = {}
     for parameter in parameters:
-        if parameter.kind in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-            parameter.POSITIONAL_ONLY,
-        ):
-            raise ToolError(
-                f"The tool {name!r} has the parameter {parameter}; a model fills named parameters alone."
-            )
-        if parameter.name.startswith("_") or (
-            parameter.name.startswith("model_") and hasattr(BaseModel, parameter.name)
-        ):
-            raise ToolError(
-                f"The tool {name!r} has the parameter {parameter.name!r}, a name that pydantic keeps for itself; "
-                "rename it, or bind it with functools.partial if the model is not to fill it."
-            )
+        _check_parameter(parameter, name)
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints.get(parameter.name, _type_of(default)), default)
+        hint = hints.get(parameter.name, _type_of_default(default))
+        fields[parameter.name] = (hint, default)
+
     try:
         return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
     except PydanticUserError as error:
-        raise _without_schema(name, error) from error
+        raise _no_schema_error(name, error) from error
 
 
-def _name(function: Callable[..., Any]) -> str:
+def _free_parameters_of(function: Callable[..., object]) -> list[inspect.Parameter]:
+    parameters = inspect.signature(function).parameters.values()
+    # The signature of a partial drops what is bound by position, and keeps what is by name.
+    bound = function.keywords if isinstance(function, partial) else {}
+    return [parameter for parameter in parameters if parameter.name not in bound]
+
+
+def _check_parameter(parameter: inspect.Parameter, tool_name: str) -> None:
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        raise ToolError(
+            f"The tool {tool_name!r} has the parameter {parameter}; "
+            "a model fills only named parameters."
+        )
+
+    name = parameter.name
+    is_pydantic_method = name.startswith("model_") and hasattr(BaseModel, name)
+    if name.startswith("_") or is_pydantic_method:
+        raise ToolError(
+            f"The tool {tool_name!r} has the parameter {name!r}, a name that pydantic keeps for "
+            "itself; rename it, or bind it with functools.partial if the model is not to fill it."
+        )
+
+
+def _type_of_default(default: object) -> object:
+    if type(default) in _PLAIN_TYPES or isinstance(default, Enum):
+        return type(default)
+    return Any
+
+
+def _name_of(function: Callable[..., object]) -> str:
     name = getattr(function, "__name__", None)
     if isinstance(name, str):
         return name
-    return _name(function.func) if isinstance(function, partial) else type(function).__name__
-
-
-def _description(function: Callable[..., Any]) -> str | None:
     if isinstance(function, partial):
-        # The docstring of `partial` itself describes no tool; one that was set on the object does.
-        return inspect.cleandoc(vars(function).get("__doc__") or "") or _description(function.func)
-    text = inspect.getdoc(function)
-    if text is None and not inspect.isroutine(function):
-        text = inspect.cleandoc(type(function).__call__.__doc__ or "")
-    return text
+        return _name_of(function.func)
+    return type(function).__name__
 
 
-def split_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """A docstring, as `inspect.getdoc` has it, without what it says of the parameters; and that, by parameter.
-
-    It may be written as Google's guide has it (`Args:`), NumPy's (`Parameters` underlined) or Sphinx's (`:param x:`).
-    """
-    documented: dict[str, str] = {}
-    for section, entry in _DOCUMENTED:
-        bodies = [textwrap.dedent(found["body"]) for found in section.finditer(text)]
-        entries = [found for body in bodies for found in entry.finditer(body)]
-        if entries:
-            documented |= {found["name"]: " ".join(found["text"].split()) for found in entries}
-            text = section.sub("", text)
-    return re.sub(r"\n{3,}", "\n\n", text).strip(), {
-        name: said for name, said in documented.items() if said
-    }
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def _docstring_of(function: Callable[..., object]) -> str:
     if isinstance(function, partial):
-        return _hints(function.func)
+        # The docstring of `partial` itself describes no tool; one set on the object does.
+        own = vars(function).get("__doc__") or ""
+        return inspect.cleandoc(own) or _docstring_of(function.func)
+
+    docstring = inspect.getdoc(function)
+    if docstring is None and not inspect.isroutine(function):
+        # An object of a class without a docstring: that of its __call__ describes it.
+        docstring = inspect.cleandoc(type(function).__call__.__doc__ or "")
+    return docstring or ""
+
+
+def _type_hints_of(function: Callable[..., object]) -> dict[str, Any]:
+    """Read the type hints of a function, of a class, or of an object that can be called."""
+    if isinstance(function, partial):
+        return _type_hints_of(function.func)
+
     function = inspect.unwrap(function)
     if isinstance(function, type):
-        own = get_type_hints(function, include_extras=True)
-        return own | get_type_hints(function.__init__, include_extras=True)  # type: ignore[misc]
-    return get_type_hints(
-        function if inspect.isroutine(function) else type(function).__call__, include_extras=True
-    )
+        of_class = get_type_hints(function, include_extras=True)
+        of_init = get_type_hints(function.__init__, include_extras=True)  # type: ignore[misc]
+        return of_class | of_init
 
-
-def _type_of(default: Any) -> Any:
-    return type(default) if type(default) in _PLAIN_TYPES or isinstance(default, Enum) else Any
-
-
-def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
-    try:
-        return arguments.model_json_schema()
-    except PydanticUserError as error:
-        raise _without_schema(arguments.__name__, error) from error
-
-
-def _without_schema(name: str, error: PydanticUserError) -> ToolError:
-    return ToolError(f"The tool {name!r} has a parameter without a JSON schema: {error}")
-
-
-def _from_class(tool: type[BaseModel]) -> ToolSpec:
-    name = getattr(tool, "name", None) if issubclass(tool, BaseTool) else None
-    spec = _function(name or tool.__name__, inspect.getdoc(tool), _schema(tool))
-    works = issubclass(tool, BaseTool) and tool.run is not BaseTool.run
-    return RunnableSpec(spec, tool) if works else spec
-
-
-def _from_schema(tool: Mapping[str, Any]) -> ToolSpec:
-    nested = tool.get("function")
-    if isinstance(nested, Mapping):
-        tool = {"type": "function", **nested}
-    if tool.get("type", "function") != "function":
-        return dict(tool)
-    if "name" not in tool:
-        raise ToolError(f"A function tool has no name: {dict(tool)!r}.")
-    spec = {"type": "function", **tool}
-    _check_name(spec["name"])
-    return spec
-
-
-def _function(name: str, description: str | None, parameters: dict[str, Any]) -> ToolSpec:
-    _check_name(name)
-    parameters.pop("title", None)
-    parameters.pop("description", None)
-    return {
-        "type": "function",
-        "name": name,
-        "description": description or "",
-        "parameters": parameters,
-    }
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ToolError(
-            f"The tool name {name!r} cannot be used: names have 1 to 64 letters, digits, underscores and hyphens. "
-            "(Anything else could forge a message header in Harmony, and OpenAI refuses it too.)"
-        )
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    return get_type_hints(function, include_extras=True)

@@ -1,4 +1,4 @@
-"""A branch as exact token ids with a loss mask, for training on what the model really saw and sampled."""
+"""A branch as exact token ids with a loss mask, to train on what the model saw and sampled."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from synth_ai.turn import Turn
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One sequence to train on.
+    """One sequence to train on, as `lm.responses.training_examples()` returns them.
 
     Attributes:
         token_ids: a prompt and what was sampled after it, once or several times in a row.
-        loss_mask: as long as `token_ids`: 1 on ids that the model sampled, 0 elsewhere.
+        loss_mask: as long as `token_ids`: 1 for each id that the model sampled, 0 for the others.
     """
 
     token_ids: list[int]
@@ -25,16 +25,17 @@ class TrainingExample:
 
 
 def training_examples(turns: Sequence[Turn]) -> list[TrainingExample]:
-    """The sequences of a branch, oldest first. Every id that was sampled has its 1 in exactly one of them.
+    """Make the sequences of a branch, oldest first; each sampled id has its 1 in exactly one.
 
-    A turn whose prompt begins with the whole sequence before it (the next round of a tool call) makes that one longer;
-    any other, such as the turn after a final answer, whose reasoning is gone from the prompt, begins a new one.
+    A turn whose prompt begins with the whole sequence before it (the next round of a tool call)
+    makes that one longer. Any other begins a new one: after a final answer, for example, its
+    reasoning is no longer in the prompt.
 
-    A turn that a stop string ended is context here and nothing to train on: more was sampled than it says, so it is
-    kept as text.
+    A turn that a stop string ended is context here and not trained on. The model sampled more than
+    the turn shows, so the turn is kept as text.
 
     Raises:
-        RequestError: no turn has sampled ids: they come from the harmony API alone, and from there not for such turns.
+        RequestError: no turn has sampled ids. Only those of the harmony API have them.
     """
     examples: list[TrainingExample] = []
     transcript = harmony.Transcript()
@@ -43,22 +44,29 @@ def training_examples(turns: Sequence[Turn]) -> list[TrainingExample]:
             prompt = Shown.by_turn(turn).prompt(transcript.extended(turn.input))
             _add(examples, prompt, turn.output_token_ids)
         transcript = with_turn(transcript, turn)
+
     if not examples:
-        raise RequestError(f"No turn of this branch has sampled token ids: {_why_none(turns)}")
+        raise RequestError(f"No turn of this branch has sampled token ids: {_explain_none(turns)}")
     return examples
 
 
-def _why_none(turns: Sequence[Turn]) -> str:
-    if not any(turn.api_type == "harmony" for turn in turns):
+def _explain_none(turns: Sequence[Turn]) -> str:
+    has_harmony = any(turn.api_type == "harmony" for turn in turns)
+    if not has_harmony:
         return "only the harmony API gives them."
-    return "one that a stop string ended, or that was redacted, is kept as text. Call without stop= to train on it."
+    return (
+        "one that a stop string ended, or that was redacted, is kept as text. "
+        "Call without stop= to train on it."
+    )
 
 
 def _add(examples: list[TrainingExample], prompt: list[int], sampled: Sequence[int]) -> None:
+    """Add a turn to the last example, or as a new one if its prompt does not continue that."""
     last = examples[-1] if examples else None
     if last is None or prompt[: len(last.token_ids)] != last.token_ids:
         last = TrainingExample([], [])
         examples.append(last)
-    shown = prompt[len(last.token_ids) :]
-    last.token_ids.extend([*shown, *sampled])
-    last.loss_mask.extend([0] * len(shown) + [1] * len(sampled))
+
+    context = prompt[len(last.token_ids) :]
+    last.token_ids.extend([*context, *sampled])
+    last.loss_mask.extend([0] * len(context) + [1] * len(sampled))

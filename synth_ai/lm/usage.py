@@ -10,13 +10,13 @@ from synth_ai.response import BaseLMResponse, Usage
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What calls have used up so far.
+    """What the calls of an LM and its forks have used so far: `lm.totals`.
 
     Attributes:
         calls: how many were answered.
-        usage: their tokens; a backend that does not say adds nothing.
+        usage: their tokens; a call whose backend does not report any adds none.
         cost: US dollars of the calls whose price is known.
-        unpriced: how many calls are not in `cost`, because the model has no price here.
+        unpriced: how many calls are not in `cost`, because their model has no price here.
     """
 
     calls: int = 0
@@ -26,7 +26,7 @@ class Totals:
 
 
 class UsageTotals:
-    """Adds responses up, from any thread."""
+    """A counter of responses. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._totals = Totals()
@@ -40,18 +40,21 @@ class UsageTotals:
     def add(self, response: BaseLMResponse) -> None:
         """Count one answered call."""
         with self._lock:
-            so_far = self._totals
+            before = self._totals
+            usage = before.usage
+            if response.usage is not None:
+                usage = _add_usage(usage, response.usage)
+
             self._totals = Totals(
-                calls=so_far.calls + 1,
-                usage=_sum(so_far.usage, response.usage),
-                cost=so_far.cost + (response.cost or 0.0),
-                unpriced=so_far.unpriced + (response.cost is None),
+                calls=before.calls + 1,
+                usage=usage,
+                cost=before.cost + (response.cost or 0.0),
+                unpriced=before.unpriced + (response.cost is None),
             )
 
 
-def _sum(one: Usage, other: Usage | None) -> Usage:
-    if other is None:
-        return one
+def _add_usage(one: Usage, other: Usage) -> Usage:
+    # Every call comes by here: model_construct saves checking sums of checked numbers.
     return Usage.model_construct(
         input_tokens=one.input_tokens + other.input_tokens,
         output_tokens=one.output_tokens + other.output_tokens,

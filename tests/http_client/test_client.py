@@ -450,7 +450,7 @@ async def test_what_does_not_pass_ends_in_its_own_error(
     """After the policy's number of tries, and no more."""
     openai_server.enqueue(*[failure] * 5)
     with pytest.raises(ServerError):
-        await hosted(retry=RetryPolicy(attempts=4, first_wait=0)).respond_async("Hi")
+        await hosted(retry=RetryPolicy(attempts=4, wait_initial=0)).respond_async("Hi")
     assert len(openai_server.requests) == 4
 
 

@@ -272,7 +272,7 @@ async def test_a_key_is_found_nowhere(
     )
     own |= {"api_key": KEY} if place.own else {}
     own |= {
-        "retry": RetryPolicy(attempts=2, first_wait=0),
+        "retry": RetryPolicy(attempts=2, wait_initial=0),
         "response_store": tmp_path / "turns.db",
         **place.lm,
     }

@@ -81,7 +81,7 @@ async def test_an_error_says_whose_it_is() -> None:
 
 
 async def test_calls_of_a_batch_are_never_chained() -> None:
-    """Neither to the head nor to each other, and the head stays; each can be continued by its id."""
+    """Neither to the head nor to each other; each can be continued by its id."""
     lm, vendor = batch_lm(6)
     one = await lm.respond_async("Be terse.", "1")
     responses = await lm.respond_batch_async(["2", "3", "4"])
@@ -102,7 +102,7 @@ async def test_a_batch_of_forks() -> None:
 
 
 async def test_prompts_of_every_shape() -> None:
-    """A string, a (system, user) pair, messages, and arguments of one's own, over those of the batch."""
+    """A string, a (system, user) pair, messages, and arguments on top of those of the batch."""
     lm, vendor = batch_lm(4)
     await lm.respond_batch_async(
         [
@@ -122,7 +122,7 @@ async def test_prompts_of_every_shape() -> None:
 async def test_a_prompt_of_no_shape(prompt: Any) -> None:
     """Told before any call of the batch is sent."""
     lm, vendor = batch_lm(2)
-    with pytest.raises(RequestError, match=r"prompt of a batch is a string"):
+    with pytest.raises(RequestError, match=r"prompt of a batch must be a string"):
         await lm.respond_batch_async(["1", prompt])
     assert vendor.requests == []
 
@@ -185,7 +185,7 @@ async def test_cancelling_a_batch_cancels_its_calls() -> None:
 
 
 def test_the_sync_twin_and_the_gate() -> None:
-    """Without an event loop, no more at a time than the LM allows, and an empty batch is no error."""
+    """Without an event loop, no more at a time than the LM allows; an empty batch is fine."""
     inside = most = 0
 
     class Counting(ScriptedVendor):
@@ -204,7 +204,7 @@ def test_the_sync_twin_and_the_gate() -> None:
 
 
 class Batching(ScriptedEngine):
-    """An engine that serves batches of its own, as one over a `vllm.LLM` does; remembers their sizes."""
+    """An engine that serves batches, as one over a `vllm.LLM` does, and remembers their sizes."""
 
     def __init__(self, *completions: Any) -> None:
         super().__init__(completions)
@@ -225,7 +225,7 @@ class Batching(ScriptedEngine):
 
 
 async def test_a_batch_reaches_the_engine_as_one() -> None:
-    """An engine that has batches gets one; each response is typed, stored, counted and checked as any other."""
+    """Each response is typed, stored, counted and checked as any other."""
     engine = Batching(
         *(final_text(f"{number}", reasoning="Hm.") for number in range(4)), final_text("more")
     )
@@ -254,7 +254,7 @@ async def test_a_batch_reaches_the_engine_as_one() -> None:
 
 
 async def test_a_batch_through_the_gate_and_under_a_deadline() -> None:
-    """No more go to the engine at a time than the LM allows, and a batch that takes too long ends."""
+    """No more go to the engine at a time than the LM allows; one that takes too long ends."""
     engine = Batching(*[final_text("x")] * 5)
     lm = LM("gpt-oss-20b", engine=engine, max_concurrency=2)
     assert len(await lm.respond_batch_async(["?"] * 5)) == 5

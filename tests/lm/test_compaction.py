@@ -1,4 +1,4 @@
-"""Conversations that outgrow the context: an error, or what the caller chose to be done about it."""
+"""Conversations that outgrow the context: an error, or what the caller has chosen to do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_by_default_it_is_an_error_with_the_counts() -> None:
 
 
 async def test_truncation_leaves_the_oldest_turns_out_and_says_so() -> None:
-    """With truncation='auto' the conversation goes on; its end stays, its beginning goes, the store keeps all."""
+    """The conversation goes on without its beginning; the store keeps all of it."""
     lm, engine = make(10, truncation="auto")
     responses = await talk(lm, 10)
     assert [response.text for response in responses] == [f"answer {n}" for n in range(10)]
@@ -69,7 +69,7 @@ async def test_a_hook_puts_a_summary_in_place_and_is_asked_once_for_the_same_tur
 
 
 async def test_a_redaction_reaches_what_was_summed_up() -> None:
-    """A summary that was made of the text is not used any more: the hook is asked again, and remembered again."""
+    """A summary of the text is not used any more: the hook is asked again, and once."""
     seen: list[str] = []
 
     def summary(items: list[dict[str, Any]]) -> str:
@@ -140,7 +140,7 @@ async def test_a_hook_that_returns_something_else(made: Any) -> None:
     """Is told what it returned, before that is sent."""
     lm, _ = make(10, compact=lambda items: made)
     with pytest.raises(
-        RequestError, match=r"compact= returned .*; it returns a summary, or a list of items"
+        RequestError, match=r"compact= must return a summary or a list of items, not .+"
     ):
         await talk(lm, 10)
 
@@ -148,7 +148,7 @@ async def test_a_hook_that_returns_something_else(made: Any) -> None:
 async def test_servers_that_say_so_get_the_conversation_shorter(
     openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
-    """OpenAI's context_length_exceeded leads to one call with less of the history, where the caller chose that."""
+    """OpenAI's context_length_exceeded leads to a call with less of the history."""
     lm = hosted("responses", compact=lambda items: "They spoke of words.")
     await lm.respond_async("one")
     await lm.respond_async("two")

@@ -253,7 +253,7 @@ async def test_what_a_caller_does_to_given_messages_stays_with_the_caller() -> N
 async def test_tries_are_counted_on_the_response() -> None:
     """By the LM's own policy."""
     vendor = ScriptedVendor([OverloadedError("500"), OverloadedError("500"), "done"])
-    response = await LM("x", vendor=vendor, retry=RetryPolicy(first_wait=0)).respond_async("Hi")
+    response = await LM("x", vendor=vendor, retry=RetryPolicy(wait_initial=0)).respond_async("Hi")
     assert (response.attempts, len(vendor.requests)) == (3, 3)
 
 
@@ -321,7 +321,7 @@ async def test_an_error_says_how_often_the_call_was_sent() -> None:
     lm = LM(
         "x",
         vendor=ScriptedVendor([OverloadedError("busy")] * 3),
-        retry=RetryPolicy(attempts=3, first_wait=0),
+        retry=RetryPolicy(attempts=3, wait_initial=0),
     )
     with pytest.raises(OverloadedError) as raised:
         await lm.respond_async("Hi")

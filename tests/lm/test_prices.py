@@ -16,8 +16,8 @@ from synth_ai.testing import ScriptedVendor
 def test_cached_tokens_cost_less() -> None:
     """A price has three rates, per million tokens."""
     usage = Usage(input_tokens=1_000_000, cached_tokens=400_000, output_tokens=100_000)
-    assert Price(2.0, 10.0, 0.5).of(usage) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 0.1 * 10)
-    assert Price(2.0, 10.0).of(usage) == pytest.approx(2 + 1)
+    assert Price(2.0, 10.0, 0.5).cost_of(usage) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 0.1 * 10)
+    assert Price(2.0, 10.0).cost_of(usage) == pytest.approx(2 + 1)
 
 
 def test_a_dated_snapshot_costs_what_its_model_does() -> None:
@@ -35,7 +35,7 @@ async def test_openais_models_have_list_prices(
     async with LM("gpt-4o-mini") as lm:
         response = await lm.respond_async("Hi")
     assert response.usage is not None
-    assert response.cost == pytest.approx(PRICES["gpt-4o-mini"].of(response.usage))
+    assert response.cost == pytest.approx(PRICES["gpt-4o-mini"].cost_of(response.usage))
 
 
 async def test_other_servers_have_no_list_prices(openai_server: OpenAIServer) -> None:
@@ -55,7 +55,7 @@ async def test_totals_add_up_over_forks() -> None:
 
 
 async def test_a_price_by_the_name_that_the_lm_was_given() -> None:
-    """Servers report names of their own; the reported one comes first, and a price may be a dict of its fields."""
+    """The name that the server reports comes first; a price may be a dict of its fields."""
     prices: dict[str, Any] = {"mine": {"input": 1e6, "output": 0.0}, "served": Price(2e6, 0.0)}
     usage = Usage(input_tokens=3)
     output = [items.assistant_message("Hi")]

@@ -349,7 +349,7 @@ def test_images_that_are_none(tmp_path: Path) -> None:
     """A missing file and a file of another kind are named."""
     with pytest.raises(RequestError, match=r"image '/no/such\.png' cannot be read: No such file"):
         build_prompt(("Look",), images=["/no/such.png"])
-    with pytest.raises(RequestError, match="the bytes given is no PNG, JPEG, GIF or WebP"):
+    with pytest.raises(RequestError, match="image given as bytes must be a PNG, JPEG, GIF or WebP"):
         build_prompt(("Look",), images=[b"%PDF-1.7"])
 
 

@@ -1,4 +1,4 @@
-"""`lm.responses`: what is kept can be read back, listed and deleted, here and on the server that has it."""
+"""`lm.responses`: what is stored can be read, listed and deleted, here and on its server."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_response_is_read_back_as_it_was() -> None:
 
 
 async def test_why_an_answer_is_as_it_is_is_read_back() -> None:
-    """What was cut, what failed, what was replayed and what was repaired; the cost is that of the prices."""
+    """What was cut, failed, replayed and repaired; the cost is that of the prices."""
     store = MemoryStore()
     said: dict[str, Any] = {
         "status": "failed",
@@ -135,7 +135,7 @@ async def test_a_call_keeps_why_its_answer_is_as_it_is(file: str | None, tmp_pat
 
 @pytest.mark.parametrize("file", [None, "turns.db"])
 async def test_edits_of_a_response_stay_with_the_caller(file: str | None, tmp_path: Path) -> None:
-    """Neither the response of a call nor one that was read back is what the store keeps and models are sent."""
+    """No response that a caller has is what the store keeps and models are sent."""
     vendor = ScriptedVendor(["one", "two"], api="chat")
     async with LM("x", vendor=vendor, response_store=file and tmp_path / file) as lm:
         response = await lm.respond_async("a")
@@ -246,9 +246,9 @@ async def test_a_deleted_head_is_told() -> None:
 
 
 async def test_delete_with_descendants_deletes_them_on_the_server_too() -> None:
-    """Those that it keeps: not what another server made, and each tried again as the first one is."""
+    """Those that it keeps, not what another server made; each deletion is retried."""
     vendor = Keeping(["one", "two", "three", "four"])
-    lm = LM("x", vendor=vendor, retry=RetryPolicy(attempts=2, first_wait=0))
+    lm = LM("x", vendor=vendor, retry=RetryPolicy(attempts=2, wait_initial=0))
     first, second, third = [
         str((await lm.respond_async(text)).response_id) for text in ("a", "b", "c")
     ]
@@ -277,7 +277,7 @@ async def test_what_a_server_could_not_delete_is_named() -> None:
     await lm.responses.delete_async(second)
 
 
-# --- redaction ------------------------------------------------------------------------------------------------------
+# --- redaction --------------------------------------------------------------------------------
 
 SECRET = "HUNTER2"
 
@@ -324,7 +324,7 @@ async def test_redact_deletes_on_the_server_what_would_bring_the_text_back() -> 
 
 
 async def test_a_redaction_that_the_server_did_not_hear_of_can_be_repeated() -> None:
-    """Nothing is redacted until the server was told, as the turn would not say any more where it is kept."""
+    """Nothing is redacted before the server is told: the turn would not say where it is kept."""
     vendor = Keeping(["one"])
     lm = LM("x", vendor=vendor, retry=False)
     id = str((await lm.respond_async("a")).response_id)
@@ -342,7 +342,7 @@ async def test_a_redaction_that_the_server_did_not_hear_of_can_be_repeated() -> 
 async def test_a_redacted_conversation_goes_on_without_the_text(
     how: str, file: str | None, tmp_path: Path
 ) -> None:
-    """From the head, from the turn itself and from one after it, whoever redacted it: by no id that a server has."""
+    """From the head, the turn itself and one after it, whoever redacted it: without its ids."""
     store = MemoryStore() if file is None else SQLiteStore(tmp_path / file)
     vendor = ScriptedVendor(["ok", "fine", "head", "itself", "after", "next"])
     lm = LM("x", vendor=vendor, response_store=store)

@@ -10,9 +10,9 @@ import pytest
 
 from synth_ai import errors
 from synth_ai.errors import OptionError
-from synth_ai.lm.retry import RetryPolicy, policy
+from synth_ai.lm.retry import RetryPolicy, as_policy
 
-NO_WAIT = RetryPolicy(attempts=3, first_wait=0)
+NO_WAIT = RetryPolicy(attempts=3, wait_initial=0)
 
 
 class Service:
@@ -75,7 +75,7 @@ async def test_the_last_error_is_raised_as_it_is(attempts: int) -> None:
     failures = [errors.OverloadedError(str(number)) for number in range(1, 9)]
     service = Service(*failures)
     with pytest.raises(errors.OverloadedError, match=str(attempts)) as raised:
-        await RetryPolicy(attempts=attempts, first_wait=0).run(service.call)
+        await RetryPolicy(attempts=attempts, wait_initial=0).run(service.call)
     assert raised.value is failures[attempts - 1]
     assert service.calls == attempts
 
@@ -92,7 +92,7 @@ async def test_timeouts_may_be_left_alone() -> None:
     """A call that timed out may have run; who minds can say so."""
     service = Service(errors.TimedOutError("late"))
     with pytest.raises(errors.TimedOutError):
-        await RetryPolicy(first_wait=0, retry_timeouts=False).run(service.call)
+        await RetryPolicy(wait_initial=0, retry_timeouts=False).run(service.call)
     assert service.calls == 1
 
 
@@ -100,7 +100,7 @@ async def test_a_deadline_allows_no_further_try() -> None:
     """With no time left, the first error is the last."""
     service = Service(errors.OverloadedError("500"))
     with pytest.raises(errors.OverloadedError):
-        await RetryPolicy(attempts=9, first_wait=0, deadline=0).run(service.call)
+        await RetryPolicy(attempts=9, wait_initial=0, deadline=0).run(service.call)
     assert service.calls == 1
 
 
@@ -113,25 +113,25 @@ async def test_the_deadline_counts_the_first_try() -> None:
         return await service.call()
 
     with pytest.raises(errors.OverloadedError):
-        await RetryPolicy(attempts=9, first_wait=0, deadline=0.01).run(slow)
+        await RetryPolicy(attempts=9, wait_initial=0, deadline=0.01).run(slow)
     assert service.calls == 1
 
 
 def test_waits_double_up_to_the_longest() -> None:
     """With up to as much again at random, so that many callers do not come back at once."""
-    tries = RetryPolicy(first_wait=0.5, longest_wait=3)
+    tries = RetryPolicy(wait_initial=0.5, wait_max=3)
     error = errors.OverloadedError("500")
-    assert [tries.seconds_to_wait(error, number, 0) for number in range(1, 6)] == [0.5, 1, 2, 3, 3]
-    assert tries.seconds_to_wait(error, 1, 1) == 1
-    assert tries.seconds_to_wait(error, 1, 0.5) == 0.75
+    assert [tries.backoff(error, number, 0) for number in range(1, 6)] == [0.5, 1, 2, 3, 3]
+    assert tries.backoff(error, 1, 1) == 1
+    assert tries.backoff(error, 1, 0.5) == 0.75
 
 
 def test_the_server_s_wish_is_honoured() -> None:
     """It is waited for as long as it asks, up to the cap; beyond that there is no further try."""
-    tries = RetryPolicy(first_wait=0.5, longest_wait=10)
-    assert tries.seconds_to_wait(errors.RateLimitError("429", retry_after=7), 1, 0) == 7
-    assert tries.worth_another_try(errors.RateLimitError("429", retry_after=10))
-    assert not tries.worth_another_try(errors.RateLimitError("429", retry_after=11))
+    tries = RetryPolicy(wait_initial=0.5, wait_max=10)
+    assert tries.backoff(errors.RateLimitError("429", retry_after=7), 1, 0) == 7
+    assert tries.is_retryable(errors.RateLimitError("429", retry_after=10))
+    assert not tries.is_retryable(errors.RateLimitError("429", retry_after=11))
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,10 @@ def test_the_server_s_wish_is_honoured() -> None:
 def test_those_who_are_told_the_same_time_do_not_come_back_at_once(
     asked: float, latest: float
 ) -> None:
-    """The wait that a server asks for is spread too, never below what it asks and never beyond the cap."""
-    tries = RetryPolicy(first_wait=0.5, longest_wait=10)
+    """The wait that a server asks for is spread: never below it, and never beyond the cap."""
+    tries = RetryPolicy(wait_initial=0.5, wait_max=10)
     error = errors.RateLimitError("429", retry_after=asked)
-    waits = [tries.seconds_to_wait(error, 1, jitter / 100) for jitter in range(101)]
+    waits = [tries.backoff(error, 1, jitter / 100) for jitter in range(101)]
     assert (waits[0], waits[-1]) == (asked, pytest.approx(latest))
     assert waits == sorted(waits)
     assert asked >= 10 or len(set(waits)) > 10
@@ -162,22 +162,22 @@ async def test_failed_tries_are_logged(caplog: pytest.LogCaptureFixture) -> None
 )
 def test_what_retry_takes(given: Any, attempts: int) -> None:
     """A policy, a number of tries, or a plain yes or no."""
-    assert policy(given).attempts == attempts
+    assert as_policy(given).attempts == attempts
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: policy(0), "attempts=0 never calls; it takes 1 or more"),
-        (lambda: policy(-1), "attempts=-1"),
+        (lambda: as_policy(0), "attempts=0 never calls; it takes 1 or more"),
+        (lambda: as_policy(-1), "attempts=-1"),
         (
-            lambda: policy("3"),
-            "retry='3' is no policy; it takes a RetryPolicy, a number of tries, or False",
+            lambda: as_policy("3"),
+            "retry must be a RetryPolicy, a number of tries, or False, not '3'",
         ),  # type: ignore[arg-type]
-        (lambda: policy(1.5), "retry=1.5 is no policy"),  # type: ignore[arg-type]
-        (lambda: RetryPolicy(first_wait=-1), "first_wait=-1"),
-        (lambda: RetryPolicy(longest_wait=-1), "longest_wait=-1"),
-        (lambda: RetryPolicy(deadline=-1), "deadline=-1"),
+        (lambda: as_policy(1.5), "retry must be .*, not 1.5"),  # type: ignore[arg-type]
+        (lambda: RetryPolicy(wait_initial=-1), "wait_initial must be 0 seconds or more, not -1"),
+        (lambda: RetryPolicy(wait_max=-1), "wait_max must be 0 seconds or more, not -1"),
+        (lambda: RetryPolicy(deadline=-1), "deadline must be 0 seconds or more, not -1"),
     ],
 )
 def test_what_is_no_policy(make: Any, message: str) -> None:

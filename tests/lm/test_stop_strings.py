@@ -15,14 +15,14 @@ from synth_ai.lm.stop_strings import StopStrings
 def test_without_stops_all_passes() -> None:
     """Nothing is held back where nothing is looked for."""
     stops = StopStrings(())
-    assert [stops.feed("a"), stops.feed("b"), stops.rest()] == ["a", "b", ""]
+    assert [stops.feed("a"), stops.feed("b"), stops.flush()] == ["a", "b", ""]
     assert (stops.text, stops.hit) == ("ab", None)
 
 
 def test_the_beginning_of_a_stop_is_held_back() -> None:
     """It is shown once it turns out to be something else."""
     stops = StopStrings(["END"])
-    assert [stops.feed("one E"), stops.feed("N"), stops.feed("V E"), stops.rest()] == [
+    assert [stops.feed("one E"), stops.feed("N"), stops.feed("V E"), stops.flush()] == [
         "one ",
         "",
         "ENV ",
@@ -34,7 +34,7 @@ def test_the_beginning_of_a_stop_is_held_back() -> None:
 def test_nothing_passes_after_a_stop() -> None:
     """The first one counts, of several the one that begins first."""
     stops = StopStrings(["END", "FIN"])
-    assert [stops.feed("a FI"), stops.feed("N END"), stops.feed("more"), stops.rest()] == [
+    assert [stops.feed("a FI"), stops.feed("N END"), stops.feed("more"), stops.flush()] == [
         "a ",
         "",
         "",
@@ -59,7 +59,7 @@ def test_text_in_pieces_takes_linear_time(stops: tuple[str, ...]) -> None:
         found, began = StopStrings(stops), time.process_time()
         for _ in range(count):
             found.feed(" " * 500)
-        assert len(found.text + found.rest()) == 500 * count
+        assert len(found.text + found.flush()) == 500 * count
         return time.process_time() - began
 
     short, long = (min(seconds(count) for _ in range(3)) for count in (1500, 6000))
@@ -72,10 +72,10 @@ def test_text_in_pieces_takes_linear_time(stops: tuple[str, ...]) -> None:
     cuts=st.lists(st.integers(0, 30), max_size=6),
 )
 def test_pieces_do_not_matter(text: str, stops: list[str], cuts: list[int]) -> None:
-    """However a text is cut into pieces, the same of it is shown: all before the first stop that occurs."""
+    """However a text is cut into pieces, the same of it passes: all before the first stop."""
     at = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     whole = StopStrings(stops)
-    shown = "".join(whole.feed(text[start:end]) for start, end in pairwise(at)) + whole.rest()
+    shown = "".join(whole.feed(text[start:end]) for start, end in pairwise(at)) + whole.flush()
     found = [position for stop in stops if (position := text.find(stop)) >= 0]
     assert whole.text == shown
     if not found:

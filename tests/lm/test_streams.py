@@ -1,4 +1,4 @@
-"""Streams: events and then the whole response, left early without a trace, the same for async and sync callers."""
+"""Streams: events, then the whole response; left early without a trace; async and sync."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_the_response_before_the_end() -> None:
 
 
 async def test_leaving_early_aborts_the_call() -> None:
-    """By `break` inside a context manager, by an error, or by closing; the head stays and nothing is recorded."""
+    """By `break`, by an error, or by closing; the head stays and nothing is recorded."""
     vendor = ScriptedStream(TextDelta("a"), TextDelta("b"), done())
     lm = LM("x", vendor=vendor, max_concurrency=1)
     async with lm.stream_async("Hi") as stream:
@@ -217,7 +217,7 @@ async def test_a_stream_is_read_once() -> None:
 async def test_no_retry_once_a_stream_has_begun() -> None:
     """What was shown cannot be taken back; what failed before the first event is tried again."""
     failing = ScriptedStream(TextDelta("a"), OverloadedError("500"))
-    lm = LM("x", vendor=failing, retry=RetryPolicy(first_wait=0))
+    lm = LM("x", vendor=failing, retry=RetryPolicy(wait_initial=0))
     shown: list[StreamEvent] = []
 
     async def show() -> None:
@@ -230,20 +230,16 @@ async def test_no_retry_once_a_stream_has_begun() -> None:
     assert lm.head is None
 
     before = ScriptedStream(OverloadedError("500"))
+    lm = LM("x", vendor=before, retry=RetryPolicy(wait_initial=0))
     with pytest.raises(OverloadedError):
-        _ = [
-            event
-            async for event in LM("x", vendor=before, retry=RetryPolicy(first_wait=0)).stream_async(
-                "Hi"
-            )
-        ]
+        _ = [event async for event in lm.stream_async("Hi")]
     assert before.begun == 3
 
 
 async def test_tries_before_the_first_event_are_counted() -> None:
     """On the response of a stream as on any other."""
     vendor = ScriptedVendor([OverloadedError("500"), ConnectionFailedError("reset"), "done"])
-    stream = LM("x", vendor=vendor, retry=RetryPolicy(first_wait=0)).stream_async("Hi")
+    stream = LM("x", vendor=vendor, retry=RetryPolicy(wait_initial=0)).stream_async("Hi")
     _ = [event async for event in stream]
     assert stream.response.attempts == 3
 
@@ -306,7 +302,7 @@ async def test_a_backend_that_cannot_stream() -> None:
     ]
 
 
-# --- ends -----------------------------------------------------------------------------------------------------------
+# --- ends -------------------------------------------------------------------------------------
 
 
 class Endless(VendorBase):

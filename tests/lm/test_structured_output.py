@@ -1,4 +1,4 @@
-"""Answers of a given shape: the schema that is sent, when it is strict, and how a text becomes an object."""
+"""Answers of a given shape: which schema is sent, and how a text becomes an object."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from synth_ai.errors import OptionError
-from synth_ai.lm.structured_output import ResponseFormat, describe
+from synth_ai.lm.structured_output import ResponseFormat, describe_error
 
 
 class City(BaseModel):
@@ -96,7 +96,7 @@ class Owner(BaseModel):
 
 
 def test_references_stand_alone() -> None:
-    """Strict mode refuses words beside a `$ref`, and one at the root; the root of a recursive model is inlined."""
+    """Strict mode refuses keywords beside a `$ref`, and a `$ref` at the root."""
     for shape in (ResponseFormat.of(Node), ResponseFormat.of(Owner)):
         assert shape.strict
         assert shape.schema["type"] == "object"
@@ -158,7 +158,7 @@ class Tree(RootModel[list["Tree"]]):
 def test_a_type_that_is_no_object_is_wrapped(
     shape: Any, answer: str, value: Any, strict: bool
 ) -> None:
-    """Servers refuse a schema without an object at its root; an answer is read whether or not it came wrapped."""
+    """Servers want an object at the root; an answer is read whether or not it came wrapped."""
     format_ = ResponseFormat.of(shape)
     assert format_.strict is strict
     assert format_.schema.keys() - {"$defs"} == {
@@ -179,13 +179,13 @@ class Valued(BaseModel):
 
 
 def test_an_answer_with_a_value_of_its_own() -> None:
-    """A model of a union may have a field called value: what fits is what was meant, and the error is the inner one."""
+    """A model of a union may have a field called value: what fits is what was meant."""
     shape = ResponseFormat.of(Valued | City)
     assert shape.parse('{"value": {"value": 1}}') == shape.parse('{"value": 1}') == Valued(value=1)
     assert ResponseFormat.of(Valued).parse('{"value": 1}') == Valued(value=1)
     with pytest.raises(ValidationError) as raised:
         ResponseFormat.of(list[int]).parse('{"value": ["x"]}')
-    assert describe(raised.value).startswith("0: Input should be a valid integer")
+    assert describe_error(raised.value).startswith("0: Input should be a valid integer")
 
 
 class Constrained(BaseModel):
@@ -203,7 +203,7 @@ class Constrained(BaseModel):
 
 
 def test_what_strict_mode_has_no_keyword_for_is_described() -> None:
-    """Such a constraint is said in words and checked by pydantic afterwards; annotations are left out."""
+    """Such a constraint is described, and pydantic checks it afterwards; the rest is left out."""
     shape = ResponseFormat.of(Constrained)
     assert shape.strict
     found = {name: {**part, "title": None} for name, part in shape.schema["properties"].items()}
@@ -267,7 +267,7 @@ def test_what_strict_mode_takes_is_kept() -> None:
 
 
 def test_a_schema_of_one_s_own_is_sent_as_written() -> None:
-    """It is strict only if it is already in strict form; it is called by its title and its answer is not checked."""
+    """It is strict only if it has strict form already, and its answer is not checked."""
     loose = {"title": "My city", "type": "object", "properties": {"name": {"type": "string"}}}
     closed = {**loose, "required": ["name"], "additionalProperties": False}
     assert ResponseFormat.of(loose).schema == loose
@@ -309,6 +309,7 @@ def closed(**properties: Any) -> dict[str, Any]:
         (closed(a={"type": "array", "items": {"type": "string"}, "uniqueItems": True}), False),
         (closed(a={"enum": ["a", "b"]}), False),
         (closed(a={"enum": [["a"]]}), False),
+        (closed(a={"enum": 5}), False),
         (closed(a={"type": "string", "examples": ["b"]}), False),
         (closed(a={"type": ["object", "null"], "properties": {}}), False),
         (closed(a={"$ref": "https://schemas.test/a"}), False),
@@ -359,7 +360,7 @@ def test_line_breaks_inside_strings_are_read() -> None:
     "fenced", ["```json\n{}\n```", "\n```\n{}```\n", "```JSON {}```", "``` json\n\n{}\n```  "]
 )
 def test_a_markdown_block_around_an_answer_is_passed_over(fenced: str) -> None:
-    """Open models write one where nothing holds them to a schema; one inside a string is the answer's own."""
+    """Open models write one; a block inside a string is part of the answer."""
     text = '{"name": "```json\n{}\n```"}'
     assert ResponseFormat.of(City).parse(fenced.replace("{}", text)) == ResponseFormat.of(
         City
@@ -369,7 +370,7 @@ def test_a_markdown_block_around_an_answer_is_passed_over(fenced: str) -> None:
 @pytest.mark.parametrize("header", ["final json", "final <|constrain|>json", "final"])
 @pytest.mark.parametrize("end", ["", "<|return|>", "<|end|><|return|>"])
 def test_a_harmony_header_left_by_a_server_is_passed_over(header: str, end: str) -> None:
-    """vLLM's server leaves it around a constrained answer; markers inside the answer are the answer's own."""
+    """vLLM's server leaves it around a constrained answer; one inside is part of the answer."""
     text = '{"name": "<|message|> <|end|>"}'
     leaked = f"<|start|>assistant<|channel|>{header}<|message|>{text}{end}"
     assert ResponseFormat.of(City).parse(leaked) == ResponseFormat.of(City).parse(text)
@@ -389,5 +390,5 @@ def test_why_a_text_does_not_fit(text: str, why: str) -> None:
     """The reason fits in a line."""
     with pytest.raises(ValueError, match=r".+") as raised:
         ResponseFormat.of(City).parse(text)
-    assert why in describe(raised.value)
-    assert "\n" not in describe(raised.value)
+    assert why in describe_error(raised.value)
+    assert "\n" not in describe_error(raised.value)

@@ -1,4 +1,4 @@
-"""The bridge from sync to async: one loop for the life of the process, usable from anywhere but itself."""
+"""The bridge from sync to async: one loop for the process, for every thread but its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from synth_ai.errors import RequestError
-from synth_ai.lm import sync as portal
+from synth_ai.lm import sync
 
 
 async def current_loop() -> asyncio.AbstractEventLoop:
@@ -18,9 +18,9 @@ async def current_loop() -> asyncio.AbstractEventLoop:
 
 def test_every_call_runs_on_the_same_loop() -> None:
     """Connection pools belong to a loop, so there is one for all threads."""
-    loops = {portal.run(current_loop())}
+    loops = {sync.run(current_loop())}
     threads = [
-        threading.Thread(target=lambda: loops.add(portal.run(current_loop()))) for _ in range(4)
+        threading.Thread(target=lambda: loops.add(sync.run(current_loop()))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -31,7 +31,7 @@ def test_every_call_runs_on_the_same_loop() -> None:
 
 async def test_it_works_inside_a_running_loop() -> None:
     """As in a notebook, where `asyncio.run` refuses."""
-    assert portal.run(current_loop()) is not asyncio.get_running_loop()
+    assert sync.run(current_loop()) is not asyncio.get_running_loop()
 
 
 def test_an_error_comes_back_as_itself() -> None:
@@ -41,17 +41,17 @@ def test_an_error_comes_back_as_itself() -> None:
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        portal.run(fail())
+        sync.run(fail())
 
 
 def test_waiting_for_itself_is_refused() -> None:
     """A sync call made on the shared loop would hang for ever."""
 
     async def inside() -> None:
-        portal.run(current_loop())
+        sync.run(current_loop())
 
     with pytest.raises(RequestError, match="own loop; use its async twin"):
-        portal.run(inside())
+        sync.run(inside())
 
 
 def test_an_interrupt_cancels_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_an_interrupt_cancels_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("concurrent.futures.Future.result", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        portal.run(work())
+        sync.run(work())
     monkeypatch.undo()
     assert cancelled.wait(10)
 
@@ -80,12 +80,12 @@ def test_an_interrupt_cancels_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_gets_a_loop_of_its_own() -> None:
     """The parent's loop has no thread there; waiting for it would hang."""
-    portal.run(current_loop())
+    sync.run(current_loop())
     child = os.fork()
     if not child:
         code = 1
         try:
-            portal.run(asyncio.sleep(0))
+            sync.run(asyncio.sleep(0))
             code = 0
         finally:
             os._exit(code)

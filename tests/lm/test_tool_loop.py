@@ -1,4 +1,4 @@
-"""Runs of tools: rounds, failures, parallel calls, whose tools are run here and whose are left to the caller."""
+"""Runs of tools: rounds, failures, parallel calls, and which calls are left to the caller."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ async def run(way: str, lm: LM, *prompt: str, **arguments: Any) -> ToolRun:
     return await asyncio.to_thread(lm.run_tools, *prompt, **arguments)
 
 
-# --- rounds -------------------------------------------------------------------------------------------------------
+# --- rounds -----------------------------------------------------------------------------------
 
 
 @WAYS
 async def test_rounds_until_the_answer(way: str) -> None:
-    """Each round's outputs go back under their call ids, in order, and every round is in the steps."""
+    """Outputs go back under their call ids, in order, and every round is in the steps."""
     vendor, lm = scripted(
         [
             tool_call("get_weather", call_id="call_a", city="Oslo"),
@@ -103,7 +103,7 @@ async def test_a_run_on_gpt_oss(way: str) -> None:
 
 @WAYS
 async def test_the_rounds_are_bounded(way: str) -> None:
-    """A model that never stops calling is an error, which has the rounds and the unanswered response on it."""
+    """A model that never stops calling is an error; the rounds and the response are on it."""
     vendor, lm = scripted(
         *(tool_call("get_weather", city="Oslo") for _ in range(3)), tools=[get_weather]
     )
@@ -137,7 +137,7 @@ async def test_options_that_make_no_sense(options: dict[str, Any], message: str)
 
 @WAYS
 async def test_on_step_of_both_kinds(way: str) -> None:
-    """It is called with each round as it ends; one that is async is awaited before the next round."""
+    """It is called with each round as it ends; an async one is awaited before the next round."""
     seen: list[tuple[int, int]] = []
     vendor, lm = scripted(*[tool_call("get_weather", city="Oslo"), "done"] * 2, tools=[get_weather])
 
@@ -152,7 +152,7 @@ async def test_on_step_of_both_kinds(way: str) -> None:
     assert seen == [(1, 1), (1, 3)]
 
 
-# --- tool_choice --------------------------------------------------------------------------------------------------
+# --- tool_choice ------------------------------------------------------------------------------
 
 ALLOWED = {
     "type": "allowed_tools",
@@ -176,7 +176,7 @@ ALLOWED_CHAT = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "
 )
 @pytest.mark.parametrize("of_the_lm", [True, False])
 async def test_a_forced_call_is_forced_once(first: Any, then: Any, of_the_lm: bool) -> None:
-    """A choice that forces a call holds for the first turn, or the model could never answer; others stay."""
+    """A forced call holds for the first turn, or the model could never answer; others stay."""
     vendor, lm = scripted(
         tool_call("get_weather", city="Oslo"),
         "done",
@@ -190,7 +190,10 @@ async def test_a_forced_call_is_forced_once(first: Any, then: Any, of_the_lm: bo
 
 async def test_a_forced_call_is_forced_once_on_gpt_oss() -> None:
     """The header that begins the forced call is in the first prompt alone."""
-    start = "<|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
+    start = (
+        "<|start|>assistant<|channel|>commentary to=functions.get_weather "
+        "<|constrain|>json<|message|>"
+    )
     engine = ScriptedEngine(['{"city": "Oslo"}<|call|>', final_text("done")])
     done = await LM("gpt-oss-20b", engine=engine).run_tools_async(
         "Hi", tools=[get_weather], tool_choice="get_weather"
@@ -199,12 +202,12 @@ async def test_a_forced_call_is_forced_once_on_gpt_oss() -> None:
     assert [harmony.decode(prompt).endswith(start) for prompt in engine.prompts] == [True, False]
 
 
-# --- what goes wrong ----------------------------------------------------------------------------------------------
+# --- what goes wrong --------------------------------------------------------------------------
 
 
 @WAYS
 async def test_a_failure_goes_back_to_the_model(way: str) -> None:
-    """The model reads what the error is and says, without a traceback; the error itself is in the step."""
+    """The model reads the error's class and message; the error itself is in the step."""
     vendor, lm = scripted(
         [
             tool_call("fail", call_id="call_a", city="Oslo"),
@@ -220,7 +223,7 @@ async def test_a_failure_goes_back_to_the_model(way: str) -> None:
 
 @WAYS
 async def test_a_failure_ends_the_run_by_choice(way: str) -> None:
-    """The other calls of the turn have ended by then; the cause, the response and the steps are on the error."""
+    """The other calls of the turn have ended by then; the error has the response and steps."""
     steps: list[Any] = []
     vendor, lm = scripted(
         tool_call("get_weather", city="Oslo"),
@@ -339,7 +342,7 @@ async def test_a_tool_that_was_taken_away() -> None:
     assert vendor.requests[-1].tools == ()
 
 
-# --- tools that are not run here ----------------------------------------------------------------------------------
+# --- tools that are not run here --------------------------------------------------------------
 
 
 class Answer(BaseModel):
@@ -358,7 +361,7 @@ class Idle(BaseTool):
     ("tool", "name"), [(SCHEMA, "ask_user"), (Answer, "Answer"), (Idle, "Idle")]
 )
 async def test_a_schema_is_left_to_the_caller(tool: Any, name: str) -> None:
-    """Nothing is known here of what it does, so its call ends the run, however many rounds are left."""
+    """Nothing is known here of what it does, so its call ends the run."""
     vendor, lm = scripted(tool_call(name, call_id="call_a", city="Oslo"), "thanks", tools=[tool])
     done = await lm.run_tools_async("Hi")
     assert ([call["id"] for call in done.pending], done.outputs, done.steps) == (["call_a"], {}, ())
@@ -402,13 +405,13 @@ async def test_a_function_in_a_namespace_is_left_to_the_caller() -> None:
     assert (await lm.run_tools_async("Hi")).pending
 
 
-# --- tools of the branch ------------------------------------------------------------------------------------------
+# --- tools of the branch ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("store", ["memory", "file"])
 @WAYS
 async def test_tools_of_the_branch_are_run(way: str, store: str, tmp_path: Path) -> None:
-    """A branch keeps its tools, so a run that names none runs those, after a plain call and after a run."""
+    """A branch keeps its tools: a run that names none runs those, after a call and after a run."""
     kept = {"response_store": tmp_path / "turns.db"} if store == "file" else {}
     vendor, lm = scripted("ok", *[tool_call("get_weather", city="Oslo"), "done"] * 2, **kept)
     await lm.respond_async("Hi", tools=[get_weather])
@@ -418,7 +421,7 @@ async def test_tools_of_the_branch_are_run(way: str, store: str, tmp_path: Path)
 
 
 async def test_branches_with_tools_of_one_name() -> None:
-    """Each branch runs the function that it was given, not the newest or the LM's own of that name."""
+    """Each branch runs the function that it was given, not another one of that name."""
 
     def named(who: str) -> Any:
         def whoami() -> str:
@@ -438,7 +441,7 @@ async def test_branches_with_tools_of_one_name() -> None:
 
 
 async def test_a_branch_from_a_file(tmp_path: Path) -> None:
-    """A file has schemas alone: the LM's own functions of those names are run, others are left to the caller."""
+    """A file has schemas alone: the LM's functions of those names are run, others are pending."""
     _, before = scripted("ok", response_store=tmp_path / "turns.db")
     start = await before.respond_async("Hi", tools=[get_weather, get_time])
     await before.aclose()
@@ -461,7 +464,7 @@ async def test_a_branch_from_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
 async def test_a_run_without_a_store(api: Any) -> None:
-    """The rounds of a run continue one another with instructions and tools, and nothing of it is kept after it."""
+    """The rounds continue one another with instructions and tools, and nothing is kept after."""
     calls = [tool_call("get_weather", city=city) for city in ("Oslo", "Rome")]
     vendor = ScriptedVendor([*calls, "done"], api=api)
     lm = LM("any-name", vendor=vendor, response_store=False)
@@ -504,7 +507,7 @@ async def test_something_cancelled_inside_a_tool_is_its_failure() -> None:
     assert run.steps[0].results[0].output == "Error: CancelledError"
 
 
-# --- side by side -------------------------------------------------------------------------------------------------
+# --- side by side -----------------------------------------------------------------------------
 
 
 @WAYS
@@ -613,7 +616,7 @@ async def test_what_ends_a_program_is_no_failure_of_a_tool(
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
 def test_a_tool_that_exits_leaves_the_shared_loop_alive(kind: str) -> None:
-    """sys.exit() in a tool reaches the caller of the sync method, and later sync calls still work."""
+    """sys.exit() in a tool reaches the caller of the sync method; later sync calls still work."""
 
     def leave() -> None:
         sys.exit(3)

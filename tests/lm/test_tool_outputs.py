@@ -9,7 +9,7 @@ import pytest
 from synth_ai import LM, MemoryStore
 from synth_ai import content as items
 from synth_ai.errors import MissingToolOutputError, RequestError
-from synth_ai.lm.tool_outputs import check_tool_outputs, typed_tool_outputs
+from synth_ai.lm.tool_outputs import check_tool_outputs, match_output_types
 from synth_ai.testing import ScriptedVendor
 
 CALLS = [
@@ -51,8 +51,16 @@ def test_outputs_are_of_the_type_of_their_calls() -> None:
     """A caller answers functions and custom tools alike, by call id."""
     outputs = [items.function_call_output(call_id, "ok") for call_id in ("call_1", "call_3")]
     typed = [outputs[0], {**outputs[1], "type": "custom_tool_call_output"}]
-    assert typed_tool_outputs([CALLS[0], CUSTOM], outputs) == tuple(typed)
-    assert typed_tool_outputs((), [CUSTOM, outputs[1]]) == (CUSTOM, typed[1])
+    assert match_output_types([CALLS[0], CUSTOM], outputs) == tuple(typed)
+    assert match_output_types((), [CUSTOM, outputs[1]]) == (CUSTOM, typed[1])
+
+
+def test_an_output_without_a_call_id() -> None:
+    """A history of the caller's own may have one: it answers no call, which is said."""
+    output: Any = {"type": "function_call_output", "output": "ok"}
+    assert match_output_types((), [output]) == (output,)
+    with pytest.raises(RequestError, match=r"output for None, .*its calls: call_1"):
+        check_tool_outputs((), [CALLS[0], output])
 
 
 async def test_a_custom_call_is_answered_like_any_other() -> None:

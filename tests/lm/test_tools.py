@@ -1,9 +1,8 @@
-"""One definition of a tool for every API: functions, classes and schemas become the same flat spec."""
+"""One definition of a tool for every API: functions, classes and schemas become one flat spec."""
 
 from __future__ import annotations
 
 import copy
-import inspect
 import pickle
 from collections.abc import Callable
 from enum import Enum
@@ -15,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from synth_ai import BaseTool
 from synth_ai.errors import ToolError
-from synth_ai.lm.tools import RunnableSpec, arguments_model, split_docstring, tool_spec, tool_specs
+from synth_ai.lm.tools import RunnableSpec, arguments_model, tool_spec, tool_specs
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -83,79 +82,25 @@ def test_a_base_tool_and_a_pydantic_model() -> None:
     assert set(tool_spec(Point)["parameters"]["properties"]) == {"name", "x"}
 
 
-GOOGLE = """
-    The weather in a city.
+@pytest.mark.parametrize("base", [BaseModel, BaseTool])
+def test_a_class_without_a_docstring(base: type[BaseModel]) -> None:
+    """Has the docstring of the class that it extends, but not that of pydantic or BaseTool."""
 
-    It may be wrong.
+    class Plain(base):  # type: ignore[valid-type, misc]
+        x: int
 
-    Args:
-        city (str, optional): Its name,
-            in English: "Rome".
+    class Described(Plain):
+        """Finds x."""
 
-        unit (dict[str, int]): What it is in.
-        days:
+    class Inherits(Described):
+        pass
 
-    Returns:
-        The weather, in words.
-    """
-
-NUMPY = """
-    The weather in a city.
-
-    It may be wrong.
-
-    Parameters
-    ----------
-    city : str, optional
-        Its name,
-        in English: "Rome".
-
-    unit
-        What it is in.
-    days : int
-
-    Returns
-    -------
-    str
-        The weather, in words.
-    """
-
-SPHINX = """
-    The weather in a city.
-
-    It may be wrong.
-
-    :param city: Its name,
-        in English: "Rome".
-    :type city: str
-    :param Unit unit: What it is in.
-    :param days:
-    :returns: The weather, in words.
-    """
-
-
-@pytest.mark.parametrize("docstring", [GOOGLE, NUMPY, SPHINX])
-def test_a_docstring_that_describes_the_parameters(docstring: str) -> None:
-    """Three ways of writing it say the same; everything else stays the tool's own description."""
-    description, documented = split_docstring(inspect.cleandoc(docstring))
-    assert documented == {"city": 'Its name, in English: "Rome".', "unit": "What it is in."}
-    assert description.startswith("The weather in a city.\n\nIt may be wrong.\n\n")
-    assert description.endswith("The weather, in words.")
-    assert not any(
-        word in description for word in ("city :", "param", "Param", "Args", ":type", "Rome")
-    )
-
-
-@pytest.mark.parametrize(
-    "docstring", ["", "Adds.", "Parameters: none.", "Args:\n    none at all", "Note:\n    a: b"]
-)
-def test_a_docstring_that_does_not(docstring: str) -> None:
-    """It is the description as it is."""
-    assert split_docstring(docstring) == (docstring, {})
+    assert tool_spec(Plain)["description"] == ""
+    assert tool_spec(Inherits)["description"] == "Finds x."
 
 
 def test_a_parameter_is_described_where_it_says_nothing_itself() -> None:
-    """Its annotation has the first word, its docstring the second; a bound parameter is not spoken of."""
+    """The annotation comes first, the docstring second; a bound parameter is not described."""
 
     def look(
         city: str, unit: Unit, days: Annotated[int, Field(description="How many.")], secret: str
@@ -183,7 +128,9 @@ class Mode(Enum):
 def test_parameters_without_a_type_hint() -> None:
     """A default says the type where it can; without one, or with None, anything goes."""
 
-    def look(n, flag=True, count=3, rate=0.5, word="a", rest=None, mode=Mode.FAST, names=()):  # type: ignore[no-untyped-def]
+    def look(  # type: ignore[no-untyped-def]
+        n, flag=True, count=3, rate=0.5, word="a", rest=None, mode=Mode.FAST, names=()
+    ):
         return n
 
     properties = tool_spec(look)["parameters"]["properties"]
@@ -248,15 +195,15 @@ renamed.__doc__ = "Adds two."
 def test_what_else_can_be_called(
     tool: Any, name: str, description: str, parameters: set[str], result: int
 ) -> None:
-    """Partials and instances are tools; what a partial has bound, the model neither sees nor changes."""
+    """Partials and instances are tools; the model neither sees nor changes what a partial binds."""
     spec = tool_spec(tool)
     assert (spec["name"], spec["description"]) == (name, description)
     assert set(spec["parameters"]["properties"]) == parameters
     assert isinstance(spec, RunnableSpec)
-    assert spec.bound(dict.fromkeys(parameters - {"secret"}, 7))() == result
+    assert spec.bind(dict.fromkeys(parameters - {"secret"}, 7))() == result
     if "secret" not in parameters:
         with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
-            spec.bound({"number": 7, "secret": "y"})
+            spec.bind({"number": 7, "secret": "y"})
 
 
 def test_an_instance_of_a_class_without_a_docstring() -> None:
@@ -265,10 +212,10 @@ def test_an_instance_of_a_class_without_a_docstring() -> None:
 
 
 def test_a_spec_with_its_function_travels_as_a_plain_one() -> None:
-    """It equals the plain spec. A deep copy can still be run; pickled, it is the plain spec without the function."""
+    """It equals the plain spec. A deep copy can still be run; a pickled one is the plain spec."""
     spec = tool_spec(Multiply(3))
     assert spec == dict(spec)
-    assert copy.deepcopy(spec).bound({"number": 7})() == 21  # type: ignore[attr-defined]
+    assert copy.deepcopy(spec).bind({"number": 7})() == 21  # type: ignore[attr-defined]
     assert type(pickle.loads(pickle.dumps(spec))) is dict
     assert tool_spec(spec) is spec
 
@@ -349,8 +296,8 @@ def unresolved(city: NoSuchType) -> None: ...  # type: ignore[name-defined]  # n
         (partial(lambda city: city), "tool name '<lambda>' cannot be used"),
         (max, "parameters of the tool 'max' cannot be read"),
         (lambda city: city, "tool name '<lambda>' cannot be used"),
-        (5, "A tool is a function, a BaseTool, a pydantic model or a schema, not 5"),
-        ({"type": "function", "parameters": PARAMETERS}, "function tool has no name"),
+        (5, "A tool must be a function, a BaseTool, a pydantic model or a schema, not 5"),
+        ({"type": "function", "parameters": PARAMETERS}, "function tool must have a name"),
     ],
 )
 def test_what_is_no_tool(tool: Any, message: str) -> None:
@@ -362,7 +309,7 @@ def test_what_is_no_tool(tool: Any, message: str) -> None:
 @pytest.mark.parametrize("tools", [get_weather, "web_search", {"name": "a"}, 5])
 def test_one_tool_is_not_a_list_of_them(tools: Any) -> None:
     """A lone tool or string would otherwise be read letter by letter, or fail strangely."""
-    with pytest.raises(ToolError, match="tools= takes a list of tools, not"):
+    with pytest.raises(ToolError, match="tools must be a list of tools, not"):
         tool_specs(tools)
 
 
@@ -381,7 +328,7 @@ def test_arguments_are_checked_by_the_same_model() -> None:
 
 
 def test_parameters_whose_names_only_look_kept() -> None:
-    """A name that begins with model_ is free, and a private parameter that is bound is no parameter any more."""
+    """A name that begins with model_ is free, and so is a private one that is bound."""
 
     def named(model_name: str) -> None: ...
 

@@ -29,7 +29,7 @@ from synth_ai.errors import (
 
 APIS = ("responses", "chat")
 SHARE = 0.2
-POLICY = RetryPolicy(attempts=3, first_wait=0.001)
+POLICY = RetryPolicy(attempts=3, wait_initial=0.001)
 
 #: The pace is not what is tried here.
 _UNLIMITED = {

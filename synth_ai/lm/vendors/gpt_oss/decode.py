@@ -70,7 +70,7 @@ class Reading:
             "length" if self._finish_reason == "length" else "stop"
         )
         events = self._translated(self._parser.pending())
-        rest = self._stops.rest()
+        rest = self._stops.flush()
         return [*events, TextDelta(rest)] if rest else events
 
     def response(self, prompt: list[int], model: str) -> BaseLMResponse:

@@ -533,7 +533,7 @@ async def test_cancelling_a_call_closes_the_connection(
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_FIRST_WAIT", 0.001)
-    monkeypatch.setattr(background, "_ASKING", RetryPolicy(attempts=3, first_wait=0))
+    monkeypatch.setattr(background, "_ASKING", RetryPolicy(attempts=3, wait_initial=0))
 
 
 @pytest.mark.usefixtures("no_wait")
