@@ -72,7 +72,7 @@ def test_other_forms(stored: tuple[Path, str], tmp_path: Path) -> None:
 def test_a_page_is_private_and_replaces_only_a_page(
     stored: tuple[Path, str], tmp_path: Path
 ) -> None:
-    """Neither the store, nor what belongs to it, nor a file of the user's is lost to a slip of the hand."""
+    """Neither the store, nor what belongs to it, nor a file of the user's is lost by a slip."""
     path, _ = stored
     page, notes, pipe = tmp_path / "tree.html", tmp_path / "notes.html", tmp_path / "pipe"
     for _ in range(2):
@@ -114,9 +114,8 @@ def test_forms_that_contradict_each_other(stored: tuple[Path, str], tmp_path: Pa
     """None of them is picked in silence, and nothing is written."""
     page = tmp_path / "tree.html"
     result = run("tree", str(stored[0]), "--html", str(page), "--mermaid", "--json")
-    assert (
-        result.stderr
-        == "Error: --html and --mermaid and --json contradict each other; give one of them.\n"
+    assert result.stderr == (
+        "Error: --html and --mermaid and --json contradict each other; give one of them.\n"
     )
     assert "--mermaid and --json" in run("tree", str(stored[0]), "--json", "--mermaid").stderr
     assert not page.exists()

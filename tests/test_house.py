@@ -22,19 +22,6 @@ GROUND = (
     *("errors", "_version", "settings", "timeout", "content", "images", "options", "api"),
     *("events", "response", "turn", "limiter"),
 )
-    "errors",
-    "_version",
-    "settings",
-    "timeout",
-    "content",
-    "images",
-    "options",
-    "api",
-    "events",
-    "response",
-    "turn",
-    "limiter",
-]
 FLOORS = (
     GROUND,
     ("harmony", "engines", "store", "http"),

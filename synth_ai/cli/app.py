@@ -1,4 +1,4 @@
-"""The commands of `synth-ai`."""
+"""The commands of `synth-ai`. Their docstrings are what `--help` prints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from synth_ai._version import __version__
-from synth_ai.engines.gpus import card_named, find_cards
+from synth_ai.engines.gpus import Card, card_named, find_cards
 from synth_ai.engines.model_names import resolve_model
 from synth_ai.engines.vllm.presets import (
     check_memory,
@@ -23,22 +23,33 @@ from synth_ai.errors import EngineStartError, OptionError, UnknownResponseError
 from synth_ai.store.sqlite.readonly import read_turns
 from synth_ai.tree.tree import Tree
 
+# How many GPUs of one kind a machine has at most.
+_MAX_GPUS = 8
+
+# Errors of the library are printed by main(), and others shall look as in any Python program.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.callback(invoke_without_command=True)
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Look at what synth_ai has kept, and see how it would run a model."""
-    if version:
+def print_version(is_wanted: bool) -> None:
+    """Print the version and end, before a command is asked for."""
+    if is_wanted:
         typer.echo(__version__)
         raise typer.Exit
 
 
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Look at stored conversations, and see how synth_ai would run a model."""
+
+
 @app.command()
 def tree(
-    store: Annotated[Path, typer.Argument(help="The file that the turns are kept in.")],
+    store: Annotated[Path, typer.Argument(help="The file of the store.")],
     response_id: Annotated[
         str | None, typer.Argument(help="Only the conversation of this response.")
     ] = None,
@@ -52,18 +63,17 @@ def tree(
     json: Annotated[bool, typer.Option(help="Print the tree as JSON.")] = False,
 ) -> None:
     """Draw the conversations in a store, which is only read."""
-    forms = [
-        name
-        for name, given in (("--html", html), ("--mermaid", mermaid), ("--json", json))
-        if given
-    ]
-    if len(forms) > 1:
-        raise OptionError(f"{' and '.join(forms)} contradict each other; give one of them.")
+    forms = {"--html": html is not None, "--mermaid": mermaid, "--json": json}
+    given = [option for option, is_given in forms.items() if is_given]
+    if len(given) > 1:
+        raise OptionError(f"{' and '.join(given)} contradict each other; give one of them.")
+
     drawn = Tree.of(read_turns(store), head=response_id)
     if response_id is not None:
         if response_id not in drawn.turns:
-            raise UnknownResponseError(f"There is no response {response_id!r} in {store}.")
+            raise UnknownResponseError(f"The response {response_id!r} is not in {store}.")
         drawn = drawn.around(response_id)
+
     if html is not None:
         drawn.save_html(html)
         typer.echo(f"Wrote {html}")
@@ -72,6 +82,7 @@ def tree(
     elif json:
         typer.echo(drawn.to_json())
     else:
+        # With rich a tree draws itself in colour, unless it goes into a file or a pipe.
         Console().print(drawn)
 
 
@@ -79,9 +90,9 @@ def tree(
 def engine_args(
     model: Annotated[str, typer.Argument(help="gpt-oss-20b, gpt-oss-120b or a folder.")],
     gpu: Annotated[
-        str, typer.Option(help="The card, such as h100 or mi300x; auto asks this machine.")
+        str, typer.Option(help="The GPU, such as h100 or mi300x; auto asks this machine.")
     ] = "auto",
-    gpus: Annotated[int | None, typer.Option(min=1, help="How many cards share the model.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="How many GPUs share the model.")] = None,
     eagle3: Annotated[bool, typer.Option(help="Decode speculatively (gpt-oss-120b).")] = False,
     streams: Annotated[
         bool, typer.Option(help="Whether anyone reads streams token by token.")
@@ -90,22 +101,48 @@ def engine_args(
         bool, typer.Option(help="Print a file for vllm serve --config instead of a command.")
     ] = False,
 ) -> None:
-    """Print the recommended settings for a model on a card as a `vllm serve` command."""
-    name = resolve_model(model)
-    # Of a card that is named there may be any number, and no machine has more than eight.
-    cards = find_cards() if gpu == "auto" else [card_named(gpu)] * (gpus or 8)
-    if not cards:
-        raise EngineStartError(
-            "There is no GPU on this machine that could be asked; name one, such as --gpu h100."
-        )
-    count = gpus or recommended_count(cards)
-    given = {"tensor_parallel_size": count} if gpus or count > 1 else {}
-    check_memory(name, cards, given)
-    preset = preset_for(name, cards[:count], given, eagle3=eagle3, streams=streams)
-    preset = replace(preset, engine_args={**preset.engine_args, **given})
-    typer.echo(config_file(preset) if file else serve_command(name, preset), nl=not file)
+    """Print the recommended settings for a model on a GPU as a `vllm serve` command."""
+    model = resolve_model(model)
+    available = _find_gpus(gpu, gpus)
+    count = gpus or recommended_count(available)
+
+    # vLLM takes one GPU by itself, so the number is left out unless it is more or was asked for.
+    chosen_args = {}
+    is_shared = gpus is not None or count > 1
+    if is_shared:
+        chosen_args["tensor_parallel_size"] = count
+
+    check_memory(model, available, chosen_args)
+    preset = preset_for(model, available[:count], chosen_args, eagle3=eagle3, streams=streams)
+    preset = replace(preset, engine_args={**preset.engine_args, **chosen_args})
+
+    if file:
+        typer.echo(config_file(preset), nl=False)
+    else:
+        typer.echo(serve_command(model, preset))
+
+    # On stderr, so that the command or the file can be piped.
     if gpus is None:
         typer.echo(
-            f"These are for {count} x {cards[0].name}, as recommended; --gpus takes another number.",
+            f"These are for {count} x {available[0].name}, as recommended; "
+            "--gpus takes another number.",
             err=True,
         )
+
+
+def _find_gpus(name: str, count: int | None) -> list[Card]:
+    """Find the GPUs of this machine, or make a machine full of those that are named.
+
+    Raises:
+        EngineStartError: this machine has none.
+        OptionError: the name is unknown.
+    """
+    if name != "auto":
+        return [card_named(name)] * (count or _MAX_GPUS)
+
+    gpus = find_cards()
+    if not gpus:
+        raise EngineStartError(
+            "No GPU was found on this machine; name one to see its settings, such as --gpu h100."
+        )
+    return gpus

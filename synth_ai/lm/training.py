@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from synth_ai import harmony
 from synth_ai.errors import RequestError
-from synth_ai.lm.vendors.gpt_oss.prompt import Shown, with_turn
+from synth_ai.lm.vendors.gpt_oss.prompt import PromptSettings, append_turn
 from synth_ai.turn import Turn
 
 
@@ -41,9 +41,9 @@ def training_examples(turns: Sequence[Turn]) -> list[TrainingExample]:
     transcript = harmony.Transcript()
     for turn in turns:
         if turn.output_token_ids is not None:
-            prompt = Shown.by_turn(turn).prompt(transcript.extended(turn.input))
+            prompt = PromptSettings.of_turn(turn).render(transcript.extended(turn.input))
             _add(examples, prompt, turn.output_token_ids)
-        transcript = with_turn(transcript, turn)
+        transcript = append_turn(transcript, turn)
 
     if not examples:
         raise RequestError(f"No turn of this branch has sampled token ids: {_explain_none(turns)}")

@@ -1,7 +1,7 @@
 """What people want to read in a turn's items: what was asked, thought, called and answered.
 
-Items come from many servers and from imported files, so nothing here trusts their shape: what it does not know, it
-shows as JSON.
+Items come from many servers and from imported files, so nothing here trusts their shape: an item
+of an unknown type is shown as JSON.
 """
 
 from __future__ import annotations
@@ -9,101 +9,138 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, TypeAlias
 
-from synth_ai.turn import Turn
+Kind: TypeAlias = Literal[
+    "user", "system", "tool", "reasoning", "preamble", "call", "answer", "refusal", "other"
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Excerpt:
     """One piece of a turn, to be read.
 
     Attributes:
-        kind: `user`, `system`, `tool` (a tool's output), `reasoning`, `preamble`, `call`, `answer`, `refusal`, or
-            `other` (an item that is none of these).
+        kind: who says it, or what it is. `tool` is the output of a tool, `other` an item of an
+            unknown type.
         text: its text; of a call, its arguments.
         name: the function of a call.
-        images: the addresses of its pictures, `data:` ones included.
+        images: the addresses of its images, `data:` ones included.
     """
 
-    kind: str
+    kind: Kind
     text: str
     name: str = ""
     images: tuple[str, ...] = ()
 
-
-def passages(items: Iterable[Mapping[str, Any]]) -> list[Passage]:
-    """The items as passages, in order; those without anything to read are left out."""
-    found = (_passage(item) for item in items)
-    return [passage for passage in found if passage.text or passage.name or passage.images]
-
-
-def backend_of(turn: Turn) -> str:
-    """The model and the API that answered."""
-    return f"{turn.model}, {turn.api_type}"
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to read in it."""
+        return not (self.text or self.name or self.images)
 
 
-def one_line(passages: Iterable[Passage]) -> str:
-    """Everything but the reasoning, in one line: texts as they are, calls as `name(arguments)`."""
+def read_excerpts(items: Iterable[Mapping[str, object]]) -> list[Excerpt]:
+    """Read items into excerpts, in order, without those that have nothing to read."""
+    excerpts = []
+    for item in items:
+        excerpt = _read_item(item)
+        if not excerpt.is_empty:
+            excerpts.append(excerpt)
+    return excerpts
+
+
+def to_line(excerpts: Iterable[Excerpt]) -> str:
+    """Write everything but the reasoning in one line: texts as they are, calls as `name(...)`."""
     texts = []
-    for passage in passages:
-        if passage.kind == "call":
-            texts.append(f"{passage.name}({' '.join(passage.text.split())})")
-        elif passage.kind != "reasoning":
-            texts.append(" ".join(passage.text.split()) or f"[{len(passage.images)} image(s)]")
+    for excerpt in excerpts:
+        text = _fold(excerpt.text)
+        if excerpt.kind == "call":
+            texts.append(f"{excerpt.name}({text})")
+        elif excerpt.kind != "reasoning":
+            texts.append(text or f"[{len(excerpt.images)} image(s)]")
     return " ".join(texts)
 
 
-def reasoning(passages: Iterable[Passage]) -> str:
-    """The reasoning alone, in one line; empty when there is none."""
-    return " ".join(
-        " ".join(passage.text.split()) for passage in passages if passage.kind == "reasoning"
-    )
+def reasoning_line(excerpts: Iterable[Excerpt]) -> str:
+    """Write the reasoning alone in one line; empty if there is none."""
+    return " ".join(_fold(excerpt.text) for excerpt in excerpts if excerpt.kind == "reasoning")
 
 
-def _passage(item: Mapping[str, Any]) -> Passage:
-    kind = item.get("type", "message")
-    if kind == "message":
-        return _message(item)
-    if kind == "reasoning":
-        return Passage("reasoning", _text(item.get("content") or item.get("summary")))
-    if kind in ("function_call", "custom_tool_call"):
-        return Passage(
-            "call", str(item.get("arguments") or item.get("input") or ""), str(item.get("name", ""))
-        )
-    if kind in ("function_call_output", "custom_tool_call_output"):
-        return Passage("tool", _text(item.get("output")), images=_images(item.get("output")))
-    return Passage("other", json.dumps(item, ensure_ascii=False, default=str))
+def _fold(text: str) -> str:
+    return " ".join(text.split())
 
 
-def _message(item: Mapping[str, Any]) -> Passage:
+def _read_item(item: Mapping[str, object]) -> Excerpt:
+    item_type = item.get("type", "message")
+    if item_type == "message":
+        return _read_message(item)
+
+    if item_type == "reasoning":
+        # Some servers give the reasoning itself, most of them no more than a summary.
+        content = item.get("content") or item.get("summary")
+        return Excerpt("reasoning", _read_text(content))
+
+    if item_type in ("function_call", "custom_tool_call"):
+        # The arguments of a function, the input of a custom tool.
+        arguments = item.get("arguments") or item.get("input") or ""
+        return Excerpt("call", str(arguments), name=str(item.get("name", "")))
+
+    if item_type in ("function_call_output", "custom_tool_call_output"):
+        output = item.get("output")
+        return Excerpt("tool", _read_text(output), images=_read_images(output))
+
+    return Excerpt("other", json.dumps(item, ensure_ascii=False, default=str))
+
+
+def _read_message(item: Mapping[str, object]) -> Excerpt:
     content = item.get("content")
-    text, images = _text(content), _images(content)
-    role = str(item.get("role", "user"))
+    text = _read_text(content)
+    images = _read_images(content)
+
+    role = item.get("role", "user")
+    if role == "user":
+        return Excerpt("user", text, images=images)
     if role != "assistant":
-        return Passage("user" if role == "user" else "system", text, images=images)
-    if any(part.get("type") == "refusal" for part in _parts(content)):
-        return Passage("refusal", text)
-    return Passage(
-        "preamble" if item.get("phase") == "commentary" else "answer", text, images=images
-    )
+        return Excerpt("system", text, images=images)
+
+    is_refusal = any(part.get("type") == "refusal" for part in _parts_of(content))
+    if is_refusal:
+        return Excerpt("refusal", text)
+    if item.get("phase") == "commentary":
+        return Excerpt("preamble", text, images=images)
+    return Excerpt("answer", text, images=images)
 
 
-def _text(content: Any) -> str:
+def _read_text(content: object) -> str:
     if isinstance(content, str):
         return content
-    texts = (part.get("text") or part.get("refusal") for part in _parts(content))
-    return "\n\n".join(text for text in texts if isinstance(text, str))
+
+    texts = []
+    for part in _parts_of(content):
+        text = part.get("text") or part.get("refusal")
+        if isinstance(text, str):
+            texts.append(text)
+    return "\n\n".join(texts)
 
 
-def _images(content: Any) -> tuple[str, ...]:
-    addresses = (
-        part.get("image_url") for part in _parts(content) if part.get("type") == "input_image"
-    )
-    return tuple(address for address in addresses if isinstance(address, str))
+def _read_images(content: object) -> tuple[str, ...]:
+    addresses = []
+    for part in _parts_of(content):
+        if part.get("type") != "input_image":
+            continue
+        # An image may also be named by an id, which only its server can show.
+        address = part.get("image_url")
+        if isinstance(address, str):
+            addresses.append(address)
+    return tuple(addresses)
 
 
-def _parts(content: Any) -> list[Mapping[str, Any]]:
+def _parts_of(content: object) -> list[Mapping[str, object]]:
+    """List the parts of a content; text among them is a part, too."""
     if not isinstance(content, (list, tuple)):
         return []
-    return [part if isinstance(part, Mapping) else {"text": part} for part in content]
+
+    parts = []
+    for part in content:
+        parts.append(part if isinstance(part, Mapping) else {"text": part})
+    return parts

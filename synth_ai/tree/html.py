@@ -1,7 +1,7 @@
-"""A tree in a browser: one page that needs nothing else, and a small picture for notebooks.
+"""A tree in a browser: one page that needs nothing else.
 
-No text of a conversation becomes markup: the page carries it as JSON, which its script puts into text nodes, and a
-content security policy names the hash of that script, so that no other can run. The picture has no script at all.
+No text of a conversation becomes markup: the page carries it as JSON, which its script puts into
+text nodes. A content security policy has the hash of that script, so that no other can run.
 """
 
 from __future__ import annotations
@@ -14,48 +14,88 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TypedDict
 
 from synth_ai.store.files import replace_file
-from synth_ai.tree.excerpts import Passage, backend_of, one_line, passages
-from synth_ai.tree.text import (
-    notes_of,
-    printable,
-    short_ids,
-    shorten,
-    summary,
-    to_text,
-    token_counts,
-)
+from synth_ai.tree.excerpts import Excerpt, read_excerpts, to_line
+from synth_ai.tree.facts import notes_of, shorten_ids, summarize, token_counts
+from synth_ai.tree.printable import shorten, to_printable
+from synth_ai.tree.text import to_text
+from synth_ai.tree.turn_tree import TurnTree, backend_of
 from synth_ai.turn import Turn
 
-if TYPE_CHECKING:
-    from synth_ai.tree.tree import Tree
+# The columns of a turn's line in the tree, where the page cuts it to the room that there is.
+_LINE_WIDTH = 160
 
-_LINE = 160
-_MOST_IN_NOTEBOOK = 300
+# The columns of the plain drawing, for who runs no scripts.
+_TEXT_WIDTH = 100
+
+# A place of page.html that a value goes into: {{title}} -> title
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
-def to_page(tree: Tree, title: str) -> str:
-    """The tree as one HTML file: to fold, to search, to read, and to lay two branches side by side."""
-    folder = files("synth_ai.tree") / "page"
-    frame, style, script = (
-        (folder / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js")
-    )
-    parts = {
-        "title": escape(printable(title)),
-        "summary": escape(summary(tree)),
+class PageExcerpt(TypedDict):
+    """A piece of a turn, as page.js reads it."""
+
+    kind: str
+    text: str
+    name: str
+    images: tuple[str, ...]
+
+
+class PageTurn(TypedDict):
+    """A turn, as page.js reads it.
+
+    `parent` is the place of the parent among the turns of the page, `instructions` that of the
+    system message in `PageData.instructions`. `backend` is empty unless it changed, `model` never.
+    """
+
+    id: str
+    short: str
+    parent: int | None
+    rails: str
+    head: bool
+    asked: list[PageExcerpt]
+    answered: list[PageExcerpt]
+    asked_line: str
+    answered_line: str
+    instructions: int | None
+    notes: list[str]
+    backend: str
+    model: str
+    tokens: str
+    time: str
+
+
+class PageData(TypedDict):
+    """All that page.js draws; each system message is in it once."""
+
+    turns: list[PageTurn]
+    instructions: list[str]
+
+
+def to_page(tree: TurnTree, title: str) -> str:
+    """Make one HTML file: to fold, to search, to read, and to lay two branches side by side."""
+    directory = files("synth_ai.tree") / "page"
+    frame = (directory / "page.html").read_text("utf-8")
+    style = (directory / "page.css").read_text("utf-8")
+    script = (directory / "page.js").read_text("utf-8")
+
+    values = {
+        "title": escape(to_printable(title)),
+        "summary": escape(summarize(tree)),
         "style": style,
         "style_hash": _hash(style),
         "script": script,
         "script_hash": _hash(script),
-        "data": _embed(_data(tree)),
-        "text": escape(to_text(tree, 100)),
+        "data": _embed(_make_data(tree)),
+        "text": escape(to_text(tree, _TEXT_WIDTH)),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], frame)
+    # In one pass, so that a model's {{data}} stays as it is.
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], frame)
 
 
-def write_page(tree: Tree, path: str | os.PathLike[str], title: str) -> None:
+def write_page(tree: TurnTree, path: str | os.PathLike[str], title: str) -> None:
     """Write the page to a file that only its owner can read; it appears whole or not at all.
 
     Args:
@@ -66,128 +106,86 @@ def write_page(tree: Tree, path: str | os.PathLike[str], title: str) -> None:
     Raises:
         StoreUnavailableError: the file cannot be written, or another one is in its place.
     """
-    replace_file(path, [to_page(tree, title)], is_earlier=_is_page, what="page of conversations")
+    page = to_page(tree, title)
+    replace_file(path, [page], is_earlier=_is_page, what="page of conversations")
 
 
 def _is_page(start: bytes) -> bool:
+    """Whether a file that starts so is a page, by the generator that page.html names."""
     return b'content="synth-ai tree"' in start
 
 
-def to_notebook(tree: Tree) -> str:
-    """The tree for a notebook's output: a line a turn, which opens to its whole text."""
-    ids = short_ids(tree)
-    rows = [
-        _notebook_row(tree, turn, rails, ids[turn.id])
-        for turn, rails, _ in tree.rows(_MOST_IN_NOTEBOOK)
-    ]
-    more = len(tree) - len(rows)
-    if more > 0:
-        rows.append(f"<p>and {more:,} more turns: see <code>to_html()</code></p>")
-    start = (
-        f'<div class="synth-ai-tree"><style>{_NOTEBOOK_STYLE}</style><p>{escape(summary(tree))}</p>'
-    )
-    return f"{start}{''.join(rows)}</div>"
+def _make_data(tree: TurnTree) -> PageData:
+    short_ids = shorten_ids(tree)
+    turns: list[PageTurn] = []
+    # The places of turns and of system messages in the page's lists.
+    turn_places: dict[str | None, int] = {}
+    instruction_places: dict[str, int] = {}
+
+    for row in tree.rows():
+        turn = row.turn
+        question = read_excerpts(turn.input)
+        answer = read_excerpts(turn.output)
+
+        instructions = None
+        if turn.instructions is not None:
+            next_place = len(instruction_places)
+            instructions = instruction_places.setdefault(turn.instructions, next_place)
+
+        data: PageTurn = {
+            "id": turn.id,
+            "short": short_ids[turn.id],
+            # Only a turn before this one: links that lead in a circle would never let go the page.
+            "parent": turn_places.get(turn.parent_id),
+            "rails": row.rails,
+            "head": turn.id == tree.head,
+            "asked": [_excerpt_data(excerpt) for excerpt in question],
+            "answered": [_excerpt_data(excerpt) for excerpt in answer],
+            "asked_line": shorten(to_printable(to_line(question)), _LINE_WIDTH),
+            "answered_line": shorten(to_printable(to_line(answer)), _LINE_WIDTH),
+            "instructions": instructions,
+            "notes": notes_of(tree, turn),
+            "backend": backend_of(turn) if tree.changes_backend(turn) else "",
+            "model": backend_of(turn),
+            "tokens": _format_tokens(turn),
+            "time": _format_time(turn.created_at),
+        }
+        turn_places[turn.id] = len(turns)
+        turns.append(data)
+
+    return {"turns": turns, "instructions": list(instruction_places)}
 
 
-def _data(tree: Tree) -> dict[str, Any]:
-    ids = short_ids(tree)
-    order = {turn.id: number for number, turn in enumerate(tree.walk())}
-    instructions: dict[str, int] = {}
-    turns = []
-    for turn, rails, _ in tree.rows():
-        asked, answered = passages(turn.input), passages(turn.output)
-        said = turn.instructions
-        turns.append(
-            {
-                "id": turn.id,
-                "short": ids[turn.id],
-                "parent": order.get(turn.parent_id or ""),
-                "rails": rails,
-                "head": turn.id == tree.head,
-                "asked": [_piece(passage) for passage in asked],
-                "answered": [_piece(passage) for passage in answered],
-                "asked_line": shorten(printable(one_line(asked)), _LINE),
-                "answered_line": shorten(printable(one_line(answered)), _LINE),
-                "instructions": None
-                if said is None
-                else instructions.setdefault(said, len(instructions)),
-                "notes": notes_of(tree, turn),
-                "backend": backend_of(turn) if tree.changes_backend(turn) else "",
-                "model": backend_of(turn),
-                "tokens": _tokens(turn),
-                "time": _time(turn.created_at),
-            }
-        )
-    return {"turns": turns, "instructions": list(instructions)}
-
-
-def _piece(passage: Passage) -> dict[str, Any]:
+def _excerpt_data(excerpt: Excerpt) -> PageExcerpt:
     return {
-        "kind": passage.kind,
-        "text": passage.text,
-        "name": passage.name,
-        "images": passage.images,
+        "kind": excerpt.kind,
+        "text": excerpt.text,
+        "name": excerpt.name,
+        "images": excerpt.images,
     }
 
 
-def _tokens(turn: Turn) -> str:
+def _format_tokens(turn: Turn) -> str:
     counts = token_counts(turn)
-    return f"{counts.replace('+', ' + ')} tokens" if counts else ""
-
-
-def _time(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (OverflowError, ValueError, OSError):
+    if not counts:
         return ""
+    return f"{counts.replace('+', ' + ')} tokens"
 
 
-def _embed(data: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
+def _format_time(seconds: float) -> str:
+    try:
+        time = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return ""  # an imported turn may have any number here
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _embed(data: PageData) -> str:
+    """Write JSON that cannot end the script element in which it stands."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(sha256(text.encode()).digest()).decode()
-
-
-# A notebook may be dark or light and does not say: every colour is the text's own, made fainter.
-_NOTEBOOK_STYLE = """
-.synth-ai-tree{font:13px/1.55 ui-monospace,Menlo,Consolas,monospace;max-width:100%;overflow-x:auto}
-.synth-ai-tree p{margin:0 0 4px;opacity:.7}
-.synth-ai-tree summary{list-style:none;white-space:pre;cursor:pointer}
-.synth-ai-tree summary::-webkit-details-marker{display:none}
-.synth-ai-tree summary:hover{background:rgba(127,127,127,.14)}
-.synth-ai-tree i{font-style:normal;opacity:.55}
-.synth-ai-tree .text{margin:2px 0 8px 24px;padding-left:10px;border-left:2px solid rgba(127,127,127,.4)}
-.synth-ai-tree .text div{margin-bottom:5px;white-space:pre-wrap;overflow-wrap:anywhere}
-"""
-
-
-def _notebook_row(tree: Tree, turn: Turn, rails: str, short: str) -> str:
-    asked, answered = passages(turn.input), passages(turn.output)
-    is_head = turn.id == tree.head
-    facts = [
-        *notes_of(tree, turn),
-        *([backend_of(turn)] if tree.changes_backend(turn) else []),
-        short,
-        token_counts(turn),
-    ]
-    line = (
-        f"<i>{rails}</i>{'◉' if is_head else '●'} <b>{_line(asked, 44)}</b> <i>→</i> {_line(answered, 56)}"
-        f"<i>  {'head  ' if is_head else ''}{escape('  '.join(printable(fact) for fact in facts if fact))}</i>"
-    )
-    text = "".join(
-        f"<div><i>{escape(f'{passage.kind} {printable(passage.name)}'.strip())}</i> {_visible(passage.text)}</div>"
-        for passage in (*asked, *answered)
-    )
-    return f'<details><summary>{line}</summary><div class="text">{text}</div></details>'
-
-
-def _line(pieces: list[Passage], width: int) -> str:
-    return escape(shorten(printable(one_line(pieces)), width))
-
-
-def _visible(text: str) -> str:
-    """Text for HTML; half a surrogate pair has no encoding, and would fail when the notebook is saved."""
-    return escape(text.encode("utf-8", "replace").decode())
+    """Hash a script or a style as a content security policy names it."""
+    digest = sha256(text.encode()).digest()
+    return "sha256-" + base64.b64encode(digest).decode()

@@ -3,47 +3,54 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from synth_ai.tree.excerpts import backend_of, one_line, passages
-from synth_ai.tree.text import notes_of, printable, short_ids, shorten
+from synth_ai.tree.excerpts import read_excerpts, to_line
+from synth_ai.tree.facts import notes_with_backend, shorten_ids
+from synth_ai.tree.printable import shorten, to_printable
+from synth_ai.tree.turn_tree import TurnTree
 from synth_ai.turn import Turn
 
-if TYPE_CHECKING:
-    from synth_ai.tree.tree import Tree
+# The columns of a line in a label.
+_WIDTH = 48
 
-_LINE = 48
+# What Mermaid shows as it is. Quotes, brackets, Markdown and HTML are not among it.
+_NOT_PLAIN = re.compile(r"[^\w\s.,:;!?()→…·+%/=-]")
 
 
-def to_mermaid(tree: Tree) -> str:
-    """The text of the flowchart; it is drawn from top to bottom, with the head in bold."""
-    ids = short_ids(tree)
-    names = {turn.id: f"t{number}" for number, turn in enumerate(tree.walk())}
+def to_mermaid(tree: TurnTree) -> str:
+    """Draw a flowchart from top to bottom, with the head in bold."""
+    short_ids = shorten_ids(tree)
+    # Numbered, as an id may have characters that no name of a node may have.
+    nodes = {turn.id: f"t{number}" for number, turn in enumerate(tree.walk())}
+
     lines = ["flowchart TD"]
     for turn in tree.walk():
-        lines.append(f'    {names[turn.id]}["{_label(tree, turn, ids[turn.id])}"]')
-        lines += [
-            f"    {names[turn.id]} --> {names[child]}" for child in tree.children.get(turn.id, ())
-        ]
-    if tree.head in names:
-        lines += [
-            "    classDef head stroke-width:3px,font-weight:bold",
-            f"    class {names[tree.head]} head",
-        ]
+        node = nodes[turn.id]
+        lines.append(f'    {node}["{_make_label(tree, turn, short_ids[turn.id])}"]')
+        for child in tree.children.get(turn.id, ()):
+            lines.append(f"    {node} --> {nodes[child]}")
+
+    if tree.head in nodes:
+        lines.append("    classDef head stroke-width:3px,font-weight:bold")
+        lines.append(f"    class {nodes[tree.head]} head")
+
     return "\n".join(lines) + "\n"
 
 
-def _label(tree: Tree, turn: Turn, short: str) -> str:
-    facts = [
-        short,
-        *notes_of(tree, turn),
-        *([backend_of(turn)] if tree.changes_backend(turn) else []),
-    ]
-    asked, answered = one_line(passages(turn.input)), one_line(passages(turn.output))
-    parts = (asked, f"→ {answered}" if answered else "", " · ".join(facts))
-    return "<br/>".join(_escape(shorten(printable(part), _LINE)) for part in parts if part)
+def _make_label(tree: TurnTree, turn: Turn, short_id: str) -> str:
+    question = to_line(read_excerpts(turn.input))
+    answer = to_line(read_excerpts(turn.output))
+    facts = " · ".join([short_id, *notes_with_backend(tree, turn)])
+
+    lines = [question]
+    if answer:
+        lines.append(f"→ {answer}")
+    lines.append(facts)
+
+    labels = [_escape(shorten(to_printable(line), _WIDTH)) for line in lines if line]
+    return "<br/>".join(labels)
 
 
 def _escape(text: str) -> str:
-    """Mermaid reads quotes, Markdown and HTML in labels; what its entities (`#` and a number) name, it only shows."""
-    return re.sub(r"[^\w\s.,:;!?()→…·+%/=-]", lambda found: f"#{ord(found[0])};", text)
+    """Write what Mermaid would read as syntax as entities, which it only shows: `"` as `#34;`."""
+    return _NOT_PLAIN.sub(lambda match: f"#{ord(match[0])};", text)

@@ -1,29 +1,28 @@
-"""A tree in a terminal: plain, or in colour where rich is installed.
+"""A tree in a terminal: plain, or in colour if rich is installed.
 
-Both are drawn from the same lines, whose pieces carry the part that they play.
+Both are drawn from the same lines, whose pieces carry their role.
 """
 
 from __future__ import annotations
 
 import shutil
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from synth_ai.tree.excerpts import backend_of, one_line, passages, reasoning
-from synth_ai.turn import Turn
+from synth_ai.tree.excerpts import read_excerpts, reasoning_line, to_line
+from synth_ai.tree.facts import notes_with_backend, shorten_ids, summarize, token_counts
+from synth_ai.tree.printable import count_columns, shorten, to_printable
+from synth_ai.tree.turn_tree import Row, TurnTree
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from synth_ai.tree.tree import Tree
-
-Part: TypeAlias = Literal[
+PieceRole: TypeAlias = Literal[
     "title", "rail", "head", "asked", "arrow", "answered", "thinks", "facts", "problem"
 ]
-Line: TypeAlias = list[tuple[str, Part]]
+Line: TypeAlias = list[tuple[str, PieceRole]]
 
-_COLOURS: dict[Part, str] = {
+_COLOURS: Mapping[PieceRole, str] = {
     "title": "bold",
     "rail": "bright_black",
     "head": "bold green",
@@ -35,164 +34,109 @@ _COLOURS: dict[Part, str] = {
     "problem": "yellow",
 }
 
-_MIN_WIDTH, _MAX_WIDTH = 60, 120
-_SHORT_ID = 6
+# The columns between which a tree reads well, and those to take if there is no terminal to ask.
+_MIN_WIDTH = 60
+_MAX_WIDTH = 120
+_DEFAULT_WIDTH = 100
+
+_ARROW = " → "
+_HEAD_MARK = " ← head"
 
 
 def terminal_width() -> int:
-    """The terminal's columns, in the bounds between which a tree reads well; 100 where there is no terminal."""
-    return min(shutil.get_terminal_size((100, 24)).columns, _MAX_WIDTH)
+    """Return the terminal's columns, at most as many as a tree reads well in."""
+    size = shutil.get_terminal_size((_DEFAULT_WIDTH, 24))
+    return min(size.columns, _MAX_WIDTH)
 
 
-def to_text(tree: Tree, width: int) -> str:
-    """The tree as plain text, in lines of `width` columns."""
-    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines(tree, width))
+def to_text(tree: TurnTree, width: int) -> str:
+    """Draw a tree as plain text, in lines of `width` columns."""
+    lines = []
+    for line in draw_lines(tree, width):
+        text = "".join(text for text, _ in line)
+        lines.append(text.rstrip())
+    return "\n".join(lines)
 
 
-def to_rich(tree: Tree, width: int) -> Text:
-    """The tree for rich, in colour."""
+def to_rich(tree: TurnTree, width: int) -> Text:
+    """Draw a tree for rich, in colour."""
     from rich.text import Text
 
-    drawn = Text(no_wrap=True, overflow="ellipsis")
-    for number, line in enumerate(lines(tree, width)):
-        drawn.append("\n" if number else "")
-        for text, part in line:
-            drawn.append(text, style=_COLOURS[part])
-    return drawn
+    # A Text, and not a string with markup: a model's brackets are no colours.
+    drawing = Text(no_wrap=True, overflow="ellipsis")
+    for number, line in enumerate(draw_lines(tree, width)):
+        if number > 0:
+            drawing.append("\n")
+        for text, role in line:
+            drawing.append(text, style=_COLOURS[role])
+    return drawing
 
 
-def lines(tree: Tree, width: int) -> Iterator[Line]:
-    """The lines of the picture: one a turn, and one more for its reasoning."""
-    width = max(width, _MIN_WIDTH)
+def draw_lines(tree: TurnTree, width: int) -> Iterator[Line]:
+    """Draw a tree in lines: a title, then one for each turn, and one more for its reasoning."""
     if not tree.turns:
         yield [("(no turns)", "facts")]
         return
-    ids = short_ids(tree)
-    yield [(summary(tree), "title")]
-    for turn, rails, below in tree.rows():
-        yield from _turn_lines(tree, turn, ids, rails, below, width)
+
+    width = max(width, _MIN_WIDTH)
+    short_ids = shorten_ids(tree)
+    yield [(summarize(tree), "title")]
+
+    for number, row in enumerate(tree.rows()):
+        # Turns of two conversations stand in one column, so a blank line parts them.
+        begins_another = row.is_root and number > 0
+        if begins_another:
+            yield []
+        yield from _draw_turn(tree, row, short_ids[row.turn.id], width)
 
 
-def summary(tree: Tree) -> str:
-    """The tree in a few words: its turns, branches and tokens, and its model if there is but one."""
-    tokens = [_tokens(turn) for turn in tree.turns.values()]
-    counts = [
-        _count(len(tree), "turn", "turns"),
-        _count(len(tree.leaves), "branch", "branches"),
-        f"{sum(pair[0] for pair in tokens if pair):,} + {sum(pair[1] for pair in tokens if pair):,} tokens (in + out)",
-    ]
-    if len(tree.roots) > 1:
-        counts.insert(0, _count(len(tree.roots), "conversation", "conversations"))
-    return (f"{printable(tree.backend)}: " if tree.backend else "") + ", ".join(counts)
-
-
-def short_ids(tree: Tree) -> dict[str, str]:
-    """For every turn the start of its id, long enough to tell it from the others."""
-    for length in range(_SHORT_ID, max(map(len, tree.turns), default=0), 2):
-        ids = {id: _cut_id(id, length) for id in tree.turns}
-        if len(set(ids.values())) == len(ids):
-            return ids
-    return {id: printable(id) for id in tree.turns}
-
-
-def notes_of(tree: Tree, turn: Turn) -> list[str]:
-    """What a reader must know of a turn: a status that is not `completed`, a parent that is not here."""
-    notes = [] if turn.status == "completed" else [turn.status]
-    if turn.parent_id is not None and turn.parent_id not in tree.turns:
-        notes.append(f"continues {_cut_id(turn.parent_id, _SHORT_ID)}, which is not here")
-    return [printable(note) for note in notes]
-
-
-def printable(text: str) -> str:
-    """`text` in one line that a terminal only shows: no control character of the model's reaches it."""
-    line = " ".join(text.split())
-    if line.isprintable():
-        return line
-    return "".join(_shown(character) for character in line)
-
-
-def token_counts(turn: Turn) -> str:
-    """Tokens in+out, such as `61+24`; empty where the backend did not say."""
-    counts = _tokens(turn)
-    return f"{counts[0]}+{counts[1]}" if counts else ""
-
-
-def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` columns of a terminal, cut with an ellipsis."""
-    if columns(text) <= width:
-        return text
-    kept, used = [], 1
-    for character in text:
-        used += columns(character)
-        if used > width:
-            break
-        kept.append(character)
-    return "".join(kept).rstrip() + "…"
-
-
-def columns(text: str) -> int:
-    """How many columns of a terminal a text takes: two for a Chinese character, none for a combining accent."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(1 for character in text if unicodedata.combining(character))
-
-
-def _turn_lines(
-    tree: Tree, turn: Turn, ids: dict[str, str], first: str, rest: str, width: int
-) -> Iterator[Line]:
+def _draw_turn(tree: TurnTree, row: Row, short_id: str, width: int) -> Iterator[Line]:
+    turn = row.turn
     is_head = turn.id == tree.head
-    facts = f"  {ids[turn.id]}{token_counts(turn):>10}"
-    first, rest = _rails(first, width), _rails(rest, width)
-    line: Line = [(first, "rail"), ("◉ ", "head") if is_head else ("● ", "rail")]
-    problem = "; ".join(
-        notes_of(tree, turn) + ([printable(backend_of(turn))] if tree.changes_backend(turn) else [])
-    )
-    room = width - columns(first) - 2 - columns(facts) - (7 if is_head else 0)
-    if problem:
-        problem = f"[{shorten(problem, room // 2 - 3)}] "
-        room -= columns(problem)
-        line.append((problem, "problem"))
-    question = shorten(printable(one_line(passages(turn.input))), room // 2)
-    output = passages(turn.output)
-    answer = shorten(printable(one_line(output)), room - columns(question) - 3)
-    line += [(question, "asked"), (" → ", "arrow"), (answer, "answered")]
+    facts = f"  {short_id}{token_counts(turn):>10}"
+
+    rails = _fit_rails(row.rails, width)
+    line: Line = [(rails, "rail")]
+    line.append(("◉ ", "head") if is_head else ("● ", "rail"))
+
+    # The question takes at most half of the room between rails and facts, the answer the rest.
+    room = width - _columns_of(line) - count_columns(facts)
     if is_head:
-        line.append((" ← head", "head"))
-        room += 7
-    gap = width - sum(columns(text) for text, _ in line) - columns(facts)
-    yield [*line, (" " * gap + facts, "facts")]
-    if thought := printable(reasoning(output)):
-        text = "thinks: " + thought
-        yield [(rest, "rail"), (shorten(text, width - columns(rest) - columns(facts)), "thinks")]
+        room -= len(_HEAD_MARK)
+
+    notes = "; ".join(notes_with_backend(tree, turn))
+    if notes:
+        problem = f"[{shorten(notes, room // 2 - 3)}] "
+        line.append((problem, "problem"))
+        room -= count_columns(problem)
+
+    output = read_excerpts(turn.output)
+    question = to_printable(to_line(read_excerpts(turn.input)))
+    question = shorten(question, room // 2)
+    answer = to_printable(to_line(output))
+    answer = shorten(answer, room - count_columns(question) - len(_ARROW))
+    line += [(question, "asked"), (_ARROW, "arrow"), (answer, "answered")]
+    if is_head:
+        line.append((_HEAD_MARK, "head"))
+
+    gap = width - _columns_of(line) - count_columns(facts)
+    line.append((" " * gap + facts, "facts"))
+    yield line
+
+    reasoning = to_printable(reasoning_line(output))
+    if reasoning:
+        rails = _fit_rails(row.rails_below, width)
+        room = width - count_columns(rails) - count_columns(facts)
+        yield [(rails, "rail"), (shorten(f"thinks: {reasoning}", room), "thinks")]
 
 
-def _rails(rails: str, width: int) -> str:
-    """The rails of a turn; where forks lie so deep that they would leave no room, only the last of them."""
-    most = width // 3
-    return rails if len(rails) <= most else "⋯ " + rails[len(rails) - most + 2 :]
+def _fit_rails(rails: str, width: int) -> str:
+    """Cut the rails of deep forks from the left, so that they take at most a third of a line."""
+    longest = width // 3
+    if len(rails) <= longest:
+        return rails
+    return "⋯ " + rails[len(rails) - longest + 2 :]
 
 
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
-    # Format characters, such as the joiners of emoji, are dropped; a control character leaves a mark.
-    return "" if unicodedata.category(character) == "Cf" else "\N{REPLACEMENT CHARACTER}"
-
-
-def _tokens(turn: Turn) -> tuple[int, int] | None:
-    usage = turn.usage or {}
-    if "input_tokens" not in usage and "output_tokens" not in usage:
-        return None
-    return int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
-
-
-def _cut_id(id: str, length: int) -> str:
-    start, underscore, rest = id.partition("_")
-    if not underscore:
-        start, rest = "", id
-    return printable(f"{start}{underscore}{rest[:length]}")
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+def _columns_of(line: Line) -> int:
+    return sum(count_columns(text) for text, _ in line)

@@ -60,7 +60,7 @@ class Browser:
         return str(_get(f"{self._base}/element/{self._find(selector)}/text"))
 
     def console(self) -> list[str]:
-        """What the page has written to the console since the last time, errors of the browser included."""
+        """What came to the console since the last time, errors of the browser included."""
         return [entry["message"] for entry in _post(f"{self._base}/se/log", {"type": "browser"})]
 
     def prefer(self, scheme: str) -> None:

@@ -1,4 +1,4 @@
-"""The page of a tree in a real browser: it opens, folds, searches, compares, and runs nothing but its own script."""
+"""The page of a tree in a real browser: it opens, folds, searches, and runs only its script."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def large_tree(turns: int = 500) -> Tree:
 
 
 def test_a_large_tree_opens_folds_and_searches(browser: Browser, tmp_path: Path) -> None:
-    """Five hundred turns: all are there, folding hides what is below, a search finds and shows its matches."""
+    """Five hundred turns: all are there, folding hides what is below, a search finds matches."""
     show(browser, tmp_path, large_tree())
     assert browser.run(VISIBLE_ROWS) == 500
     assert browser.text("#summary").startswith("gpt-oss-20b, harmony: 500 turns, 72 branches")

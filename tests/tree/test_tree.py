@@ -1,4 +1,4 @@
-"""Trees and their pictures: what is drawn is what is stored, and no text of a model does anything but show."""
+"""Trees and their drawings: all that is stored is drawn, and text of a model only shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from store.turns import make_chain, make_turn
-from synth_ai.tree.text import columns, shorten, to_text
+from synth_ai.tree.printable import count_columns, shorten
+from synth_ai.tree.text import to_text
 from synth_ai.tree.tree import Tree
 from synth_ai.turn import Turn
 
@@ -64,6 +65,32 @@ def test_the_picture_of_a_small_tree() -> None:
     )
 
 
+def test_a_blank_line_parts_conversations() -> None:
+    """Turns of two conversations stand in one column, and must not look like one."""
+    plain = [
+        spoken("resp_1", None, "Hi", "Hello."),
+        spoken("resp_2", "resp_1", "And?", "That is all."),
+        spoken("resp_3", None, "Another", "Here."),
+        spoken("resp_4", None, "A third", "There."),
+    ]
+    starts = [line[:14] for line in to_text(Tree.of(plain), 80).splitlines()[1:]]
+    assert starts == [
+        "● Hi → Hello. ",
+        "● And? → That ",
+        "",
+        "● Another → He",
+        "",
+        "● A third → Th",
+    ]
+
+
+def test_a_notebook_parts_conversations() -> None:
+    """The first turn of each has a class, by which its style sets it apart."""
+    page = Tree.of([*make_chain(2), *make_chain(2, "other")])._repr_mimebundle_()["text/html"]
+    classes = re.findall(r"<details( class=\"first\")?>", page)
+    assert [bool(found) for found in classes] == [True, False, True, False]
+
+
 def test_one_model_is_named_once() -> None:
     """Where every turn has the same model, only the title names it."""
     lines = str(Tree.of(ADA[:2])).splitlines()
@@ -108,7 +135,7 @@ def test_an_empty_tree_has_a_picture() -> None:
 
 
 def test_a_conversation_can_be_looked_at_alone() -> None:
-    """`around` takes the conversation of a turn with all its branches, `branch` the way to the turn."""
+    """`around` takes a turn's conversation with all its branches, `branch` the way to it."""
     tree = Tree.of([*make_chain(3), make_turn("fork", "turn_0"), *make_chain(2, "other")])
     assert tree.roots == ("turn_0", "other_0")
     assert set(tree.around("fork").turns) == {"turn_0", "turn_1", "turn_2", "fork"}
@@ -137,12 +164,22 @@ def test_damaged_links_hide_no_turn() -> None:
         ]
     )
     assert sorted(turn.id for turn in tree.walk()) == ["a", "b", "c", "d", "e"]
-    assert len(str(tree).splitlines()) == 1 + 2 * 5
+    drawn = [line for line in str(tree).splitlines() if line]
+    assert len(drawn) == 1 + 2 * 5
     assert len(tree.branch("e")) == 4
 
 
+def test_the_page_of_damaged_links_can_be_walked() -> None:
+    """Its script follows the parents of a turn to the first one, so none may lead in a circle."""
+    page = Tree.of([make_turn("a", "b"), make_turn("b", "a"), make_turn("c", "c")]).to_html()
+    embedded = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
+    assert embedded is not None
+    turns = json.loads(embedded[1])["turns"]
+    assert [(turn["id"], turn["parent"]) for turn in turns] == [("a", None), ("b", 0), ("c", None)]
+
+
 def test_long_and_wide_trees_are_drawn() -> None:
-    """Thousands of turns in one line, or as a fork at every turn, neither overflow the stack nor the line."""
+    """Neither thousands of turns in a row nor a fork at every turn overflow stack or line."""
     chain = make_chain(5000)
     assert len(str(Tree.of(chain)).splitlines()) == 1 + 2 * 5000
     forks = [*chain[:300], *(make_turn(f"side_{n}", f"turn_{n}") for n in range(299))]
@@ -151,7 +188,7 @@ def test_long_and_wide_trees_are_drawn() -> None:
 
 
 def test_the_terminal_is_only_written_to() -> None:
-    """No escape sequence of a model reaches the terminal, and odd characters do not break the lines."""
+    """No escape sequence of a model reaches the terminal; odd characters break no line."""
     evil = "\x1b[2J\x1b]0;title\x07 right\u202eleft\r\n\tnext \ud83d line\u2028end 👩‍🚀"
     text = to_text(
         Tree.of(
@@ -166,8 +203,8 @@ def test_the_terminal_is_only_written_to() -> None:
 
 def test_columns_are_counted_as_a_terminal_does() -> None:
     """Chinese takes two columns a character, so the ids stay in line."""
-    assert columns("北京") == 4
-    assert columns("e\u0301") == 1
+    assert count_columns("北京") == 4
+    assert count_columns("e\u0301") == 1
     assert shorten("北京天气", 5) == "北京…"
     text = to_text(
         Tree.of(
@@ -178,7 +215,7 @@ def test_columns_are_counted_as_a_terminal_does() -> None:
         ),
         80,
     )
-    assert {columns(line) for line in text.splitlines()[1:]} == {80}
+    assert {count_columns(line) for line in text.splitlines()[1:]} == {80}
 
 
 def test_rich_draws_the_same_in_colour() -> None:

@@ -1,155 +1,213 @@
-"""What gpt-oss samples, read into events and a response as the ids come. Pure: the ids come from anywhere."""
+"""A completion of gpt-oss, read into events and a response as its token ids come.
+
+The reader keeps what it has read so far. It knows no engine: the ids may come from anywhere.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from synth_ai import content as items
 from synth_ai import harmony
 from synth_ai.content import Item
-from synth_ai.engines.base import TokenDelta, TokenLogprob
+from synth_ai.engines.base import FinishReason, TokenDelta, TokenLogprob
 from synth_ai.events import StreamEvent, TextDelta, ToolCallDelta
 from synth_ai.harmony.sampled import reasoning_tokens
 from synth_ai.lm.stop_strings import StopStrings
 from synth_ai.response import BaseLMResponse, Status, Usage
 
-_STATUS: dict[str, tuple[Status, str | None, str | None]] = {
-    "stop": ("completed", None, None),
-    "tool_calls": ("completed", None, None),
-    "length": ("incomplete", "max_output_tokens", None),
-    "malformed": ("failed", None, "The model stopped without an answer or a complete tool call."),
+
+class _Outcome(NamedTuple):
+    """How a response tells that its completion ended."""
+
+    status: Status
+    incomplete_reason: str | None = None
+    error: str | None = None
+
+
+#: By the `finish` of the parsed completion.
+_OUTCOMES = {
+    "stop": _Outcome("completed"),
+    "tool_calls": _Outcome("completed"),
+    "length": _Outcome("incomplete", incomplete_reason="max_output_tokens"),
+    "malformed": _Outcome(
+        "failed", error="The model stopped without an answer or a complete tool call."
+    ),
 }
 
 
-class Reading:
-    """One completion as it comes.
+class CompletionReader:
+    """Reads one completion as it comes.
+
+    ::
+
+        async for delta in engine.generate(prompt, sampling, stream=True):
+            for event in reader.feed(delta): ...
+            if reader.stopped: break
+        for event in reader.finish(): ...
+        response = reader.response(prompt, model)
 
     Args:
         tools: the names that the model knows its tools by.
-        stop: strings that end the answer. They cost exactness: the ids sampled up to and behind a stop string say
-            more than the answer does, so such a turn is kept, and rendered later, as text, and has no ids to train on.
-        prefill: the ids that the completion was made to begin with.
+        stop: strings that end the answer.
+        prefill: the ids that the prompt makes the completion begin with.
 
     Attributes:
-        sampled: the ids so far, without the prefill.
-        stopped: whether a stop string was found, so that nothing more is wanted.
+        sampled_ids: the ids so far, without the prefill.
     """
 
     def __init__(
         self, *, tools: Sequence[str] = (), stop: Sequence[str] = (), prefill: Sequence[int] = ()
     ) -> None:
-        self.sampled: list[int] = []
-        self._parser = harmony.StreamParser(tools=tools)
-        self._stops = StopStrings(stop)
+        self.sampled_ids: list[int] = []
+        self._prefill = tuple(prefill)
         self._logprobs: list[TokenLogprob] = []
         self._cached_tokens = 0
-        self._finish_reason = "stop"
-        self._call_ids: list[str] = []
+        self._finish_reason: FinishReason = "stop"
         self._completion: harmony.Completion | None = None
-        self._prefill = tuple(prefill)
-        # A prefill is a header, which by itself says nothing.
+        self._call_ids: dict[int, str] = {}  # by the index of the call
+        self._stops = StopStrings(stop)
+        self._parser = harmony.StreamParser(tools=tools)
+        # A prefill is the header of a message, and a header alone makes no event.
         self._parser.feed(prefill)
 
     @property
     def stopped(self) -> bool:
+        """Whether a stop string was found, so that no more ids are needed."""
         return self._stops.hit is not None
 
-    def take(self, delta: TokenDelta) -> list[StreamEvent]:
-        """The events that a delta of the engine adds."""
-        self.sampled += delta.token_ids
+    def feed(self, delta: TokenDelta) -> list[StreamEvent]:
+        """Take the ids that the engine has sampled since the last call, and return their events."""
+        self.sampled_ids += delta.token_ids
         self._logprobs += delta.logprobs or ()
-        self._cached_tokens = max(self._cached_tokens, delta.cached_tokens or 0)
-        self._finish_reason = delta.finish_reason or self._finish_reason
-        return self._translated(self._parser.feed(delta.token_ids))
+
+        if delta.cached_tokens is not None:
+            self._cached_tokens = max(self._cached_tokens, delta.cached_tokens)
+        if delta.finish_reason is not None:
+            self._finish_reason = delta.finish_reason
+
+        return self._convert_events(self._parser.feed(delta.token_ids))
 
     def finish(self) -> list[StreamEvent]:
-        """The last events, once the engine has stopped or a stop string was found."""
-        self._completion = self._parser.close(
-            "length" if self._finish_reason == "length" else "stop"
-        )
-        events = self._translated(self._parser.pending())
-        rest = self._stops.flush()
-        return [*events, TextDelta(rest)] if rest else events
+        """End the completion, and return the events that had to wait for its end."""
+        was_cut_off = self._finish_reason == "length"
+        self._completion = self._parser.close("length" if was_cut_off else "stop")
+        events = self._convert_events(self._parser.pending())
+
+        # The answer may have ended like the beginning of a stop string.
+        withheld = self._stops.flush()
+        if withheld:
+            events.append(TextDelta(withheld))
+        return events
 
     def response(self, prompt: list[int], model: str) -> BaseLMResponse:
-        """The whole response, after `finish`.
+        """Make the response, once `finish` was called.
 
-        Its reasoning tokens are the sampled ids of the text of the reasoning, without headers and ends.
+        Args:
+            prompt: the ids of the prompt, the prefill included.
+            model: the model to name.
         """
         completion = self._completion
-        assert completion is not None
-        cut = self.stopped
-        status, incomplete_reason, error = _STATUS["stop" if cut else completion.finish]
-        response = BaseLMResponse(
-            raw_response=self._stops.text if cut else completion.final or "",
+        assert completion is not None, "finish() comes before response()"
+
+        text = completion.final or ""
+        outcome = _OUTCOMES[completion.finish]
+        if self.stopped:
+            # What stands before a stop string is a whole answer, whatever came behind it.
+            text = self._stops.text
+            outcome = _OUTCOMES["stop"]
+
+        output = self._make_items(completion.messages)
+        logprobs = [_logprob_entry(logprob) for logprob in self._logprobs]
+        return BaseLMResponse(
+            raw_response=text,
             reasoning=completion.reasoning,
             preamble=completion.preamble,
-            output=self._output(completion),
+            tool_calls=items.tool_calls_of(output),
+            output=output,
             api_type="harmony",
             model=model,
-            status=status,
-            incomplete_reason=incomplete_reason,
-            error=error,
-            usage=Usage(
-                input_tokens=len(prompt),
-                output_tokens=len(self.sampled),
-                cached_tokens=self._cached_tokens,
-                reasoning_tokens=reasoning_tokens(
-                    self._parser.records, [*self._prefill, *self.sampled]
-                ),
-            ),
+            status=outcome.status,
+            incomplete_reason=outcome.incomplete_reason,
+            error=outcome.error,
+            usage=self._count_tokens(len(prompt)),
             prompt_token_ids=prompt,
-            output_token_ids=self.sampled,
-            logprobs=[_logprob(entry) for entry in self._logprobs] or None,
+            output_token_ids=self.sampled_ids,
+            logprobs=logprobs or None,
             warnings=list(completion.warnings),
+            # Up to a stop string and behind it, more was sampled than the answer has. Such a turn
+            # is rendered from its items later, and its ids are nothing to train on.
+            tokens_exact=not self.stopped,
         )
-        response.tool_calls = items.tool_calls_of(response.output)
-        # Cut at a stop string, the answer is shorter than what was sampled; it is rendered from its items later.
-        response.tokens_exact = not cut
-        return response
 
-    def _translated(self, events: Sequence[harmony.Event]) -> list[StreamEvent]:
-        ours: list[StreamEvent] = []
+    def _convert_events(self, events: Iterable[harmony.Event]) -> list[StreamEvent]:
+        """Cut the answer at the first stop string, and give every tool call an id."""
+        converted: list[StreamEvent] = []
         for event in events:
             if isinstance(event, TextDelta):
-                if text := self._stops.feed(event.text):
-                    ours.append(TextDelta(text))
-            elif isinstance(event, ToolCallDelta) and event.name:
-                # A name begins a call, and may begin it anew.
-                self._call_ids[event.index :] = [items.new_call_id()]
-                ours.append(replace(event, call_id=self._call_ids[-1]))
+                text = self._stops.feed(event.text)
+                if text:
+                    converted.append(TextDelta(text))
+            elif isinstance(event, ToolCallDelta):
+                converted.append(self._with_call_id(event))
             else:
-                ours.append(event)
-        return ours
+                converted.append(event)
 
-    def _output(self, completion: harmony.Completion) -> list[Item]:
-        """The items of the answer, in the order the model wrote them."""
+        return converted
+
+    def _with_call_id(self, delta: ToolCallDelta) -> ToolCallDelta:
+        """Add a new id to the first delta of a call.
+
+        The first is the one with a name. A call that begins anew has a second one, which makes it
+        another call under the same index.
+        """
+        if delta.name is None:
+            return delta
+
+        call_id = items.new_call_id()
+        self._call_ids[delta.index] = call_id
+        return replace(delta, call_id=call_id)
+
+    def _make_items(self, messages: Iterable[harmony.ParsedMessage]) -> list[Item]:
+        """Make the items of the response, in the order in which the model wrote the messages."""
         output: list[Item] = []
-        calls = iter(self._call_ids)
-        for message in completion.messages:
+        call_count = 0
+        for message in messages:
             if message.kind == "reasoning":
                 output.append(items.reasoning_item(message.text))
             elif message.kind == "preamble":
                 output.append(items.assistant_message(message.text, phase="commentary"))
             elif message.kind == "tool_call":
-                output.append(items.function_call(next(calls), message.name or "", message.text))
+                call_id = self._call_ids[call_count]
+                call_count += 1
+                output.append(items.function_call(call_id, message.name or "", message.text))
             elif not self.stopped:
                 output.append(items.assistant_message(message.text, phase="final_answer"))
+
         if self.stopped:
+            # In place of the final messages, which hold the stop string and what is behind it.
             output.append(items.assistant_message(self._stops.text, phase="final_answer"))
         return output
 
+    def _count_tokens(self, prompt_length: int) -> Usage:
+        # Of reasoning, the ids of its text count, and not those of its headers and ends.
+        ids = [*self._prefill, *self.sampled_ids]
+        return Usage(
+            input_tokens=prompt_length,
+            output_tokens=len(self.sampled_ids),
+            cached_tokens=self._cached_tokens,
+            reasoning_tokens=reasoning_tokens(self._parser.records, ids),
+        )
 
-def _logprob(entry: TokenLogprob) -> dict[str, Any]:
-    """A token's log probability in the shape of OpenAI's APIs, with its id beside the text."""
-    return {
-        "token": harmony.decode([entry.token_id]),
-        "token_id": entry.token_id,
-        "logprob": entry.logprob,
-        "top_logprobs": [
-            {"token": harmony.decode([token_id]), "token_id": token_id, "logprob": value}
-            for token_id, value in entry.top.items()
-        ],
-    }
+
+def _logprob_entry(logprob: TokenLogprob) -> dict[str, Any]:
+    """Bring a token's log probability into the shape of OpenAI's APIs, with its id besides."""
+    entry = _token_entry(logprob.token_id, logprob.logprob)
+    entry["top_logprobs"] = [_token_entry(*alternative) for alternative in logprob.top.items()]
+    return entry
+
+
+def _token_entry(token_id: int, logprob: float) -> dict[str, Any]:
+    return {"token": harmony.decode([token_id]), "token_id": token_id, "logprob": logprob}

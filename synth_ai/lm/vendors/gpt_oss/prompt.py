@@ -1,144 +1,224 @@
-"""What gpt-oss is shown: a call, or a stored turn, as the ids of a prompt. Pure."""
+"""The prompt of gpt-oss: a call, or a stored turn, as token ids. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from synth_ai import harmony
-from synth_ai.content import Item, reasoning_of
+from synth_ai.content import Item, is_call, is_message, is_reasoning, reasoning_of
 from synth_ai.errors import OptionError
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.tools import ToolSpec
 from synth_ai.lm.vendors.carry_over import Takes, fitted, reasoning_note
 from synth_ai.turn import Turn
 
-_TAKES = Takes(
+# gpt-oss reads text alone: no image and no file can stand in its prompt.
+_SUPPORTS = Takes(
     "harmony",
     items=frozenset({"message", "reasoning", "function_call", "function_call_output"}),
     parts=frozenset({"input_text", "output_text", "text", "refusal"}),
     tools=frozenset({"function", "python", "browser"}),
 )
 
-_PREFACE = ("reasoning_effort", "knowledge_cutoff", "model_identity")
+#: Options that are lines of the system message.
+_SYSTEM_OPTIONS = ("reasoning_effort", "knowledge_cutoff", "model_identity")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What a prompt says beside the conversation itself; a request and the turn it became say the same."""
+class PromptSettings:
+    """What a prompt holds beside the conversation. A call and the turn it became have the same.
+
+    Attributes:
+        instructions: the system message in force.
+        tools: the tools in force, as flat specs.
+        date: the date under which the conversation began.
+        options: the options of the call by their names, without those that were not given.
+    """
 
     instructions: str | None = None
     tools: tuple[ToolSpec, ...] = ()
     date: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def by_request(cls, request: LMRequest) -> Shown:
-        """What a call shows."""
+    def of_request(cls, request: LMRequest) -> PromptSettings:
+        """Read the settings of a call."""
         return cls(request.instructions, request.tools, request.date, request.settings())
 
     @classmethod
-    def by_turn(cls, turn: Turn) -> Shown:
-        """What the call of a stored turn has shown."""
+    def of_turn(cls, turn: Turn) -> PromptSettings:
+        """Read the settings of the call that became a turn."""
         return cls(turn.instructions, turn.tools or (), turn.date, turn.settings)
 
     @property
     def tool_names(self) -> list[str]:
-        """The names that the model knows its tools by: functions by their own, built-in tools by their type."""
-        return [
-            f"functions.{tool['name']}" if "name" in tool else tool["type"] for tool in self.tools
-        ]
+        """The names by which the model knows its tools, such as `functions.add` and `python`."""
+        names = []
+        for tool in self.tools:
+            # Only functions have a name; a built-in tool goes by its type.
+            names.append(f"functions.{tool['name']}" if "name" in tool else tool["type"])
+        return names
 
-    def preface(self) -> harmony.Preface:
-        """The system and the developer message."""
-        settings = self.settings
-        shape = settings.get("response_format")
-        return harmony.Preface(
-            instructions=self.instructions,
-            tools=() if settings.get("tool_choice") == "none" else self.tools,
-            date=self.date,
-            response_format=None if shape is None else {"type": "json_schema", **shape},
-            **{name: settings[name] for name in _PREFACE if name in settings},
-        )
-
-    def forced_start(self) -> list[int]:
-        """The ids that `tool_choice` puts into the model's mouth: the header of the call that it has to make.
+    def prefill(self) -> list[int]:
+        """Encode what `tool_choice` makes the completion begin with: the header of a call.
 
         Raises:
-            OptionError: there is no such tool.
+            OptionError: the call has no such function.
         """
-        choice = self.settings.get("tool_choice")
-        if choice is None or choice in ("none", "auto"):
+        choice = self.options.get("tool_choice")
+        if choice in (None, "none", "auto"):
             return []
-        if isinstance(choice, Mapping):
-            choice = choice["function"]["name"] if "function" in choice else choice.get("name")
-        known = [tool["name"] for tool in self.tools if "name" in tool]
-        if choice == "required" and known:
-            # Which one is left to the model. The cut is before the dot, where the model's own tokens have one.
-            return harmony.encode("<|channel|>commentary to=functions", control_tokens=True)
-        if choice in known:
-            header = f"<|channel|>commentary to=functions.{choice} <|constrain|>json<|message|>"
-            return harmony.encode(header, control_tokens=True)
-        raise OptionError(
-            f"tool_choice={choice!r} cannot be met: the functions of this call are {', '.join(known) or 'none'}. "
-            "It takes none, auto, required, or a function's name."
+
+        functions = [tool["name"] for tool in self.tools if "name" in tool]
+        header = _header_of_choice(choice, functions)
+        if header is None:
+            names = ", ".join(functions) or "none"
+            raise OptionError(
+                f"tool_choice={choice!r} cannot be met: the functions of this call are {names}. "
+                "It takes none, auto, required, or a function's name."
+            )
+        return harmony.encode(header, control_tokens=True)
+
+    def render(self, transcript: harmony.Transcript) -> list[int]:
+        """Render the whole prompt for the answer to a conversation.
+
+        Raises:
+            OptionError: an option has a value that gpt-oss does not take.
+            ToolError: a tool cannot be declared to gpt-oss.
+        """
+        return harmony.prompt(self._preface(), transcript, self.prefill())
+
+    def _preface(self) -> harmony.Preface:
+        options = self.options
+        tools = () if options.get("tool_choice") == "none" else self.tools
+
+        response_format = options.get("response_format")
+        if response_format is not None:
+            response_format = {"type": "json_schema", **response_format}
+
+        given = {name: options[name] for name in _SYSTEM_OPTIONS if name in options}
+        return harmony.Preface(
+            instructions=self.instructions,
+            tools=tools,
+            date=self.date,
+            response_format=response_format,
+            **given,
         )
 
-    def prompt(self, transcript: harmony.Transcript) -> list[int]:
-        """The whole prompt for what comes after `transcript`."""
-        return harmony.prompt(self.preface(), transcript, self.forced_start())
+
+def adapt_history(request: LMRequest) -> tuple[LMRequest, list[str]]:
+    """Drop from the history what gpt-oss cannot be shown.
+
+    Returns:
+        The request with the history that is left, and warnings that list the rest.
+    """
+    request, warnings = fitted(request, _SUPPORTS)
+    return request, _warn_of_reasoning(request.history, request.input) + warnings
 
 
-def prepared(request: LMRequest) -> tuple[LMRequest, list[str]]:
-    """The request with a history that gpt-oss can be shown, and warnings of what had to be left out of it."""
-    request, notes = fitted(request, _TAKES)
-    return request, _lost_reasoning(request) + notes
+def append_turn(transcript: harmony.Transcript, turn: Turn) -> harmony.Transcript:
+    """Add a stored turn to a transcript, with the ids that the model sampled if it has them.
 
-
-def _lost_reasoning(request: LMRequest) -> list[str]:
-    """Warnings of the reasoning of other backends that a prompt is rendered without."""
-    unreadable = finished = 0
-    answered = any(map(_is_final, request.input))
-    for turn in reversed(request.history):
-        for item in reversed((*turn.input, *turn.output)):
-            answered = answered or _is_final(item)
-            if turn.api_type != "harmony" and item.get("type") == "reasoning":
-                readable = bool(reasoning_of(item))
-                unreadable += not readable
-                finished += readable and answered
-    return reasoning_note(unreadable, "only the server that made it can read it") + reasoning_note(
-        finished, "gpt-oss is shown none from before its last answer"
-    )
-
-
-def _is_final(item: Item) -> bool:
-    is_said = item.get("type", "message") == "message" and item.get("role") == "assistant"
-    return is_said and item.get("phase") != "commentary"
-
-
-def with_turn(transcript: harmony.Transcript, turn: Turn) -> harmony.Transcript:
-    """A stored turn behind a transcript: by the ids that the model sampled where there are any, else rendered."""
+    Raises:
+        RequestError: an item cannot be rendered.
+    """
     transcript = transcript.extended(turn.input)
     if turn.output_token_ids is None:
         return transcript.extended(turn.output)
-    return with_completion(
-        transcript, Shown.by_turn(turn), turn.output_token_ids, turn.output, turn.status
+
+    settings = PromptSettings.of_turn(turn)
+    return append_completion(
+        transcript, settings, turn.output_token_ids, turn.output, status=turn.status
     )
 
 
-def with_completion(
+def append_completion(
     transcript: harmony.Transcript,
-    shown: Shown,
-    sampled: Sequence[int],
+    settings: PromptSettings,
+    sampled_ids: Sequence[int],
     output: Sequence[Item],
+    *,
     status: str,
 ) -> harmony.Transcript:
-    """A completion behind a transcript, whose tool outputs will come under the call ids of `output`."""
+    """Add a completion to a transcript, by the ids that the model sampled.
+
+    Args:
+        transcript: the conversation up to the completion.
+        settings: those of the completion's prompt.
+        sampled_ids: the ids, without the prefill.
+        output: the items of the response, which have the ids that tool outputs come under.
+        status: the status of the response.
+    """
+    call_ids = [item["call_id"] for item in output if is_call(item)]
     return transcript.sampled(
-        sampled,
-        prefill=shown.forced_start(),
-        tools=shown.tool_names,
+        sampled_ids,
+        prefill=settings.prefill(),
+        tools=settings.tool_names,
         finish_reason="length" if status == "incomplete" else "stop",
-        call_ids=[item["call_id"] for item in output if item.get("type") == "function_call"],
+        call_ids=call_ids,
     )
+
+
+def _header_of_choice(choice: object, functions: Sequence[str]) -> str | None:
+    """Write the header of the call that a tool choice forces; None if there is no such function.
+
+    ::
+
+        "required"                            -> <|channel|>commentary to=functions
+        "add"                                 -> <|channel|>commentary to=functions.add ...
+        {"type": "function", "name": "add"}   -> the same, as in the Responses API
+        {"function": {"name": "add"}}         -> the same, as in Chat Completions
+    """
+    if choice == "required":
+        # Which one is left to the model. In its own headers the dot is one token with the name.
+        return "<|channel|>commentary to=functions" if functions else None
+
+    name = choice
+    if isinstance(choice, Mapping):
+        function = choice.get("function", choice)
+        name = function.get("name") if isinstance(function, Mapping) else None
+
+    if name not in functions:
+        return None
+    return f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>"
+
+
+def _warn_of_reasoning(history: Sequence[Turn], new_items: Sequence[Item]) -> list[str]:
+    """Make the warnings that reasoning of other backends is not in the prompt."""
+    unreadable = 0
+    outdated = 0
+    # From the end back, as reasoning is shown until an answer follows it.
+    is_answered = any(_is_answer(item) for item in new_items)
+    for turn, item in _items_backwards(history):
+        if _is_answer(item):
+            is_answered = True
+            continue
+        if turn.api_type == _SUPPORTS.api:
+            continue
+        if not is_reasoning(item):
+            continue
+
+        if not reasoning_of(item):
+            unreadable += 1
+        elif is_answered:
+            outdated += 1
+
+    return [
+        *reasoning_note(unreadable, "only the server that made it can read it"),
+        *reasoning_note(outdated, "gpt-oss is shown none from before its last answer"),
+    ]
+
+
+def _items_backwards(history: Sequence[Turn]) -> Iterator[tuple[Turn, Item]]:
+    for turn in reversed(history):
+        for item in reversed((*turn.input, *turn.output)):
+            yield turn, item
+
+
+def _is_answer(item: Item) -> bool:
+    """Whether an item is a message of the assistant, and no preamble."""
+    if not is_message(item):
+        return False
+    return item.get("role") == "assistant" and item.get("phase") != "commentary"

@@ -1,7 +1,8 @@
-"""The harmony backend over a scripted engine: prompts are really rendered and completions really parsed."""
+"""gpt-oss over a scripted engine: prompts are really rendered and completions really parsed."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -73,7 +74,7 @@ async def test_answer_reasoning_and_ids_are_on_the_response() -> None:
 
 
 async def test_stop_tokens_and_all_of_the_context_are_asked_for() -> None:
-    """Without max_tokens the engine may fill the context, and Harmony's stop tokens end the turn."""
+    """Without max_tokens the engine may fill the context; Harmony's stop tokens end the turn."""
     lm, engine = make(final_text("x"))
     await lm.respond_async("Hi")
     sampling = engine.samplings[0]
@@ -82,7 +83,7 @@ async def test_stop_tokens_and_all_of_the_context_are_asked_for() -> None:
 
 
 async def test_history_is_the_sampled_ids_without_old_reasoning() -> None:
-    """The next prompt begins with the last one and holds the sampled answer, not the reasoning before it."""
+    """The next prompt begins with the last one and holds the sampled answer without reasoning."""
     lm, engine = make(final_text("Hi Ada.", reasoning="A name."), final_text("Ada."))
     first = await lm.respond_async("My name is Ada.")
     await lm.respond_async("What is my name?")
@@ -115,7 +116,7 @@ async def test_prompt_of_a_reloaded_branch_is_the_same() -> None:
 
 
 async def test_tool_call_and_its_output() -> None:
-    """A call carries its reasoning into the next prompt, and the output is written as the tool's message."""
+    """A call carries its reasoning into the next prompt; the output is the tool's message."""
     lm, engine = make(
         call_text("get_weather", city="Paris", reasoning="I must look."), final_text("Sunny.")
     )
@@ -129,10 +130,11 @@ async def test_tool_call_and_its_output() -> None:
     answered = await lm.respond_async(tool_outputs={asked.tool_calls[0]["id"]: {"sky": "clear"}})
     assert answered.text == "Sunny."
     assert "I must look." in shown(engine)
-    assert (
-        '<|start|>functions.get_weather to=assistant<|channel|>commentary<|message|>{"sky": "clear"}<|end|>'
-        in shown(engine)
+    tool_message = (
+        "<|start|>functions.get_weather to=assistant<|channel|>commentary<|message|>"
+        '{"sky": "clear"}<|end|>'
     )
+    assert tool_message in shown(engine)
 
 
 async def test_stream_yields_typed_events_and_the_response() -> None:
@@ -193,7 +195,8 @@ async def test_length_is_incomplete_with_its_reason() -> None:
 async def test_broken_completion_is_a_failed_response() -> None:
     """A completion without an answer or a whole call is failed, and does not become the head."""
     lm, _ = make(
-        '<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": <|call|>'
+        "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
+        '{"city": <|call|>'
     )
     response = await lm.respond_async("Go", tools=[WEATHER])
     assert (response.status, response.tool_calls) == ("failed", None)
@@ -278,8 +281,33 @@ async def test_unknown_tool_choice_is_refused() -> None:
         await lm.respond_async("Go", tools=[WEATHER], tool_choice="get_time")
 
 
+@pytest.mark.parametrize("choice", [{}, {"function": "get_weather"}, {"function": {}}, ["x"], 5])
+async def test_a_tool_choice_that_names_no_function_is_refused(choice: Any) -> None:
+    """A choice of any other shape is told as it was given."""
+    lm, _ = make()
+    with pytest.raises(OptionError, match=re.escape(f"tool_choice={choice!r} cannot be met")):
+        await lm.respond_async("Go", tools=[WEATHER], tool_choice=choice)
+
+
+async def test_a_function_may_be_called_like_a_choice() -> None:
+    """A dict always names a function, also where the text would mean any of them."""
+    lm, engine = make('{"city": "Oslo"}<|call|>')
+    tools = [WEATHER, {**WEATHER, "name": "required"}]
+    response = await lm.respond_async("Go", tools=tools, tool_choice={"name": "required"})
+    assert shown(engine).endswith("to=functions.required <|constrain|>json<|message|>")
+    assert response.tool_calls is not None
+    assert response.tool_calls[0]["function"]["name"] == "required"
+
+
+async def test_a_tool_without_a_name_is_a_typed_error() -> None:
+    """tool_choice='none' keeps it out of the prompt, and the model may call it all the same."""
+    lm, _ = make('<|channel|>commentary<|message|>{"a": 1}<|call|>')
+    with pytest.raises(RequestError, match="tool name ''"):
+        await lm.respond_async("Go", tools=[""], tool_choice="none")
+
+
 async def test_response_model_is_rendered_and_read() -> None:
-    """The schema stands in the developer message and in the sampling; the answer becomes an object."""
+    """The schema is in the developer message and in the sampling; the answer is an object."""
     lm, engine = make(final_text('{"value": 4}'))
     response = await lm.respond_async("2+2?", response_model=Answer, reasoning_budget=64)
     assert response.structured_output == Answer(value=4)
@@ -320,7 +348,10 @@ async def test_unknown_id_is_an_error_that_says_why() -> None:
 
 
 async def test_training_examples_hold_every_sampled_id_once() -> None:
-    """A tool round makes one sequence; a turn after a final answer begins another; the masks mark the sampled ids."""
+    """A tool round makes one sequence, a turn after a final answer begins another.
+
+    The masks mark the sampled ids.
+    """
     lm, _ = make(
         call_text("get_weather", city="Paris", reasoning="Look."),
         final_text("Sunny.", reasoning="So."),
@@ -345,7 +376,7 @@ async def test_training_examples_hold_every_sampled_id_once() -> None:
 
 
 async def test_a_stop_string_leaves_nothing_to_train_on() -> None:
-    """More was sampled than such a turn says, so it is kept as text; the error says that, and not another reason."""
+    """More was sampled than such a turn says, so it is kept as text; the error says that."""
     lm, _ = make(final_text("alpha beta gamma"))
     response = await lm.respond_async("Hi", stop="gam")
     with pytest.raises(RequestError, match="a stop string ended"):
@@ -353,7 +384,7 @@ async def test_a_stop_string_leaves_nothing_to_train_on() -> None:
 
 
 async def test_reasoning_tokens_are_those_sampled() -> None:
-    """They are counted as the model split them, not as the encoder would split their text, and without headers."""
+    """They are counted as the model split them, not the encoder, and without headers."""
     thought = [token for letter in "the reasoning here" for token in harmony.encode(letter)]
     head, rest = "<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>"
     lm, _ = make(
@@ -385,7 +416,17 @@ async def test_engine_is_closed_with_its_last_lm() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["top_p", "top_k", "min_p", "seed", "presence_penalty", "repetition_penalty"]
+    "option",
+    [
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+    ],
 )
 async def test_sampling_options_reach_the_engine(option: str) -> None:
     """Every sampling option of the API is handed on under its own name."""
@@ -394,13 +435,13 @@ async def test_sampling_options_reach_the_engine(option: str) -> None:
     assert getattr(engine.samplings[0], option) == 1
 
 
-# --- branches from elsewhere ----------------------------------------------------------------------------------------
+# --- branches from elsewhere ------------------------------------------------------------------
 
 
 async def moved(
     *output: dict[str, Any], answers: dict[str, str] | None = None, **options: Any
 ) -> tuple[Any, str]:
-    """The response of a call that goes on from a turn of a hosted model with this output, and its prompt."""
+    """The response, and the prompt, of a call behind a hosted model's turn with this output."""
     store = MemoryStore()
     hosted = LM("gpt-5", vendor=ScriptedVendor([list(output)]), response_store=store)
     begun = await hosted.respond_async("Begin", **options)
@@ -411,7 +452,7 @@ async def moved(
 
 
 async def test_a_branch_with_foreign_items_goes_on_here() -> None:
-    """A search and its tool have no counterpart; the texts go on, and the warnings say what did not."""
+    """A search and its tool have no counterpart; the texts go on, the warnings list the rest."""
     search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
     secret = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
     plain = items.reasoning_item("A thought.")
@@ -432,7 +473,7 @@ async def test_a_branch_with_foreign_items_goes_on_here() -> None:
 
 
 async def test_reasoning_that_led_to_open_calls_comes_along() -> None:
-    """It is shown until an answer follows, wherever it was thought, so nothing is lost and nothing said."""
+    """It is shown until an answer follows, wherever it was thought, so there is no warning."""
     plain, call = (
         items.reasoning_item("I must look."),
         items.function_call("call_1", "get_weather", "{}"),

@@ -1,0 +1,102 @@
+"""What drawings say of a tree and its turns beside their text. All of it is printable."""
+
+from __future__ import annotations
+
+from synth_ai.tree.printable import to_printable
+from synth_ai.tree.turn_tree import TurnTree, backend_of
+from synth_ai.turn import Turn
+
+# How many characters of an id are shown at least, behind a prefix such as `resp_`.
+_SHORT_ID = 6
+
+
+def summarize(tree: TurnTree) -> str:
+    """Describe a tree in a few words: its turns, branches and tokens, and its only model."""
+    input_tokens = 0
+    output_tokens = 0
+    for turn in tree.turns.values():
+        tokens = _tokens_of(turn)
+        if tokens is not None:
+            input_tokens += tokens[0]
+            output_tokens += tokens[1]
+
+    counts = []
+    if len(tree.roots) > 1:
+        counts.append(f"{len(tree.roots):,} conversations")
+    counts.append(_count(len(tree), "turn", "turns"))
+    counts.append(_count(len(tree.leaves), "branch", "branches"))
+    counts.append(f"{input_tokens:,} + {output_tokens:,} tokens (in + out)")
+
+    text = ", ".join(counts)
+    if not tree.backend:
+        return text
+    return f"{to_printable(tree.backend)}: {text}"
+
+
+def shorten_ids(tree: TurnTree) -> dict[str, str]:
+    """Cut the ids of all turns to the length at which they still differ.
+
+    ::
+
+        resp_3fa2c19d, resp_91bc02aa  -> resp_3fa2c1, resp_91bc02
+    """
+    longest = max((len(id) for id in tree.turns), default=0)
+    for length in range(_SHORT_ID, longest, 2):
+        short_ids = {id: _cut_id(id, length) for id in tree.turns}
+        if len(set(short_ids.values())) == len(short_ids):
+            return short_ids
+
+    return {id: to_printable(id) for id in tree.turns}
+
+
+def notes_of(tree: TurnTree, turn: Turn) -> list[str]:
+    """Tell what a reader must know of a turn: that it did not complete, or lacks its parent."""
+    notes = []
+    if turn.status != "completed":
+        notes.append(to_printable(turn.status))
+
+    # A store may lack what a server still knows.
+    if turn.parent_id is None:
+        return notes
+    if tree.parent_of(turn) is None:
+        notes.append(f"continues {_cut_id(turn.parent_id, _SHORT_ID)}, which is not here")
+    return notes
+
+
+def notes_with_backend(tree: TurnTree, turn: Turn) -> list[str]:
+    """Tell the notes of a turn, and the backend that answered if it is another one than before."""
+    notes = notes_of(tree, turn)
+    if tree.changes_backend(turn):
+        notes.append(to_printable(backend_of(turn)))
+    return notes
+
+
+def token_counts(turn: Turn) -> str:
+    """Write the tokens in+out, such as `61+24`; empty if the backend did not count them."""
+    tokens = _tokens_of(turn)
+    if tokens is None:
+        return ""
+    return f"{tokens[0]}+{tokens[1]}"
+
+
+def _tokens_of(turn: Turn) -> tuple[int, int] | None:
+    usage = turn.usage or {}
+    is_counted = "input_tokens" in usage or "output_tokens" in usage
+    if not is_counted:
+        return None
+
+    input_tokens = int(usage.get("input_tokens") or 0)
+    output_tokens = int(usage.get("output_tokens") or 0)
+    return input_tokens, output_tokens
+
+
+def _cut_id(id: str, length: int) -> str:
+    """Cut an id to so many characters behind its prefix, if it has one."""
+    prefix, underscore, rest = id.partition("_")
+    if not underscore:
+        return to_printable(id[:length])
+    return to_printable(f"{prefix}_{rest[:length]}")
+
+
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number:,} {singular if number == 1 else plural}"

@@ -1,0 +1,75 @@
+"""A completion alone, read as its ids come: no LM, no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synth_ai import TextDelta, ToolCallDelta, harmony
+from synth_ai.engines.base import TokenDelta
+from synth_ai.events import StreamEvent
+from synth_ai.lm.vendors.gpt_oss.decode import CompletionReader
+from synth_ai.response import BaseLMResponse
+from synth_ai.testing import call_text, final_text
+
+
+def read(
+    text: str, *, tools: Sequence[str] = (), stop: Sequence[str] = ()
+) -> tuple[list[StreamEvent], BaseLMResponse]:
+    """The events and the response of a completion that comes id by id."""
+    reader = CompletionReader(tools=tools, stop=stop)
+    events: list[StreamEvent] = []
+    for token_id in harmony.encode(text, control_tokens=True):
+        events += reader.feed(TokenDelta([token_id]))
+        if reader.stopped:
+            break
+
+    events += reader.finish()
+    return events, reader.response([1, 2, 3], "gpt-oss-20b")
+
+
+def answer_of(events: list[StreamEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def test_each_call_has_the_id_of_its_first_delta() -> None:
+    """Who follows a stream knows the calls by the ids that the response has."""
+    text = call_text("add", a=1) + "<|start|>assistant" + call_text("multiply", b=2)
+    events, response = read(text)
+    first_deltas = [event for event in events if isinstance(event, ToolCallDelta) and event.name]
+    assert response.tool_calls is not None
+    assert [call["id"] for call in response.tool_calls] == [d.call_id for d in first_deltas]
+    assert [call["function"]["name"] for call in response.tool_calls] == ["add", "multiply"]
+
+
+def test_a_call_that_begins_anew_is_another_one() -> None:
+    """Arguments that were repaired come anew at the end; the response has the id that came last."""
+    text = '<|channel|>commentary to=functions.add<|message|>{"a": 1}}<|call|>'
+    events, response = read(text)
+    ids = [event.call_id for event in events if isinstance(event, ToolCallDelta) and event.call_id]
+    assert len(ids) == 2
+    assert response.tool_calls is not None
+    assert [call["id"] for call in response.tool_calls] == ids[1:]
+
+
+def test_a_call_of_a_tool_without_a_name_has_an_id_too() -> None:
+    """The parser takes a call without a name for one of the only tool, whatever it is called."""
+    events, response = read('<|channel|>commentary<|message|>{"a": 1}<|call|>', tools=[""])
+    [delta] = [event for event in events if isinstance(event, ToolCallDelta)]
+    assert response.tool_calls is not None
+    assert response.tool_calls[0]["id"] == delta.call_id
+
+
+def test_a_cut_answer_is_one_message_behind_the_rest() -> None:
+    """What the events said, the response says, and it does not count as all that was sampled."""
+    events, response = read(final_text("alpha beta", reasoning="Hm."), stop=["a be"])
+    assert answer_of(events) == response.text == "alph"
+    assert [item["type"] for item in response.output] == ["reasoning", "message"]
+    assert response.output[1]["content"][0]["text"] == "alph"
+    assert not response.tokens_exact
+
+
+def test_what_may_begin_a_stop_string_comes_at_the_end() -> None:
+    """Text is withheld only as long as the stop string may still follow."""
+    events, response = read(final_text("alpha be"), stop=["beta"])
+    assert answer_of(events) == response.text == "alpha be"
+    assert response.tokens_exact
