@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from synth_ai._version import __version__
-from synth_ai.engines.gpus import card_named, find_cards
+from synth_ai.engines.gpus import find_gpus, look_up_gpu
 from synth_ai.engines.model_names import resolve_model
 from synth_ai.engines.vllm.presets import (
     check_memory,
@@ -93,7 +93,7 @@ def engine_args(
     """Print the recommended settings for a model on a card as a `vllm serve` command."""
     name = resolve_model(model)
     # Of a card that is named there may be any number, and no machine has more than eight.
-    cards = find_cards() if gpu == "auto" else [card_named(gpu)] * (gpus or 8)
+    cards = find_gpus() if gpu == "auto" else [look_up_gpu(gpu)] * (gpus or 8)
     if not cards:
         raise EngineStartError(
             "There is no GPU on this machine that could be asked; name one, such as --gpu h100."
