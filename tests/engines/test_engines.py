@@ -16,7 +16,7 @@ import pytest
 
 from servers.vllm import VLLMServer
 from synth_ai import LM, RemoteEngine
-from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta
+from synth_ai.engines.base import Engine, EngineFacts, OutputConstraint, Sampling, TokenDelta
 from synth_ai.engines.vllm import server as remote
 from synth_ai.errors import ContextLengthError, EngineRequestError, RejectedError
 
@@ -161,8 +161,9 @@ async def test_bad_prompts_are_refused(
 
 
 async def test_prompt_beyond_the_context(engine: Engine) -> None:
-    """A prompt that leaves no room says how long it is and how much fits."""
-    with pytest.raises(ContextLengthError, match=r"4096 tokens and the context 4096"):
+    """A prompt that leaves no room says how long it is, how much fits, and what to change."""
+    message = r"4096 tokens and the context 4096,.* \(max_model_len\)"
+    with pytest.raises(ContextLengthError, match=message):
         await complete(engine, [17360] * 4096)
 
 
@@ -174,7 +175,7 @@ async def test_prompt_beyond_the_context(engine: Engine) -> None:
         (Sampling(top_p=0.0), r"top_p=0\.0 is out of range"),
         (Sampling(temperature=3), "temperature=3 is out of range"),
         (Sampling(top_k=-2), "top_k=-2 is out of range"),
-        (Sampling(seed=1.5), r"seed=1\.5 is no whole number"),  # type: ignore[arg-type]
+        (Sampling(seed=1.5), r"seed must be a whole number, not 1\.5"),  # type: ignore[arg-type]
         (Sampling(stop_token_ids=(201_088,)), "201088 in stop_token_ids"),
     ],
 )
@@ -445,9 +446,9 @@ async def test_structure_concurrently(
 
     async def constrained(number: int) -> Any:
         schema = (CITY, NAMES)[number % 2]
-        structure = Structure(schema, reasoning_budget=20)
+        constraint = OutputConstraint(schema, reasoning_budget=20)
         sampling = Sampling(
-            temperature=0, stop_token_ids=STOPS, max_tokens=300, structure=structure
+            temperature=0, stop_token_ids=STOPS, max_tokens=300, constraint=constraint
         )
         delta = await complete(engine, prompts[number % 2], sampling)
         text = text_of(delta.token_ids)
@@ -473,7 +474,7 @@ async def test_structure_that_allows_a_tool_call(
         temperature=0,
         stop_token_ids=STOPS,
         max_tokens=300,
-        structure=Structure(CITY, 20, tool_calls=True),
+        constraint=OutputConstraint(CITY, 20, tool_calls=True),
     )
     text = text_of(
         (await complete(engine, prompt_of("What is the capital of France?"), sampling)).token_ids
@@ -483,7 +484,7 @@ async def test_structure_that_allows_a_tool_call(
 
 async def test_structure_with_a_bad_schema(engine: Engine, prompt_of: Prompt) -> None:
     """A schema that cannot be one is refused, and the engine goes on."""
-    sampling = Sampling(max_tokens=5, structure=Structure({"type": "no such type"}))
+    sampling = Sampling(max_tokens=5, constraint=OutputConstraint({"type": "no such type"}))
     with pytest.raises((EngineRequestError, RejectedError)):
         await complete(engine, prompt_of(STORY), sampling)
     assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"

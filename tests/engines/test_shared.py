@@ -11,7 +11,7 @@ import pytest
 
 from synth_ai import LM, VLLMEngine
 from synth_ai.engines.base import EngineFacts, Sampling, TokenDelta
-from synth_ai.engines.mailbox import Call
+from synth_ai.engines.mailbox import EngineCall
 from synth_ai.engines.shared import shared_engine
 from synth_ai.errors import EngineDeadError, EngineStartError, OptionError
 from synth_ai.testing import ScriptedEngine
@@ -84,10 +84,10 @@ class Echo:
         facts.set_result(EngineFacts(100, 100))
         return facts
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: EngineCall) -> None:
         call.put(EngineDeadError("killed") if self.killed else TokenDelta(call.prompt, "stop"))
 
-    def cancel(self, call: Call) -> None:
+    def cancel(self, call: EngineCall) -> None:
         pass
 
     def running(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from synth_ai.engines.base import Sampling, Structure, TokenDelta
+from synth_ai.engines.base import OutputConstraint, Sampling, TokenDelta
 from synth_ai.engines.transformers import TransformersEngine
 from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError
 
@@ -89,7 +89,7 @@ async def test_seed(engine: TransformersEngine, prompt_of: Any) -> None:
     ("sampling", "named"),
     [
         (Sampling(presence_penalty=1.0), "presence_penalty"),
-        (Sampling(structure=Structure({})), "structure"),
+        (Sampling(constraint=OutputConstraint({})), "constraint"),
     ],
 )
 async def test_unsupported_options(

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from synth_ai import harmony
 from synth_ai.content import new_response_id
-from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure
+from synth_ai.engines.base import Engine, EngineFacts, OutputConstraint, Sampling
 from synth_ai.errors import ContextLengthError, OptionError
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm.compaction import is_whole
@@ -156,12 +156,12 @@ def sampling_of(
         temperature=request.temperature,
         stop_token_ids=harmony.STOP_TOKEN_IDS,
         logprobs=_logprobs_wanted(options),
-        structure=_structure(request),
+        constraint=_structure(request),
         **{name: options[name] for name in _SAMPLING if name in options},
     ), clipped
 
 
-def _structure(request: LMRequest) -> Structure | None:
+def _structure(request: LMRequest) -> OutputConstraint | None:
     """The constraint that `response_model` puts on the completion; what `tool_choice` allows goes into it."""
     shape, budget, choice = (
         request.response_format,
@@ -180,7 +180,7 @@ def _structure(request: LMRequest) -> Structure | None:
             "cannot have both. Ask for the tool call first, then give its tool_outputs= with response_model=."
         )
     tools = () if choice == "none" else request.tools
-    return Structure(
+    return OutputConstraint(
         shape.grammar,
         budget,
         tool_calls=any(tool["type"] == "function" for tool in tools),
