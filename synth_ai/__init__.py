@@ -14,6 +14,7 @@ from synth_ai._version import __version__
 if TYPE_CHECKING:
     from synth_ai import errors, harmony
     from synth_ai.engines.base import Engine, Sampling
+    from synth_ai.engines.registry import register_engine
     from synth_ai.engines.transformers import TransformersEngine
     from synth_ai.engines.vllm.engine import VLLMEngine
     from synth_ai.engines.vllm.server import RemoteEngine
@@ -72,6 +73,7 @@ _HOMES = {
     "Usage": "synth_ai.response",
     "VLLMEngine": "synth_ai.engines.vllm.engine",
     "VendorBase": "synth_ai.lm.vendors.base",
+    "register_engine": "synth_ai.engines.registry",
 }
 _MODULES = ("errors", "harmony", "testing")
 
@@ -109,6 +111,7 @@ __all__ = [
     "__version__",
     "errors",
     "harmony",
+    "register_engine",
 ]
 
 

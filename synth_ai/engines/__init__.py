@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from synth_ai.engines.base import Sampling as Sampling
     from synth_ai.engines.base import TokenDelta as TokenDelta
     from synth_ai.engines.base import TokenLogprob as TokenLogprob
+    from synth_ai.engines.registry import register_engine as register_engine
     from synth_ai.engines.shared import shared_engine as shared_engine
     from synth_ai.engines.transformers import TransformersEngine as TransformersEngine
     from synth_ai.engines.vllm.engine import VLLMEngine as VLLMEngine
@@ -28,6 +29,7 @@ _MODULES = {
     "TokenLogprob": "base",
     "TransformersEngine": "transformers",
     "VLLMEngine": "vllm.engine",
+    "register_engine": "registry",
     "shared_engine": "shared",
 }
 

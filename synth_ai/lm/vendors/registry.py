@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 from synth_ai.engines.base import Engine
-from synth_ai.errors import MissingExtraError, MissingKeyError, OptionError, RoutingError
+from synth_ai.engines.registry import DEFAULT_ENGINE, make_engine
+from synth_ai.errors import MissingKeyError, OptionError, RoutingError
 from synth_ai.lm.prices import PRICES
 from synth_ai.lm.vendors import families as routing
 from synth_ai.lm.vendors.base import VendorBase
@@ -32,7 +32,7 @@ class Where:
     use_responses_api: bool | None = None
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
-    engine: Engine | Mapping[str, Any] | None = None
+    engine: Engine | Mapping[str, Any] | str | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     transport: str | None = None
@@ -50,7 +50,7 @@ def make_vendor(model: str, where: Where, settings: Settings) -> VendorBase:
     if isinstance(where.engine, Engine):
         return _harmony(where.engine, where)
     if where.engine is not None:
-        return _harmony(_in_process(model, where.engine), where)
+        return _harmony(make_engine(where.engine, model), where)
     base_url = (
         None if where.base_url is None else check_url(where.base_url, "base_url", OptionError)
     )
@@ -92,10 +92,10 @@ def _check(where: Where) -> None:
                 f"A vendor object brings its own API and address; leave out {', '.join(extra)}."
             )
     if where.engine is not None:
-        if not isinstance(where.engine, (Engine, Mapping)):
+        if not isinstance(where.engine, (Engine, Mapping, str)):
             raise OptionError(
-                f"engine={where.engine!r} is no Engine; it takes a VLLMEngine, a RemoteEngine, your own, or "
-                "a dict of vLLM's engine arguments."
+                f"engine must be an Engine (a VLLMEngine, a RemoteEngine, your own), the name of one, or "
+                f"a dict of engine arguments, not {where.engine!r}."
             )
         if where.api not in ("auto", "harmony"):
             raise OptionError(
@@ -154,21 +154,7 @@ def _engine(model: str, base_url: str | None, api_key: str | None, settings: Set
             f"api_key= was given, but {model!r} runs in this process, where nothing asks for a key. "
             "Leave it out, or give base_url= (or vendor='synth') for a server that does."
         )
-    return _in_process(model, {})
-
-
-def _in_process(model: str, engine_args: Mapping[str, Any]) -> Engine:
-    """A share in the engine for this model and these arguments."""
-    if find_spec("vllm") is None:
-        raise MissingExtraError(
-            f"{model!r} runs on an engine, and there is none. Either install vLLM to run it in this process "
-            '(pip install "synth-ai[vllm]", with a GPU), or set SYNTH_GPU_HARMONY_ENDPOINT to a server that takes and '
-            "returns token ids, or pass an engine of your own with engine=. "
-            "(To talk to a chat server instead, give base_url=.)"
-        )
-    from synth_ai.engines.shared import shared_engine
-
-    return shared_engine(model, **engine_args)
+    return make_engine(DEFAULT_ENGINE, model)
 
 
 def _hosted(route: Route, base_url: str | None, where: Where, settings: Settings) -> VendorBase:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from synth_ai import LM, MemoryStore
+from synth_ai.engines import registry as engine_registry
 from synth_ai.errors import (
     ConfigurationError,
     MissingExtraError,
@@ -18,7 +19,6 @@ from synth_ai.errors import (
     RoutingError,
     SettingError,
 )
-from synth_ai.lm.vendors import registry as backends
 from synth_ai.lm.vendors.chat import encode as chat
 from synth_ai.lm.vendors.chat.vendor import ChatVendor
 from synth_ai.lm.vendors.registry import Where, make_vendor
@@ -253,7 +253,7 @@ def test_the_remote_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_an_engine_the_error_names_all_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM here, a remote engine, an engine object, or a chat server."""
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(engine_registry, "find_spec", lambda name: None)
     with pytest.raises(
         MissingExtraError, match=r"synth-ai\[vllm\].*SYNTH_GPU_HARMONY_ENDPOINT.*engine=.*base_url="
     ):
@@ -294,7 +294,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"engine": ScriptedEngine(), "vendor": "openai"},
         "engine= and vendor='openai'",
     ),
-    "no engine": ({"engine": "vllm"}, "engine='vllm' is no Engine; it takes a VLLMEngine"),
+    "no engine": ({"engine": 5}, r"engine must be an Engine \(a VLLMEngine, .*, not 5"),
     "no vendor": ({"vendor": 5}, "vendor is 5; it takes openai, synth, vllm or a VendorBase"),
     "chat and responses": (
         {"api": "chat", "use_responses_api": True},
@@ -333,7 +333,7 @@ def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> 
 
 def test_a_key_that_no_engine_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process nothing asks for a key, so one given was meant for something else."""
-    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+    monkeypatch.setattr(engine_registry, "find_spec", lambda name: object())
     with pytest.raises(OptionError, match=r"api_key=.*in this process"):
         LM("gpt-oss-20b", api_key="k")
 
