@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field, fields
@@ -240,8 +240,12 @@ class Engine(ABC):
             return join_deltas([delta async for delta in deltas])
 
 
-def join_deltas(deltas: Iterable[TokenDelta]) -> TokenDelta:
+def join_deltas(deltas: Sequence[TokenDelta]) -> TokenDelta:
     """Join the deltas of one completion to a single delta."""
+    # What most engines give without `stream`.
+    if len(deltas) == 1:
+        return deltas[0]
+
     token_ids: list[int] = []
     finish_reason = None
     logprobs: list[TokenLogprob] = []

@@ -123,7 +123,7 @@ class BatchingEngine(Engine):
                 task.cancel()
 
     async def _run(self, calls: Sequence[_BatchedCall]) -> None:
-        """Generate a batch and give each call its result, or the error that all of them failed by."""
+        """Generate a batch, and give each call its result or the error that ended the batch."""
         results: Sequence[TokenDelta | None]
         try:
             results = await self._generate_batch(calls)

@@ -23,18 +23,16 @@ class BuiltInEngine:
     """An engine of this package, which is imported when it is first asked for.
 
     Attributes:
-        name: what an LM calls it.
         module: the module that its class is in.
         class_name: its class, which is also its factory.
         packages: what must be installed, by the names that are imported.
-        install: what to do where one of them is missing; `{model}` is the model that was asked for.
+        missing_message: the error if one of them is not installed, with the model as `{model}`.
     """
 
-    name: str
     module: str
     class_name: str
     packages: tuple[str, ...]
-    install: str
+    missing_message: str
 
     def load_factory(self, model: str) -> EngineFactory:
         """Import the engine's class.
@@ -45,39 +43,36 @@ class BuiltInEngine:
         # Looked for without importing it: vLLM takes ten seconds to import.
         for package in self.packages:
             if find_spec(package) is None:
-                raise MissingExtraError(self.install.format(model=repr(model)))
+                raise MissingExtraError(self.missing_message.format(model=repr(model)))
 
         factory: EngineFactory = getattr(import_module(self.module), self.class_name)
         return factory
 
 
-_BUILT_IN = (
-    BuiltInEngine(
-        name="vllm",
+_BUILT_IN: Mapping[str, BuiltInEngine] = {
+    "vllm": BuiltInEngine(
         module="synth_ai.engines.vllm.engine",
         class_name="VLLMEngine",
         packages=("vllm",),
         # It is what a gpt-oss model gets if nothing else is said, so all ways out are named.
-        install=(
+        missing_message=(
             "{model} runs on an engine, and there is none. Either install vLLM to run it in this "
             'process (pip install "synth-ai[vllm]", with a GPU), or set '
             "SYNTH_GPU_HARMONY_ENDPOINT to a server that takes and returns token ids, or pass an "
             "engine of your own with engine=. (To talk to a chat server instead, give base_url=.)"
         ),
     ),
-    BuiltInEngine(
-        name="transformers",
+    "transformers": BuiltInEngine(
         module="synth_ai.engines.transformers",
         class_name="TransformersEngine",
         packages=("transformers", "torch"),
-        install=(
+        missing_message=(
             "To run {model} with engine='transformers', install transformers and torch: "
             "pip install transformers torch"
         ),
     ),
-)
+}
 
-_built_in = {engine.name: engine for engine in _BUILT_IN}
 _registered: dict[str, EngineFactory] = {}
 
 
@@ -105,7 +100,7 @@ def register_engine(name: str, factory: EngineFactory, *, replace: bool = False)
             f"The factory of the engine {name!r} must be a class or function that takes a model "
             f"and returns an Engine, not {factory!r}."
         )
-    if name in _built_in:
+    if name in _BUILT_IN:
         raise OptionError(f"The engine {name!r} is built in; register yours by another name.")
     if name in _registered and not replace:
         raise OptionError(
@@ -148,17 +143,22 @@ def make_engine(engine: str | Mapping[str, object], model: str) -> Engine:
     if not isinstance(name, str):
         raise OptionError(f"The name of an engine must be a string, not {name!r}.")
 
+    if "model" in engine_args:
+        raise OptionError(
+            f"The model is the LM's, {model!r}; leave 'model' out of engine={engine!r}."
+        )
+
     factory = _find_factory(name, model)
     return shared_engine(factory, model, new_engine=new_engine, **engine_args)
 
 
 def _find_factory(name: str, model: str) -> EngineFactory:
-    built_in = _built_in.get(name)
+    built_in = _BUILT_IN.get(name)
     if built_in is not None:
         return built_in.load_factory(model)
 
     if name not in _registered:
-        names = [*_built_in, *_registered]
+        names = [*_BUILT_IN, *_registered]
         listed = ", ".join(repr(known) for known in names)
         raise OptionError(
             f"engine={name!r} is not known; it takes one of {listed}.{did_you_mean(name, names)} "

@@ -39,7 +39,6 @@ _entries: list[_SharedEntry] = []
 def shared_engine(
     factory: EngineFactory,
     model: str | os.PathLike[str],
-    /,
     *,
     new_engine: bool = False,
     **engine_args: object,

@@ -1,4 +1,4 @@
-"""gpt-oss on Hugging Face transformers: slow and simple, for LoRA adapters and for looking inside."""
+"""gpt-oss on Hugging Face transformers: slow and simple, for LoRA adapters and debugging."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def _load(source: ModelSource, model_args: Mapping[str, object]) -> GptOssForCau
 
 
 def _run_batch(model: GptOssForCausalLM, batch: Sequence[_GenerateCall]) -> None:
-    """Generate a batch, and give each call its result or the error that all of them failed by."""
+    """Generate a batch, and give each call its result or the error that ended the batch."""
     try:
         _generate(model, batch)
     except Exception as error:

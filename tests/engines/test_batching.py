@@ -1,4 +1,4 @@
-"""Calls that come together go to the engine as one batch, and each still has its own answer, error and end."""
+"""Calls that come together are one batch, and each still has its own answer, error and end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BAD = 666
 
 
 class Batching(Engine):
-    """An engine that echoes, and remembers how its prompts came; a batch with 666 in it is refused as a whole."""
+    """An engine that echoes, and remembers how its prompts came; it refuses a batch with 666."""
 
     model = "batching"
 
@@ -88,7 +88,7 @@ async def test_all_that_come_are_one_batch() -> None:
 
 
 async def test_calls_that_never_come_are_not_waited_for() -> None:
-    """A bad prompt is refused by name and a stream goes at once; the others are a batch without them."""
+    """A bad prompt is refused by name and a stream goes at once; the others are a batch."""
     engine = Batching()
     batching = BatchingEngine(engine, 5)
     answers = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""What no engine is given: prompts and sampling of the wrong type or out of range, refused before they reach it."""
+"""What no engine is given: prompts and sampling of the wrong type or out of range."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_an_engine_names_its_argument_for_the_context() -> None:
 
 
 def test_the_check_of_a_long_prompt_is_cheap() -> None:
-    """64 prompts of 10,000 ids each hold the event loop for far less than their tokens take to generate."""
+    """64 prompts of 10,000 ids hold the event loop for far less than generating takes."""
     prompt, facts = list(range(10_000)), EngineFacts(131_072, 201_088)
     took = []
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""What every engine promises, on each of them: the same model, the same prompts, the same answers."""
+"""What every engine promises, on each: the same model, the same prompts, the same answers."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_max_tokens_beyond_the_context_is_clipped(engine: Engine, prompt_o
 
 
 async def test_logprobs(engine: Engine, prompt_of: Prompt) -> None:
-    """Each token has its log probability and the best alternatives, by id, in a stream and without one."""
+    """Each token has its log probability and the best alternatives, by id; in a stream too."""
     sampling = Sampling(temperature=0, max_tokens=5, logprobs=3)
     prompt = prompt_of(STORY)
     delta = await complete(engine, prompt, sampling)
@@ -182,7 +182,7 @@ async def test_prompt_beyond_the_context(engine: Engine) -> None:
 async def test_bad_sampling_is_refused(
     engine: Engine, sampling: Sampling, named: str, prompt_of: Prompt
 ) -> None:
-    """A sampling value out of range is refused with its name and the value, and the engine goes on."""
+    """A value out of range is refused with its name and the value, and the engine goes on."""
     with pytest.raises(EngineRequestError, match=named):
         await complete(engine, [17360], sampling)
     assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"
@@ -190,7 +190,7 @@ async def test_bad_sampling_is_refused(
 
 async def test_leaving_a_stream_early(engine: Engine, prompt_of: Prompt) -> None:
     """Closing a stream in the middle leaves the engine free for the next call."""
-    async with aclosing(engine.generate(prompt_of(STORY), GREEDY, stream=True)) as deltas:  # type: ignore[type-var]
+    async with aclosing(engine.generate(prompt_of(STORY), GREEDY, stream=True)) as deltas:
         assert (await anext(deltas)).token_ids
     assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"
 
@@ -263,7 +263,7 @@ async def test_event_loop_is_not_blocked(vllm_engine: Engine, prompt_of: Prompt)
 async def test_fork_of_a_long_branch_comes_from_the_cache(
     vllm_engine: Engine, prompt_of: Prompt
 ) -> None:
-    """Two continuations of one branch share its full cache blocks, those of sliding-window layers too."""
+    """Two continuations of a branch share its full cache blocks, also of sliding-window layers."""
     branch = prompt_of(*[STORY, "Once upon a time there was a small robot."] * 30)[:-2]
     await complete(vllm_engine, branch)
     fork = await complete(vllm_engine, branch + prompt_of("Hello!"))
@@ -311,7 +311,7 @@ class Talkative(Engine):
 async def test_a_call_that_ends_early_is_gone_within_a_few_steps(
     vllm_engine: Any, prompt_of: Prompt, how: str
 ) -> None:
-    """Measured in the tokens of a stream beside it; the calls themselves would have lasted for thousands."""
+    """Measured in the tokens of a stream beside it; the calls would have lasted for thousands."""
     prompt = prompt_of(STORY)
     lm = LM("gpt-oss-20b", engine=Talkative(vllm_engine))
     # Loads what the first call loads, so that the time is the engine's.
@@ -359,7 +359,7 @@ async def test_a_server_stops_what_nobody_waits_for(
     until: Callable[[Callable[[], bool], float], bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A cancelled call and a closed stream end on the server too, by its own count, long before their last token."""
+    """A cancelled call and a closed stream end on the server too, long before their last token."""
     # The server would else stop at the model's own end of the story, after some thirty tokens.
     body_of = remote.request_body
     monkeypatch.setattr(
@@ -441,7 +441,7 @@ NAMES = {"type": "array", "items": {"type": "string", "maxLength": 5}, "minItems
 async def test_structure_concurrently(
     engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]
 ) -> None:
-    """Different shapes at once: the header stays Harmony's, and each final answer is JSON of its own shape."""
+    """Different shapes at once: each final answer is JSON of its shape, in Harmony's messages."""
     prompts = [prompt_of("What is the capital of France?"), prompt_of(STORY)]
 
     async def constrained(number: int) -> Any:
@@ -469,7 +469,7 @@ async def test_structure_concurrently(
 async def test_structure_that_allows_a_tool_call(
     engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]
 ) -> None:
-    """With tools about, a constrained completion is a whole tool call or a constrained answer, nothing between."""
+    """With tools about, a constrained completion is a whole tool call or a constrained answer."""
     sampling = Sampling(
         temperature=0,
         stop_token_ids=STOPS,

@@ -1,4 +1,4 @@
-"""An LM's options on an engine: what contradicts itself is told, and the rest arrives as the engine has it."""
+"""An LM's options on an engine: contradictions are errors, the rest arrives as sampling."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_the_tools_that_a_shaped_answer_may_call() -> None:
 
 @pytest.mark.parametrize("budget", [-5, "x", 1.5])
 async def test_a_reasoning_budget_that_is_none(budget: Any) -> None:
-    """Named with its value; without a response_model there is nothing that it could be a part of."""
+    """Named with its value; without a response_model there is no constraint to put it into."""
     with pytest.raises(EngineRequestError, match=f"reasoning_budget.*{budget!r}"):
         await constraint_of(reasoning_budget=budget)
     with pytest.raises(OptionError, match="comes with response_model="):
@@ -105,7 +105,12 @@ from synth_ai.testing import ScriptedEngine
 
 threads = []
 build = encoding._tiktoken
-encoding._tiktoken = lambda: threads.append(threading.current_thread() is threading.main_thread()) or build()
+
+def build_and_note():
+    threads.append(threading.current_thread() is threading.main_thread())
+    return build()
+
+encoding._tiktoken = build_and_note
 
 async def main():
     ids = [200005, 17196, 200008, 13225, 200002]
@@ -118,7 +123,7 @@ asyncio.run(main())
 
 
 def test_the_vocabulary_is_loaded_beside_the_event_loop() -> None:
-    """The first call reads and builds it on a thread, so that the loop goes on with what else there is."""
+    """The first call reads and builds it on a thread, so that the loop goes on meanwhile."""
     done = subprocess.run(
         [sys.executable, "-c", FIRST_CALL], capture_output=True, text=True, check=True
     )

@@ -282,6 +282,14 @@ async def test_replacing_and_unregistering(made: list[CountingEngine]) -> None:
         unregister_engine("passing")
 
 
+def test_a_model_among_the_arguments() -> None:
+    """The LM has the model; the error says so instead of Python's own about two values."""
+    with pytest.raises(
+        OptionError, match="The model is the LM's, 'gpt-oss-20b'; leave 'model' out"
+    ):
+        LM("gpt-oss-20b", engine={"engine": "counting", "model": "gpt-oss-120b"})
+
+
 def test_a_factory_that_makes_none() -> None:
     """The error names the factory and what it returned."""
 

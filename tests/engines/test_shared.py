@@ -30,7 +30,7 @@ def test_same_arguments_share_one_engine() -> None:
 
 
 def test_different_arguments_are_an_error_or_a_choice() -> None:
-    """Other arguments for a loaded model are an error that names them, unless a second engine is asked for."""
+    """Other arguments are an error that names them, unless a second engine is asked for."""
     share = shared_engine(VLLMEngine, "gpt-oss-20b", max_model_len=4096)
     with pytest.raises(
         OptionError, match=r"max_model_len: 4096 there, 8192 here; seed: not set there, 1 here"
@@ -151,7 +151,7 @@ async def test_a_new_share_revives_a_dead_engine(drivers: list[Echo]) -> None:
 
 
 async def test_lms_share_an_engine_by_its_arguments(drivers: list[Echo]) -> None:
-    """Equal arguments are one engine; others are an error that says so, or a second engine by choice."""
+    """Equal arguments are one engine; others are an error, or a second engine by choice."""
     arguments = {"max_model_len": 4096}
     async with (
         LM("gpt-oss-20b", engine=arguments) as one,
@@ -207,7 +207,7 @@ def test_the_engine_of_an_lm() -> None:
 
 
 def test_an_engine_object_is_an_engine_of_its_own() -> None:
-    """Two objects are two engines whatever their arguments; one object is shared by being given to both."""
+    """Two objects are two engines whatever their arguments; one is shared when given to both."""
     one, two = VLLMEngine("gpt-oss-20b"), VLLMEngine("gpt-oss-20b", max_model_len=4096)
     assert LM("gpt-oss-20b", engine=one).engine is LM("gpt-oss-20b", engine=one).engine is one
     assert LM("gpt-oss-20b", engine=two).engine is two
