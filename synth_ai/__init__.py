@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from synth_ai import errors, harmony
     from synth_ai.api import API
     from synth_ai.engines.base import Engine, Sampling
+    from synth_ai.engines.registry import register_engine
     from synth_ai.engines.transformers import TransformersEngine
     from synth_ai.engines.vllm.engine import VLLMEngine
     from synth_ai.engines.vllm.server import RemoteEngine
@@ -84,6 +85,7 @@ _HOMES = {
     "Usage": "synth_ai.response",
     "VLLMEngine": "synth_ai.engines.vllm.engine",
     "VendorBase": "synth_ai.lm.vendors.base",
+    "register_engine": "synth_ai.engines.registry",
 }
 _MODULES = ("errors", "harmony", "testing")
 
@@ -127,6 +129,7 @@ __all__ = [
     "errors",
     "harmony",
     "options_named",
+    "register_engine",
     "register_vendor",
 ]
 

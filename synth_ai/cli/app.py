@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from synth_ai._version import __version__
-from synth_ai.engines.gpus import Card, card_named, find_cards
+from synth_ai.engines.gpus import GPU, find_gpus, look_up_gpu
 from synth_ai.engines.model_names import resolve_model
 from synth_ai.engines.vllm.presets import (
     check_memory,
@@ -130,7 +130,7 @@ def engine_args(
         )
 
 
-def _find_gpus(name: str, count: int | None) -> list[Card]:
+def _find_gpus(name: str, count: int | None) -> list[GPU]:
     """Find the GPUs of this machine, or make a machine full of those that are named.
 
     Raises:
@@ -138,9 +138,9 @@ def _find_gpus(name: str, count: int | None) -> list[Card]:
         OptionError: the name is unknown.
     """
     if name != "auto":
-        return [card_named(name)] * (count or _MAX_GPUS)
+        return [look_up_gpu(name)] * (count or _MAX_GPUS)
 
-    gpus = find_cards()
+    gpus = find_gpus()
     if not gpus:
         raise EngineStartError(
             "No GPU was found on this machine; name one to see its settings, such as --gpu h100."

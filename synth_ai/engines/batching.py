@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from synth_ai.engines.base import (
     Engine,
@@ -16,56 +15,46 @@ from synth_ai.engines.base import (
     check_prompt,
     check_sampling,
 )
-from synth_ai.errors import EngineRequestError
+from synth_ai.errors import EngineError, EngineRequestError
 
-# How long to wait for the next call of a batch, some of which may never come: they were refused before the engine, or
-# wait for a place.
+# How long to wait for the next call of a batch. Some may never come: they were refused before they
+# reached the engine, or wait because of a limit on concurrent calls.
 _QUIET_SECONDS = 0.02
 
 
-class BatchEngine(Protocol):
-    """An engine that serves many prompts at once better than one by one."""
-
-    model: str
-
-    async def facts(self) -> EngineFacts: ...
-    def generate(
-        self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
-    ) -> AsyncGenerator[TokenDelta, None]: ...
-    async def generate_batch(
-        self, prompts: Sequence[Sequence[int]], sampling: Sequence[Sampling]
-    ) -> list[TokenDelta]: ...
+def _new_future() -> asyncio.Future[TokenDelta | None]:
+    return asyncio.get_running_loop().create_future()
 
 
 @dataclass(eq=False, slots=True)
-class _Call:
-    """One call of a batch; its result is None where the batch failed and the call has to go alone."""
+class _BatchedCall:
+    """One call of a batch; its result is None if the batch failed and the call has to go alone."""
 
     prompt: Sequence[int]
     sampling: Sampling
-    result: asyncio.Future[TokenDelta | None] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    result: asyncio.Future[TokenDelta | None] = field(default_factory=_new_future)
 
 
-class Gathered(Engine):
+class BatchingEngine(Engine):
     """An engine for a number of calls that come at about the same time, on one event loop.
 
-    They go to `generate_batch` when all have come, or when no further one has for a moment. Streams go to the engine
-    at once. Closing this closes nothing: the engine belongs to somebody else.
+    They go to `generate_batch` of another engine when all have come, or when no further one has
+    come for a moment. Streams go to that engine at once. Closing this closes nothing: the other
+    engine belongs to somebody else.
 
     Args:
-        engine: what serves them.
-        count: how many there will be, at most.
+        engine: the engine that serves them.
+        count: how many calls there will be, at most.
     """
 
-    def __init__(self, engine: BatchEngine, count: int) -> None:
+    def __init__(self, engine: Engine, count: int) -> None:
         self.model = engine.model
         self._engine = engine
-        self._to_come = count
-        self._waiting: list[_Call] = []
+        self._missing = count
+        self._waiting: list[_BatchedCall] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._batches: dict[asyncio.Task[None], set[_Call]] = {}
+        # The batches under way, each with the calls that still wait for it.
+        self._batches: dict[asyncio.Task[None], set[_BatchedCall]] = {}
 
     async def facts(self) -> EngineFacts:
         return await self._engine.facts()
@@ -74,67 +63,92 @@ class Gathered(Engine):
         self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
     ) -> AsyncGenerator[TokenDelta, None]:
         if not stream:
+            # Checked here, so that one bad call does not have the whole batch refused.
             facts = await self.facts()
             check_prompt(prompt, facts)
             check_sampling(sampling, facts)
-            delta = await self._result(_Call(prompt, sampling))
+
+            delta = await self._generate_in_batch(_BatchedCall(prompt, sampling))
             if delta is not None:
                 yield delta
                 return
+
         async with aclosing(self._engine.generate(prompt, sampling, stream=stream)) as deltas:
             async for delta in deltas:
                 yield delta
 
+    def close(self, *, wait: bool = True) -> None:
+        pass
+
     async def aclose(self) -> None:
         pass
 
-    async def _result(self, call: _Call) -> TokenDelta | None:
+    async def _generate_in_batch(self, call: _BatchedCall) -> TokenDelta | None:
+        """Wait for the call's batch and its result; None if the call has to go alone."""
         self._waiting.append(call)
-        self._to_come -= 1
-        self._wait(0 if self._to_come <= 0 else _QUIET_SECONDS)
+        self._missing -= 1
+        self._send_after(_QUIET_SECONDS if self._missing > 0 else 0)
+
         try:
             return await call.result
         finally:
-            self._leave(call)
+            self._remove(call)
 
-    def _wait(self, seconds: float) -> None:
+    def _send_after(self, seconds: float) -> None:
+        """Send the waiting calls after a while, unless another call comes before that."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._send)
 
     def _send(self) -> None:
-        calls, self._waiting = self._waiting, []
-        if calls:
-            task = asyncio.create_task(self._run(calls))
-            self._batches[task] = set(calls)
-            task.add_done_callback(lambda task: self._batches.pop(task, None))
+        calls = self._waiting
+        self._waiting = []
+        if not calls:
+            return
 
-    def _leave(self, call: _Call) -> None:
-        """A batch that nobody waits for any more is given up."""
+        task = asyncio.create_task(self._run(calls))
+        self._batches[task] = set(calls)
+        task.add_done_callback(lambda task: self._batches.pop(task, None))
+
+    def _remove(self, call: _BatchedCall) -> None:
+        """Take a call out of its batch, and cancel a batch that nobody waits for any more."""
         if call in self._waiting:
             self._waiting.remove(call)
-        for task, calls in self._batches.items():
-            if call in calls:
-                calls.remove(call)
-                if not calls:
-                    task.cancel()
 
-    async def _run(self, calls: Sequence[_Call]) -> None:
+        for task, calls in self._batches.items():
+            if call not in calls:
+                continue
+            calls.remove(call)
+            if not calls:
+                task.cancel()
+
+    async def _run(self, calls: Sequence[_BatchedCall]) -> None:
+        """Generate a batch, and give each call its result or the error that ended the batch."""
         results: Sequence[TokenDelta | None]
         try:
-            results = await self._engine.generate_batch(
-                [call.prompt for call in calls], [call.sampling for call in calls]
-            )
+            results = await self._generate_batch(calls)
         except EngineRequestError:
-            # One of them was refused, and the error does not say which: each goes on alone, to its own end.
+            # One of them was refused, and the error does not say which: each goes on alone.
             results = [None] * len(calls)
-        except (
-            Exception
-        ) as error:  # The callers wait for these results: they must get whatever went wrong.
+        except Exception as error:
+            # Whatever went wrong, the callers must get it: they wait for these results.
             for call in calls:
                 if not call.result.done():
                     call.result.set_exception(error)
             return
+
         for call, result in zip(calls, results, strict=True):
             if not call.result.done():
                 call.result.set_result(result)
+
+    async def _generate_batch(self, calls: Sequence[_BatchedCall]) -> list[TokenDelta]:
+        prompts = [call.prompt for call in calls]
+        samplings = [call.sampling for call in calls]
+        results = await self._engine.generate_batch(prompts, samplings)
+
+        # An engine that somebody else wrote may be wrong, and the callers must not wait for ever.
+        if len(results) != len(calls):
+            raise EngineError(
+                f"{self._engine!r} returned {len(results)} completions for {len(calls)} prompts."
+            )
+        return results

@@ -1,4 +1,7 @@
-"""From the model a user names to what an engine loads: a Hugging Face name, or a folder that was checked."""
+"""From the model that a user names to what an engine loads: a name on the hub, or a folder.
+
+A folder is checked here, so that a wrong one is refused before anything heavy is imported.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from synth_ai.errors import OptionError
 
@@ -16,6 +18,11 @@ _SHORT_NAMES = {"gpt-oss-20b": "openai/gpt-oss-20b", "gpt-oss-120b": "openai/gpt
 #: The models that OpenAI published, by their names on the hub.
 PUBLISHED = frozenset(_SHORT_NAMES.values())
 
+# A name on the Hugging Face hub, with or without an organization:
+#   openai/gpt-oss-20b      -> match
+#   my_model.v2             -> match
+#   ./models/tiny, /models  -> no match: a folder
+#   a/b/c, -x, ""           -> no match
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
 
@@ -35,7 +42,7 @@ class ModelSource:
 
 
 def locate_model(model: str | os.PathLike[str]) -> ModelSource:
-    """What to load for what a user names.
+    """Find out what to load for the model that a user names.
 
     Args:
         model: as for `resolve_model`, or the folder of a LoRA adapter, which names its base model.
@@ -44,86 +51,103 @@ def locate_model(model: str | os.PathLike[str]) -> ModelSource:
         OptionError: the folder does not exist, or holds neither a gpt-oss model nor an adapter.
     """
     folder = Path(model).expanduser()
-    path = folder / "adapter_config.json"
-    if not path.is_file():
+    adapter_path = folder / "adapter_config.json"
+    if not adapter_path.is_file():
         return ModelSource(resolve_model(model))
-    config = _read(path)
-    base, rank = config.get("base_model_name_or_path"), config.get("r")
-    if not isinstance(base, str) or not isinstance(rank, int):
+
+    config = _read_object(adapter_path)
+    base_model = config.get("base_model_name_or_path")
+    rank = config.get("r")
+    if not isinstance(base_model, str) or not isinstance(rank, int):
         raise OptionError(
-            f"{path} does not name its base model and rank (base_model_name_or_path, r)."
+            f"{adapter_path} does not name its base model and rank (base_model_name_or_path, r)."
         )
-    return ModelSource(resolve_model(base), str(folder), rank)
+    return ModelSource(resolve_model(base_model), str(folder), rank)
 
 
 def resolve_model(model: str | os.PathLike[str]) -> str:
-    """The name or folder to load.
+    """Return the name or folder to load.
 
     Args:
-        model: `gpt-oss-20b`, `gpt-oss-120b`, a Hugging Face name (`org/name`), or a folder with a gpt-oss model.
+        model: `gpt-oss-20b`, `gpt-oss-120b`, a Hugging Face name (`org/name`), or a folder with a
+            gpt-oss model.
 
     Raises:
-        OptionError: the folder does not exist, or holds no gpt-oss model.
+        OptionError: the folder does not exist, or does not hold a gpt-oss model.
     """
     name = os.fspath(model)
+
+    # A folder wins over a name on the hub that is spelled the same.
     folder = Path(name).expanduser()
     if folder.is_dir():
         _check_folder(folder)
         return str(folder)
+
     if not _HUB_NAME.fullmatch(name):
         raise OptionError(
-            f"The model folder {name!r} does not exist. Give a folder with config.json and weights, "
-            "or a name such as 'gpt-oss-20b' or 'openai/gpt-oss-120b'."
+            f"The model folder {name!r} does not exist. Give a folder with config.json and "
+            "weights, or a name such as 'gpt-oss-20b' or 'openai/gpt-oss-120b'."
         )
     return full_name(name)
 
 
 def full_name(model: str) -> str:
-    """The name on the hub of a published model that goes by a short one; other names as they are."""
+    """Return the name on the hub of a published model that goes by a short one; others as is."""
     return _SHORT_NAMES.get(model, model)
 
 
+def canonical_name(model: str | os.PathLike[str]) -> str:
+    """Return one spelling for all the ways to name a model: `gpt-oss-20b` -> `openai/gpt-oss-20b`.
+
+    Nothing is checked, so the name may be of any model.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    return full_name(os.fspath(model))
+
+
 def has_tokenizer(model: str) -> bool:
-    """Whether `model`, as `resolve_model` gives it, comes with a tokenizer; names on the hub are taken to."""
+    """Whether `model`, as `resolve_model` gives it, comes with a tokenizer.
+
+    Models on the hub are assumed to.
+    """
     folder = Path(model)
-    return (folder / "tokenizer.json").is_file() if folder.is_dir() else True
+    if not folder.is_dir():
+        return True
+    return (folder / "tokenizer.json").is_file()
 
 
 def weights_gib(model: str) -> float:
-    """The size of the weights in a model folder, in GiB; 0 for a name on the hub and a folder without weights."""
+    """Return the size on disk of the weights in a model folder, in GiB.
+
+    It is 0 for a name on the hub, and for a folder without weights.
+    """
     folder = Path(model)
     files = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
     return sum(file.stat().st_size for file in files) / 2**30
 
 
 def _check_folder(folder: Path) -> None:
-    config = read_config(folder)
-    model_type = config.get("model_type")
-    if model_type != "gpt_oss":
-        raise OptionError(
-            f"{folder / 'config.json'} says model_type {model_type!r}; only 'gpt_oss' can run here."
-        )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a model folder.
-
-    Raises:
-        OptionError: it is missing or not a JSON object.
-    """
+    """Refuse a folder that does not hold a gpt-oss model."""
     path = folder / "config.json"
     if not path.is_file():
         raise OptionError(
             f"The model folder {str(folder)!r} has no config.json, so it holds no model to load."
         )
-    return _read(path)
+
+    model_type = _read_object(path).get("model_type")
+    if model_type != "gpt_oss":
+        raise OptionError(f"{path} says model_type {model_type!r}; only 'gpt_oss' can run here.")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, object]:
+    """Read a file that holds a JSON object."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise OptionError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(config, dict):
+
+    if not isinstance(data, dict):
         raise OptionError(f"{path} is not a JSON object.")
-    return config
+    return data

@@ -26,7 +26,7 @@ def _encoding() -> Any:
 
 @pytest.fixture(scope="session")
 def prompt_of() -> Callable[..., list[int]]:
-    """Renders user messages, with the model's answers between them, as a prompt for the next answer."""
+    """Renders user messages, with the answers between them, as a prompt for the next answer."""
     import openai_harmony as harmony
 
     def render(*texts: str) -> list[int]:

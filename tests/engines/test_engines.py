@@ -1,4 +1,4 @@
-"""What every engine promises, on each of them: the same model, the same prompts, the same answers."""
+"""What every engine promises, on each: the same model, the same prompts, the same answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from servers.vllm import VLLMServer
 from synth_ai import LM, RemoteEngine
-from synth_ai.engines.base import Engine, EngineFacts, Sampling, Structure, TokenDelta
+from synth_ai.engines.base import Engine, EngineFacts, OutputConstraint, Sampling, TokenDelta
 from synth_ai.engines.vllm import server as remote
 from synth_ai.errors import ContextLengthError, EngineRequestError, RejectedError
 
@@ -92,7 +92,7 @@ async def test_max_tokens_beyond_the_context_is_clipped(engine: Engine, prompt_o
 
 
 async def test_logprobs(engine: Engine, prompt_of: Prompt) -> None:
-    """Each token has its log probability and the best alternatives, by id, in a stream and without one."""
+    """Each token has its log probability and the best alternatives, by id; in a stream too."""
     sampling = Sampling(temperature=0, max_tokens=5, logprobs=3)
     prompt = prompt_of(STORY)
     delta = await complete(engine, prompt, sampling)
@@ -161,8 +161,9 @@ async def test_bad_prompts_are_refused(
 
 
 async def test_prompt_beyond_the_context(engine: Engine) -> None:
-    """A prompt that leaves no room says how long it is and how much fits."""
-    with pytest.raises(ContextLengthError, match=r"4096 tokens and the context 4096"):
+    """A prompt that leaves no room says how long it is, how much fits, and what to change."""
+    message = r"4096 tokens and the context 4096,.* \(max_model_len\)"
+    with pytest.raises(ContextLengthError, match=message):
         await complete(engine, [17360] * 4096)
 
 
@@ -174,14 +175,14 @@ async def test_prompt_beyond_the_context(engine: Engine) -> None:
         (Sampling(top_p=0.0), r"top_p=0\.0 is out of range"),
         (Sampling(temperature=3), "temperature=3 is out of range"),
         (Sampling(top_k=-2), "top_k=-2 is out of range"),
-        (Sampling(seed=1.5), r"seed=1\.5 is no whole number"),  # type: ignore[arg-type]
+        (Sampling(seed=1.5), r"seed must be a whole number, not 1\.5"),  # type: ignore[arg-type]
         (Sampling(stop_token_ids=(201_088,)), "201088 in stop_token_ids"),
     ],
 )
 async def test_bad_sampling_is_refused(
     engine: Engine, sampling: Sampling, named: str, prompt_of: Prompt
 ) -> None:
-    """A sampling value out of range is refused with its name and the value, and the engine goes on."""
+    """A value out of range is refused with its name and the value, and the engine goes on."""
     with pytest.raises(EngineRequestError, match=named):
         await complete(engine, [17360], sampling)
     assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"
@@ -189,7 +190,7 @@ async def test_bad_sampling_is_refused(
 
 async def test_leaving_a_stream_early(engine: Engine, prompt_of: Prompt) -> None:
     """Closing a stream in the middle leaves the engine free for the next call."""
-    async with aclosing(engine.generate(prompt_of(STORY), GREEDY, stream=True)) as deltas:  # type: ignore[type-var]
+    async with aclosing(engine.generate(prompt_of(STORY), GREEDY, stream=True)) as deltas:
         assert (await anext(deltas)).token_ids
     assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"
 
@@ -262,7 +263,7 @@ async def test_event_loop_is_not_blocked(vllm_engine: Engine, prompt_of: Prompt)
 async def test_fork_of_a_long_branch_comes_from_the_cache(
     vllm_engine: Engine, prompt_of: Prompt
 ) -> None:
-    """Two continuations of one branch share its full cache blocks, those of sliding-window layers too."""
+    """Two continuations of a branch share its full cache blocks, also of sliding-window layers."""
     branch = prompt_of(*[STORY, "Once upon a time there was a small robot."] * 30)[:-2]
     await complete(vllm_engine, branch)
     fork = await complete(vllm_engine, branch + prompt_of("Hello!"))
@@ -310,7 +311,7 @@ class Talkative(Engine):
 async def test_a_call_that_ends_early_is_gone_within_a_few_steps(
     vllm_engine: Any, prompt_of: Prompt, how: str
 ) -> None:
-    """Measured in the tokens of a stream beside it; the calls themselves would have lasted for thousands."""
+    """Measured in the tokens of a stream beside it; the calls would have lasted for thousands."""
     prompt = prompt_of(STORY)
     lm = LM("gpt-oss-20b", engine=Talkative(vllm_engine))
     # Loads what the first call loads, so that the time is the engine's.
@@ -358,7 +359,7 @@ async def test_a_server_stops_what_nobody_waits_for(
     until: Callable[[Callable[[], bool], float], bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A cancelled call and a closed stream end on the server too, by its own count, long before their last token."""
+    """A cancelled call and a closed stream end on the server too, long before their last token."""
     # The server would else stop at the model's own end of the story, after some thirty tokens.
     body_of = remote.request_body
     monkeypatch.setattr(
@@ -440,14 +441,14 @@ NAMES = {"type": "array", "items": {"type": "string", "maxLength": 5}, "minItems
 async def test_structure_concurrently(
     engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]
 ) -> None:
-    """Different shapes at once: the header stays Harmony's, and each final answer is JSON of its own shape."""
+    """Different shapes at once: each final answer is JSON of its shape, in Harmony's messages."""
     prompts = [prompt_of("What is the capital of France?"), prompt_of(STORY)]
 
     async def constrained(number: int) -> Any:
         schema = (CITY, NAMES)[number % 2]
-        structure = Structure(schema, reasoning_budget=20)
+        constraint = OutputConstraint(schema, reasoning_budget=20)
         sampling = Sampling(
-            temperature=0, stop_token_ids=STOPS, max_tokens=300, structure=structure
+            temperature=0, stop_token_ids=STOPS, max_tokens=300, constraint=constraint
         )
         delta = await complete(engine, prompts[number % 2], sampling)
         text = text_of(delta.token_ids)
@@ -468,12 +469,12 @@ async def test_structure_concurrently(
 async def test_structure_that_allows_a_tool_call(
     engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]
 ) -> None:
-    """With tools about, a constrained completion is a whole tool call or a constrained answer, nothing between."""
+    """With tools about, a constrained completion is a whole tool call or a constrained answer."""
     sampling = Sampling(
         temperature=0,
         stop_token_ids=STOPS,
         max_tokens=300,
-        structure=Structure(CITY, 20, tool_calls=True),
+        constraint=OutputConstraint(CITY, 20, tool_calls=True),
     )
     text = text_of(
         (await complete(engine, prompt_of("What is the capital of France?"), sampling)).token_ids
@@ -483,7 +484,7 @@ async def test_structure_that_allows_a_tool_call(
 
 async def test_structure_with_a_bad_schema(engine: Engine, prompt_of: Prompt) -> None:
     """A schema that cannot be one is refused, and the engine goes on."""
-    sampling = Sampling(max_tokens=5, structure=Structure({"type": "no such type"}))
+    sampling = Sampling(max_tokens=5, constraint=OutputConstraint({"type": "no such type"}))
     with pytest.raises((EngineRequestError, RejectedError)):
         await complete(engine, prompt_of(STORY), sampling)
     assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"

@@ -7,7 +7,7 @@ import gc
 import threading
 import weakref
 
-from synth_ai.engines.mailbox import Mailbox, mailbox_of_running_loop
+from synth_ai.engines.mailbox import Mailbox, get_mailbox
 
 
 async def test_posts_from_many_threads_arrive_in_order() -> None:
@@ -67,7 +67,7 @@ def test_mailboxes_keep_no_loop_alive() -> None:
 
     async def use() -> None:
         loops.append(weakref.ref(asyncio.get_running_loop()))
-        mailbox_of_running_loop().post(print)
+        get_mailbox().post(print)
 
     asyncio.run(use())
     gc.collect()

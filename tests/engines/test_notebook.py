@@ -1,4 +1,4 @@
-"""A notebook: calls beside the kernel's own running loop, a cell that is stopped, an end that leaves nothing behind."""
+"""A notebook: calls beside the kernel's running loop, a cell that is stopped, a clean end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Notebook:
     def run(
         self, cell: str, *, meanwhile: Callable[[], object] | None = None
     ) -> tuple[str, dict[str, Any]]:
-        """The last line that a cell printed and the data that it showed; the error's name where it failed.
+        """The last line that a cell printed, or its error's name, and the data that it showed.
 
         Args:
             meanwhile: called once the cell has printed something.
@@ -83,7 +83,7 @@ def test_a_notebook(
     tiny_engine_args: dict[str, Any],
     until: Callable[..., bool],
 ) -> None:
-    """Sync and async calls work in a cell, a stopped cell leaves the engine usable, and the end leaves no process."""
+    """Sync and async calls work, a stopped cell leaves the engine usable, the end no process."""
     loaded, _ = notebook.run(f"""
 from synth_ai import LM
 lm = LM({str(tiny_model)!r}, engine={tiny_engine_args!r}, temperature=0)

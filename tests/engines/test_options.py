@@ -1,4 +1,4 @@
-"""An LM's options on an engine: what contradicts itself is told, and the rest arrives as the engine has it."""
+"""An LM's options on an engine: contradictions are errors, the rest arrives as sampling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from synth_ai import LM
-from synth_ai.engines.base import Sampling, Structure
+from synth_ai.engines.base import OutputConstraint, Sampling
 from synth_ai.errors import EngineRequestError, OptionError
 from synth_ai.testing import ScriptedEngine, final_text
 
@@ -32,11 +32,11 @@ async def sampling_of(**options: Any) -> Sampling:
     return engine.samplings[0]
 
 
-async def structure_of(**options: Any) -> Structure:
+async def constraint_of(**options: Any) -> OutputConstraint:
     """The constraint on a shaped answer."""
-    structure = (await sampling_of(response_model=Answer, **options)).structure
-    assert structure is not None
-    return structure
+    constraint = (await sampling_of(response_model=Answer, **options)).constraint
+    assert constraint is not None
+    return constraint
 
 
 @pytest.mark.parametrize(
@@ -45,25 +45,25 @@ async def structure_of(**options: Any) -> Structure:
 async def test_a_forced_call_and_a_shaped_answer(choice: Any) -> None:
     """One call cannot have both; the error says how to have them one after the other."""
     with pytest.raises(OptionError, match=r"tool_choice=.*response_model=.*tool_outputs="):
-        await structure_of(tools=[WEATHER], tool_choice=choice)
+        await constraint_of(tools=[WEATHER], tool_choice=choice)
 
 
 async def test_the_tools_that_a_shaped_answer_may_call() -> None:
     """Those that were declared, built-in ones too, and none where tool_choice says so."""
     tools = [WEATHER, {"type": "python"}, {"type": "browser"}]
-    one = await structure_of(tools=tools)
+    one = await constraint_of(tools=tools)
     assert (one.tool_calls, one.builtins) == (True, ("python", "browser"))
-    two = await structure_of(tools=[{"type": "python"}], tool_choice="auto")
+    two = await constraint_of(tools=[{"type": "python"}], tool_choice="auto")
     assert (two.tool_calls, two.builtins) == (False, ("python",))
-    three = await structure_of(tools=tools, tool_choice="none")
+    three = await constraint_of(tools=tools, tool_choice="none")
     assert (three.tool_calls, three.builtins) == (False, ())
 
 
 @pytest.mark.parametrize("budget", [-5, "x", 1.5])
 async def test_a_reasoning_budget_that_is_none(budget: Any) -> None:
-    """Named with its value; without a response_model there is nothing that it could be a part of."""
-    with pytest.raises(EngineRequestError, match=f"reasoning_budget={budget!r}"):
-        await structure_of(reasoning_budget=budget)
+    """Named with its value; without a response_model there is no constraint to put it into."""
+    with pytest.raises(EngineRequestError, match=f"reasoning_budget.*{budget!r}"):
+        await constraint_of(reasoning_budget=budget)
     with pytest.raises(OptionError, match="comes with response_model="):
         await sampling_of(reasoning_budget=5)
 
@@ -93,7 +93,7 @@ async def test_logprobs() -> None:
 
 async def test_sampling_of_the_wrong_type() -> None:
     """A typed error with the option and its value, not one from the depths of a library."""
-    with pytest.raises(EngineRequestError, match=r"top_p='0\.9' is no number"):
+    with pytest.raises(EngineRequestError, match=r"top_p must be a number, not '0\.9'"):
         await sampling_of(top_p="0.9")
 
 
@@ -105,7 +105,12 @@ from synth_ai.testing import ScriptedEngine
 
 threads = []
 build = encoding._tiktoken
-encoding._tiktoken = lambda: threads.append(threading.current_thread() is threading.main_thread()) or build()
+
+def build_and_note():
+    threads.append(threading.current_thread() is threading.main_thread())
+    return build()
+
+encoding._tiktoken = build_and_note
 
 async def main():
     ids = [200005, 17196, 200008, 13225, 200002]
@@ -118,7 +123,7 @@ asyncio.run(main())
 
 
 def test_the_vocabulary_is_loaded_beside_the_event_loop() -> None:
-    """The first call reads and builds it on a thread, so that the loop goes on with what else there is."""
+    """The first call reads and builds it on a thread, so that the loop goes on meanwhile."""
     done = subprocess.run(
         [sys.executable, "-c", FIRST_CALL], capture_output=True, text=True, check=True
     )

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from synth_ai import VLLMEngine
-from synth_ai.engines import gpus as cards_module
+from synth_ai.engines import gpus as gpus_module
 from synth_ai.engines.gpus import (
-    CARDS,
-    Card,
-    amd_cards,
-    card_named,
-    chosen,
-    find_cards,
-    nvidia_cards,
+    GPU,
+    KNOWN_GPUS,
+    find_gpus,
+    look_up_gpu,
+    parse_nvidia_smi,
+    read_amd_gpus,
+    select_visible,
 )
 from synth_ai.engines.vllm.presets import (
     Preset,
@@ -37,12 +37,14 @@ SMALL, LARGE = "openai/gpt-oss-20b", "openai/gpt-oss-120b"
 
 def preset(name: str, model: str = LARGE, count: int = 1, **options: Any) -> Preset:
     """The preset for so many of a card, sharing the model."""
-    return preset_for(model, [card_named(name)] * count, {"tensor_parallel_size": count}, **options)
+    return preset_for(
+        model, [look_up_gpu(name)] * count, {"tensor_parallel_size": count}, **options
+    )
 
 
 ALL = [
     preset(name, model, count, eagle3=model == LARGE, streams=False)
-    for name in CARDS
+    for name in KNOWN_GPUS
     for model in (SMALL, LARGE)
     for count in (1, 2, 8)
 ]
@@ -168,7 +170,7 @@ def test_no_card_recommends_nothing() -> None:
 
 def test_memory() -> None:
     """A model that cannot fit is refused with the figures; shared among enough cards it is not."""
-    small = Card("NVIDIA L4", "ada", 22.5)
+    small = GPU("NVIDIA L4", "ada", 22.5)
     check_memory(SMALL, [small], {})
     check_memory("some/other-model", [small], {})
     with pytest.raises(
@@ -183,14 +185,14 @@ def test_memory() -> None:
 @pytest.mark.parametrize("mib", [16_376, 15_360, 16_384])
 def test_a_card_of_about_16_gb(mib: int) -> None:
     """What is sold as 16 GB has a little less, and the small model runs on it; 12 GB are too few."""
-    check_memory(SMALL, [Card("NVIDIA RTX 4080", "ada", mib / 1024)], {})
+    check_memory(SMALL, [GPU("NVIDIA RTX 4080", "ada", mib / 1024)], {})
     with pytest.raises(EngineStartError, match="about 16 GB"):
-        check_memory(SMALL, [Card("NVIDIA RTX 4070", "ada", 12)], {})
+        check_memory(SMALL, [GPU("NVIDIA RTX 4070", "ada", 12)], {})
 
 
 def test_memory_of_the_cards_that_vllm_takes() -> None:
     """A small card that vLLM leaves alone is no reason to refuse; one that it would take is."""
-    h100, display = card_named("h100"), Card("NVIDIA T400", "other", 4)
+    h100, display = look_up_gpu("h100"), GPU("NVIDIA T400", "other", 4)
     check_memory(LARGE, [h100, display], {})
     with pytest.raises(EngineStartError, match=r"2 x NVIDIA T400 has 8 GB"):
         check_memory(LARGE, [h100, display], {"tensor_parallel_size": 2})
@@ -198,7 +200,7 @@ def test_memory_of_the_cards_that_vllm_takes() -> None:
 
 def test_memory_of_a_folder(tmp_path: Path) -> None:
     """A fine-tune is measured by its weights; a folder without any is left to vLLM."""
-    card = Card("NVIDIA L4", "ada", 22.5)
+    card = GPU("NVIDIA L4", "ada", 22.5)
     check_memory(str(tmp_path), [card], {})
     for number in range(3):
         with (tmp_path / f"model-{number}.safetensors").open("wb") as file:
@@ -221,9 +223,9 @@ def test_a_number_of_cards_that_is_none(name: str, value: Any) -> None:
 
 def test_recommended_count() -> None:
     """AMD's cards share the model eight at a time, where there are so many."""
-    assert recommended_count([card_named("mi300x")] * 8) == 8
-    assert recommended_count([card_named("mi300x")] * 4) == 1
-    assert recommended_count([card_named("h100")] * 8) == 1
+    assert recommended_count([look_up_gpu("mi300x")] * 8) == 8
+    assert recommended_count([look_up_gpu("mi300x")] * 4) == 1
+    assert recommended_count([look_up_gpu("h100")] * 8) == 1
 
 
 @pytest.mark.vllm
@@ -244,18 +246,18 @@ NVIDIA X, 1024, 99.0, GPU-ee
 
 def test_nvidia_listing() -> None:
     """The answer of nvidia-smi becomes cards, the fastest first as CUDA has them; what it says without a driver not."""
-    cards = nvidia_cards(LISTING)
+    cards = parse_nvidia_smi(LISTING)
     assert [card.uuid for card in cards] == ["GPU-ee", "GPU-dd", "GPU-bb", "GPU-aa"]
     assert [card.architecture for card in cards] == ["other", "blackwell", "hopper", "other"]
     assert round(cards[2].memory_gib) == 80
-    assert [card.uuid for card in nvidia_cards(LISTING, by_slot=True)] == [
+    assert [card.uuid for card in parse_nvidia_smi(LISTING, by_slot=True)] == [
         "GPU-aa",
         "GPU-bb",
         "GPU-dd",
         "GPU-ee",
     ]
     assert (
-        nvidia_cards(
+        parse_nvidia_smi(
             "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n"
         )
         == []
@@ -277,8 +279,8 @@ def test_nvidia_listing() -> None:
 )
 def test_chosen_cards(devices: str | None, named: str) -> None:
     """By number or by UUID, in the order of the list, which ends at the first that there is not."""
-    cards = [Card("NVIDIA X", "other", 1, f"GPU-{letter}") for letter in "abcd"]
-    assert "".join(card.uuid[-1] for card in chosen(cards, devices)) == named
+    cards = [GPU("NVIDIA X", "other", 1, f"GPU-{letter}") for letter in "abcd"]
+    assert "".join(card.uuid[-1] for card in select_visible(cards, devices)) == named
 
 
 def test_cards_that_the_program_sees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,14 +289,14 @@ def test_cards_that_the_program_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     class Answer:
         stdout = LISTING
 
-    monkeypatch.setattr(cards_module.subprocess, "run", lambda *_, **__: Answer())
+    monkeypatch.setattr(gpus_module.subprocess, "run", lambda *_, **__: Answer())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
-    assert [card.uuid for card in find_cards()] == ["GPU-dd"]
+    assert [card.uuid for card in find_gpus()] == ["GPU-dd"]
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert [card.uuid for card in find_cards()] == ["GPU-bb"]
+    assert [card.uuid for card in find_gpus()] == ["GPU-bb"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert len(find_cards()) == 4
+    assert len(find_gpus()) == 4
 
 
 def engine_args_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
@@ -338,6 +340,6 @@ def test_amd_nodes(tmp_path: Path) -> None:
     bank.mkdir(parents=True)
     (tmp_path / "1" / "properties").write_text("gfx_target_version 90402\n")
     (bank / "properties").write_text(f"size_in_bytes {192 * 2**30}\n")
-    (card,) = amd_cards(tmp_path)
+    (card,) = read_amd_gpus(tmp_path)
     assert (card.architecture, card.memory_gib) == ("cdna3", 192)
-    assert amd_cards(tmp_path / "nowhere") == []
+    assert read_amd_gpus(tmp_path / "nowhere") == []

@@ -11,7 +11,7 @@ import pytest
 
 from synth_ai import LM, VLLMEngine
 from synth_ai.engines.base import EngineFacts, Sampling, TokenDelta
-from synth_ai.engines.mailbox import Call
+from synth_ai.engines.mailbox import EngineCall
 from synth_ai.engines.shared import shared_engine
 from synth_ai.errors import EngineDeadError, EngineStartError, OptionError
 from synth_ai.testing import ScriptedEngine
@@ -21,23 +21,23 @@ pytestmark = pytest.mark.vllm
 
 def test_same_arguments_share_one_engine() -> None:
     """Short and full names of a model, with equal arguments, lead to one engine."""
-    first = shared_engine("gpt-oss-20b", max_model_len=4096)
-    second = shared_engine("openai/gpt-oss-20b", max_model_len=4096)
-    other_model = shared_engine("gpt-oss-120b", max_model_len=4096)
+    first = shared_engine(VLLMEngine, "gpt-oss-20b", max_model_len=4096)
+    second = shared_engine(VLLMEngine, "openai/gpt-oss-20b", max_model_len=4096)
+    other_model = shared_engine(VLLMEngine, "gpt-oss-120b", max_model_len=4096)
     assert first.engine is second.engine is not other_model.engine
     for share in (first, second, other_model):
         share.close()
 
 
 def test_different_arguments_are_an_error_or_a_choice() -> None:
-    """Other arguments for a loaded model are an error that names them, unless a second engine is asked for."""
-    share = shared_engine("gpt-oss-20b", max_model_len=4096)
+    """Other arguments are an error that names them, unless a second engine is asked for."""
+    share = shared_engine(VLLMEngine, "gpt-oss-20b", max_model_len=4096)
     with pytest.raises(
         OptionError, match=r"max_model_len: 4096 there, 8192 here; seed: not set there, 1 here"
     ):
-        shared_engine("gpt-oss-20b", max_model_len=8192, seed=1)
-    second = shared_engine("gpt-oss-20b", new_engine=True, max_model_len=8192)
-    third = shared_engine("gpt-oss-20b", max_model_len=8192)
+        shared_engine(VLLMEngine, "gpt-oss-20b", max_model_len=8192, seed=1)
+    second = shared_engine(VLLMEngine, "gpt-oss-20b", new_engine=True, max_model_len=8192)
+    third = shared_engine(VLLMEngine, "gpt-oss-20b", max_model_len=8192)
     assert share.engine is not second.engine is third.engine
     for share_ in (share, second, third):
         share_.close()
@@ -45,26 +45,29 @@ def test_different_arguments_are_an_error_or_a_choice() -> None:
 
 async def test_last_share_closes_the_engine() -> None:
     """A closed share says so, the others go on, and the last one closes the engine."""
-    first, second = shared_engine("gpt-oss-20b"), shared_engine("gpt-oss-20b")
+    first, second = (
+        shared_engine(VLLMEngine, "gpt-oss-20b"),
+        shared_engine(VLLMEngine, "gpt-oss-20b"),
+    )
     engine = first.engine
     await first.aclose()
     await first.aclose()
     with pytest.raises(EngineDeadError, match="share"):
         await first.facts()
-    third = shared_engine("gpt-oss-20b")
+    third = shared_engine(VLLMEngine, "gpt-oss-20b")
     assert third.engine is engine
     second.close()
     third.close()
     with pytest.raises(EngineDeadError, match="was closed"):
         await engine.facts()
-    fourth = shared_engine("gpt-oss-20b")
+    fourth = shared_engine(VLLMEngine, "gpt-oss-20b")
     assert fourth.engine is not engine
     fourth.close()
 
 
 async def test_collected_share_is_given_back() -> None:
     """A share that nobody holds any more counts no longer."""
-    share: Any = shared_engine("gpt-oss-20b")
+    share: Any = shared_engine(VLLMEngine, "gpt-oss-20b")
     engine = share.engine
     del share
     gc.collect()
@@ -84,10 +87,10 @@ class Echo:
         facts.set_result(EngineFacts(100, 100))
         return facts
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: EngineCall) -> None:
         call.put(EngineDeadError("killed") if self.killed else TokenDelta(call.prompt, "stop"))
 
-    def cancel(self, call: Call) -> None:
+    def cancel(self, call: EngineCall) -> None:
         pass
 
     def running(self) -> int:
@@ -119,7 +122,10 @@ async def answer_of(engine: Any) -> list[int]:
 
 async def test_last_share_stops_a_live_engine(drivers: list[Echo]) -> None:
     """What runs behind the engine is stopped with the last share, not before."""
-    first, second = shared_engine("gpt-oss-20b"), shared_engine("gpt-oss-20b")
+    first, second = (
+        shared_engine(VLLMEngine, "gpt-oss-20b"),
+        shared_engine(VLLMEngine, "gpt-oss-20b"),
+    )
     assert await answer_of(first) == await answer_of(second) == [7]
     (driver,) = drivers
     await first.aclose()
@@ -131,12 +137,12 @@ async def test_last_share_stops_a_live_engine(drivers: list[Echo]) -> None:
 
 async def test_a_new_share_revives_a_dead_engine(drivers: list[Echo]) -> None:
     """Who asks for a share gets a live engine, and so does everyone who had one before."""
-    before = shared_engine("gpt-oss-20b")
+    before = shared_engine(VLLMEngine, "gpt-oss-20b")
     assert await answer_of(before) == [7]
     drivers[0].killed = True
     with pytest.raises(EngineDeadError, match="killed"):
         await answer_of(before)
-    after = shared_engine("gpt-oss-20b")
+    after = shared_engine(VLLMEngine, "gpt-oss-20b")
     assert await answer_of(after) == await answer_of(before) == [7]
     assert after.engine is before.engine
     assert [driver.stopped for driver in drivers] == [True, False]
@@ -145,7 +151,7 @@ async def test_a_new_share_revives_a_dead_engine(drivers: list[Echo]) -> None:
 
 
 async def test_lms_share_an_engine_by_its_arguments(drivers: list[Echo]) -> None:
-    """Equal arguments are one engine; others are an error that says so, or a second engine by choice."""
+    """Equal arguments are one engine; others are an error, or a second engine by choice."""
     arguments = {"max_model_len": 4096}
     async with (
         LM("gpt-oss-20b", engine=arguments) as one,
@@ -187,8 +193,8 @@ def test_engine_arguments_of_an_lm() -> None:
         LM("gpt-oss-20b", engine={"max_model_length": 1})
     with pytest.raises(OptionError, match="leave out base_url="):
         LM("gpt-oss-20b", engine={"max_model_len": 1}, base_url="http://localhost:8000")
-    with pytest.raises(OptionError, match=r"engine='vllm' is no Engine.*dict"):
-        LM("gpt-oss-20b", engine="vllm")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"(?i)engine must be an engine .*a dict.*, not 5"):
+        LM("gpt-oss-20b", engine=5)  # type: ignore[arg-type]
 
 
 def test_the_engine_of_an_lm() -> None:
@@ -201,7 +207,7 @@ def test_the_engine_of_an_lm() -> None:
 
 
 def test_an_engine_object_is_an_engine_of_its_own() -> None:
-    """Two objects are two engines whatever their arguments; one object is shared by being given to both."""
+    """Two objects are two engines whatever their arguments; one is shared when given to both."""
     one, two = VLLMEngine("gpt-oss-20b"), VLLMEngine("gpt-oss-20b", max_model_len=4096)
     assert LM("gpt-oss-20b", engine=one).engine is LM("gpt-oss-20b", engine=one).engine is one
     assert LM("gpt-oss-20b", engine=two).engine is two

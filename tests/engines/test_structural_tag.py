@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from synth_ai import harmony
-from synth_ai.engines.base import Structure
+from synth_ai.engines.base import OutputConstraint
 from synth_ai.engines.vllm.structural_tag import structural_tag
 from synth_ai.harmony.tokens import CONTROL_TOKENS, token_bytes
 
@@ -32,7 +32,7 @@ BROWSER = (
 
 
 @pytest.fixture(scope="module")
-def allows() -> Callable[[Structure, str], bool]:
+def allows() -> Callable[[OutputConstraint, str], bool]:
     """Whether a constraint lets the model write a whole completion, in the tokens that text has."""
     import xgrammar
 
@@ -49,7 +49,7 @@ def allows() -> Callable[[Structure, str], bool]:
         )
     )
 
-    def allows(structure: Structure, completion: str) -> bool:
+    def allows(structure: OutputConstraint, completion: str) -> bool:
         matcher = xgrammar.GrammarMatcher(
             compiler.compile_structural_tag(structural_tag(structure))
         )
@@ -63,18 +63,18 @@ def allows() -> Callable[[Structure, str], bool]:
 @pytest.mark.parametrize(
     ("structure", "allowed"),
     [
-        (Structure(SCHEMA), [ANSWER]),
-        (Structure(SCHEMA, tool_calls=True), [ANSWER, FUNCTION, FUNCTION_FIRST]),
-        (Structure(SCHEMA, builtins=("python",)), [ANSWER, PYTHON, PYTHON_FIRST]),
-        (Structure(SCHEMA, builtins=("browser",)), [ANSWER, BROWSER]),
+        (OutputConstraint(SCHEMA), [ANSWER]),
+        (OutputConstraint(SCHEMA, tool_calls=True), [ANSWER, FUNCTION, FUNCTION_FIRST]),
+        (OutputConstraint(SCHEMA, builtins=("python",)), [ANSWER, PYTHON, PYTHON_FIRST]),
+        (OutputConstraint(SCHEMA, builtins=("browser",)), [ANSWER, BROWSER]),
         (
-            Structure(SCHEMA, tool_calls=True, builtins=("python", "browser")),
+            OutputConstraint(SCHEMA, tool_calls=True, builtins=("python", "browser")),
             [ANSWER, FUNCTION, FUNCTION_FIRST, PYTHON, PYTHON_FIRST, BROWSER],
         ),
     ],
 )
 def test_what_may_be_called(
-    allows: Callable[[Structure, str], bool], structure: Structure, allowed: list[str]
+    allows: Callable[[OutputConstraint, str], bool], structure: OutputConstraint, allowed: list[str]
 ) -> None:
     """The answer always, and calls of the tools there are, with reasoning before them and without it."""
     every = [ANSWER, FUNCTION, FUNCTION_FIRST, PYTHON, PYTHON_FIRST, BROWSER]
@@ -84,13 +84,13 @@ def test_what_may_be_called(
     ] == allowed
 
 
-def test_an_answer_of_another_shape(allows: Callable[[Structure, str], bool]) -> None:
+def test_an_answer_of_another_shape(allows: Callable[[OutputConstraint, str], bool]) -> None:
     """The final channel holds nothing but the schema's JSON."""
     for wrong in ('{"a": "one"}', '{"b": 1}', "One.", '{"a": 1} and more'):
-        assert not allows(Structure(SCHEMA), f"<|channel|>final<|message|>{wrong}<|return|>")
+        assert not allows(OutputConstraint(SCHEMA), f"<|channel|>final<|message|>{wrong}<|return|>")
 
 
-def test_no_reasoning(allows: Callable[[Structure, str], bool]) -> None:
+def test_no_reasoning(allows: Callable[[OutputConstraint, str], bool]) -> None:
     """A budget of no tokens leaves none, and is no error."""
-    assert allows(Structure(SCHEMA, reasoning_budget=0), ANSWER)
-    assert not allows(Structure(SCHEMA, reasoning_budget=0), REASONING + ANSWER)
+    assert allows(OutputConstraint(SCHEMA, reasoning_budget=0), ANSWER)
+    assert not allows(OutputConstraint(SCHEMA, reasoning_budget=0), REASONING + ANSWER)

@@ -1,16 +1,18 @@
-"""TransformersEngine on the tiny gpt-oss: the same answers as vLLM, batches, streams, and what it refuses."""
+"""TransformersEngine on the tiny gpt-oss: vLLM's answers, batches, streams, what it refuses."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from synth_ai.engines.base import Sampling, Structure, TokenDelta
+from synth_ai.engines import transformers as transformers_module
+from synth_ai.engines.base import OutputConstraint, Sampling, TokenDelta
 from synth_ai.engines.transformers import TransformersEngine
 from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError
 
@@ -38,7 +40,7 @@ async def complete(engine: Any, prompt: list[int], sampling: Sampling = GREEDY) 
 async def test_same_tokens_as_vllm(
     engine: TransformersEngine, tiny_engine: Any, prompt_of: Any
 ) -> None:
-    """Prompts of several lengths in one batch give token for token what vLLM gives, log probabilities nearly so."""
+    """A batch of several lengths gives vLLM's tokens, and log probabilities that are near."""
     prompts = [
         prompt_of(STORY),
         prompt_of("What is the capital of France?"),
@@ -62,7 +64,7 @@ async def test_same_tokens_as_vllm(
 
 
 async def test_stream_and_limits(engine: TransformersEngine, prompt_of: Any) -> None:
-    """A stream adds up to the completion; a limit ends it with `length`; leaving early frees the engine."""
+    """A stream adds up to the completion; a limit ends it; leaving early frees the engine."""
     prompt = prompt_of(STORY)
     whole = await complete(engine, prompt)
     deltas = [delta async for delta in engine.generate(prompt, GREEDY, stream=True)]
@@ -89,7 +91,7 @@ async def test_seed(engine: TransformersEngine, prompt_of: Any) -> None:
     ("sampling", "named"),
     [
         (Sampling(presence_penalty=1.0), "presence_penalty"),
-        (Sampling(structure=Structure({})), "structure"),
+        (Sampling(constraint=OutputConstraint({})), "constraint"),
     ],
 )
 async def test_unsupported_options(
@@ -106,6 +108,39 @@ async def test_closed(tiny_model: Path) -> None:
     await engine.aclose()
     with pytest.raises(EngineDeadError, match="was closed"):
         await complete(engine, [17360])
+
+
+async def test_closed_while_it_loads(
+    tiny_model: Path, prompt_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that waited for the model is told so, and does not wait for ever."""
+    may_load = threading.Event()
+    load = transformers_module._load
+
+    def load_when_told(*what: Any) -> Any:
+        may_load.wait(30)
+        return load(*what)
+
+    monkeypatch.setattr(transformers_module, "_load", load_when_told)
+    engine = TransformersEngine(tiny_model, dtype="float32")
+    call = asyncio.create_task(complete(engine, prompt_of(STORY)))
+    await asyncio.sleep(0.05)
+    await engine.aclose()
+    may_load.set()
+    with pytest.raises(EngineDeadError, match="was closed"):
+        async with asyncio.timeout(30):
+            await call
+    with pytest.raises(EngineDeadError, match="was closed"):
+        await engine.facts()
+
+
+async def test_calls_before_the_end_are_served(engine: TransformersEngine, prompt_of: Any) -> None:
+    """Closing an engine ends it behind the calls that it has."""
+    await engine.facts()
+    call = asyncio.create_task(complete(engine, prompt_of(STORY)))
+    await asyncio.sleep(0.01)
+    await engine.aclose()
+    assert (await call).finish_reason == "stop"
 
 
 async def test_failed_load(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from synth_ai import LM, VLLMEngine
 from synth_ai.engines.base import Sampling, TokenDelta
-from synth_ai.engines.gpus import find_cards
+from synth_ai.engines.gpus import find_gpus
 from synth_ai.errors import (
     EngineDeadError,
     EngineRequestError,
@@ -142,7 +142,7 @@ def test_adapter_folder(tmp_path: Path, tiny_model: Path) -> None:
 
 @needs_vllm
 @pytest.mark.gpu
-@pytest.mark.skipif(not find_cards(), reason="vLLM runs LoRA adapters on a GPU only")
+@pytest.mark.skipif(not find_gpus(), reason="vLLM runs LoRA adapters on a GPU only")
 async def test_adapter_changes_the_answer(
     tmp_path: Path,
     tiny_model: Path,

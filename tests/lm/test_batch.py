@@ -13,7 +13,7 @@ import pytest
 from synth_ai import LM, BaseLMResponse, LMRequest
 from synth_ai import content as items
 from synth_ai.engines.base import Engine, Sampling, TokenDelta
-from synth_ai.engines.batching import Gathered
+from synth_ai.engines.batching import BatchingEngine
 from synth_ai.errors import MissingExtraError, OverloadedError, RequestError
 from synth_ai.testing import ScriptedEngine, ScriptedVendor, final_text
 
@@ -211,7 +211,7 @@ class Batching(ScriptedEngine):
         self.batches: list[int] = []
 
     def for_batch(self, count: int) -> Engine:
-        return Gathered(self, count)  # type: ignore[arg-type]
+        return BatchingEngine(self, count)
 
     async def generate_batch(
         self, prompts: Sequence[Sequence[int]], sampling: Sequence[Sampling]

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from synth_ai.engines.gpus import Card, card_named, chosen, find_cards
+from synth_ai.engines.gpus import GPU, find_gpus, look_up_gpu, select_visible
 from synth_ai.engines.model_names import PUBLISHED, ModelSource, has_tokenizer
 from synth_ai.engines.vllm.presets import Preset, cards_sharing, check_memory, preset_for
 from synth_ai.errors import EngineStartError, MissingExtraError, OptionError, did_you_mean
@@ -112,7 +112,7 @@ class LoadPlan:
         check_installed()
         check_engine_args(self.engine_args)
         if self.gpu not in ("auto", None):
-            card_named(self.gpu)
+            look_up_gpu(self.gpu)
         preset_for(self.source.model, [], self.engine_args, eagle3=self.eagle3)
 
     def settings(self) -> Preset:
@@ -147,13 +147,13 @@ class LoadPlan:
             {name: value for name, value in preset.environment.items() if name in variables},
         )
 
-    def _cards(self) -> list[Card]:
+    def _cards(self) -> list[GPU]:
         if self.gpu is None or is_cpu_build():
             return []
         if self.gpu != "auto":
-            return [card_named(self.gpu)] * cards_sharing(self.engine_args)
-        cards, devices = find_cards(), self.engine_args.get("device_ids")
-        return chosen(cards, ",".join(map(str, devices))) if devices else cards
+            return [look_up_gpu(self.gpu)] * cards_sharing(self.engine_args)
+        cards, devices = find_gpus(), self.engine_args.get("device_ids")
+        return select_visible(cards, ",".join(map(str, devices))) if devices else cards
 
 
 def _adapter_args(source: ModelSource) -> dict[str, Any]:

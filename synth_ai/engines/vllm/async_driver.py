@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from synth_ai.engines.base import EngineFacts
-from synth_ai.engines.mailbox import Call, Mailbox
+from synth_ai.engines.mailbox import EngineCall, Mailbox
 from synth_ai.engines.vllm.args import LoadPlan, prepare_environment
 from synth_ai.engines.vllm.errors import call_error, closed_error, start_error
 from synth_ai.engines.vllm.params import token_delta
@@ -55,7 +55,7 @@ class AsyncDriver:
         self._thread.start()
         return self._facts
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: EngineCall) -> None:
         """Begin to serve a call; from any thread.
 
         Raises:
@@ -64,7 +64,7 @@ class AsyncDriver:
         if not self._mailbox.post(self._begin, call):
             raise closed_error()
 
-    def cancel(self, call: Call) -> None:
+    def cancel(self, call: EngineCall) -> None:
         """Abort a call in the engine, if it is still running; from any thread."""
         self._mailbox.post(self._cancel, call)
 
@@ -113,7 +113,9 @@ class AsyncDriver:
             await self._llm.get_supported_tasks()
             config = self._llm.model_config
             facts = EngineFacts(
-                context_length=config.max_model_len, vocabulary_size=config.get_vocab_size()
+                context_length=config.max_model_len,
+                vocabulary_size=config.get_vocab_size(),
+                context_option="max_model_len",
             )
         except (
             BaseException
@@ -135,7 +137,7 @@ class AsyncDriver:
             llm.shutdown()
         self._processes.cancel()
 
-    def _begin(self, call: Call) -> None:
+    def _begin(self, call: EngineCall) -> None:
         if self._stopping.is_set():
             call.put(closed_error())
             return
@@ -143,11 +145,11 @@ class AsyncDriver:
         self._tasks[call.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(call.id, None))
 
-    def _cancel(self, call: Call) -> None:
+    def _cancel(self, call: EngineCall) -> None:
         if task := self._tasks.get(call.id):
             task.cancel()
 
-    async def _serve(self, call: Call) -> None:
+    async def _serve(self, call: EngineCall) -> None:
         from vllm.inputs import tokens_input
         from vllm.lora.request import LoRARequest
 

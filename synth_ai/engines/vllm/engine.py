@@ -19,7 +19,7 @@ from synth_ai.engines.base import (
     check_prompt,
     check_sampling,
 )
-from synth_ai.engines.mailbox import Call
+from synth_ai.engines.mailbox import EngineCall
 from synth_ai.engines.model_names import locate_model
 from synth_ai.engines.vllm.args import LoadPlan
 from synth_ai.engines.vllm.params import sampling_params
@@ -33,8 +33,8 @@ class Driver(Protocol):
     """What runs vLLM behind a `VLLMEngine`: one load, many calls, one stop. All of it from any thread."""
 
     def start(self) -> Future[EngineFacts]: ...
-    def submit(self, call: Call) -> None: ...
-    def cancel(self, call: Call) -> None: ...
+    def submit(self, call: EngineCall) -> None: ...
+    def cancel(self, call: EngineCall) -> None: ...
     def running(self) -> int: ...
     def is_dead(self) -> bool: ...
     def stop(self, *, wait: bool = True) -> None: ...
@@ -130,7 +130,7 @@ class VLLMEngine(Engine):
         check_sampling(sampling, facts)
         params = sampling_params(sampling, room=facts.context_length - len(prompt), stream=stream)
         driver, _ = self._started()
-        call = Call(list(prompt), params)
+        call = EngineCall(list(prompt), params)
         driver.submit(call)
         reason = None
         try:

@@ -23,8 +23,8 @@ from synth_ai.engines.base import (
     check_prompt,
     check_sampling,
 )
-from synth_ai.engines.batching import Gathered
-from synth_ai.engines.mailbox import Call, Reply
+from synth_ai.engines.batching import BatchingEngine
+from synth_ai.engines.mailbox import EngineCall, ResultQueue
 from synth_ai.engines.model_names import ModelSource
 from synth_ai.engines.vllm.args import LoadPlan
 from synth_ai.engines.vllm.engine import Driver, VLLMEngine, sampling_of_each
@@ -43,7 +43,7 @@ _DEAD = (
 )
 
 
-class Batch(Reply[list[TokenDelta]]):
+class Batch(ResultQueue[list[TokenDelta]]):
     """Prompts that go through `LLM.generate` together.
 
     Attributes:
@@ -98,7 +98,7 @@ class OfflineEngine(VLLMEngine):
             batch.given_up = True
 
     def for_batch(self, count: int) -> Engine:
-        return Gathered(self, count)
+        return BatchingEngine(self, count)
 
     def _new_driver(self) -> Driver:
         return OfflineDriver(self._llm)
@@ -113,8 +113,8 @@ class OfflineDriver:
         self._pid = os.getpid()
         self._inbox: SimpleQueue[tuple[Callable[[Any], None], Any]] = SimpleQueue()
         # Calls in the engine, and replies of all kinds that someone waits for; the watch answers those.
-        self._calls: dict[str, Call] = {}
-        self._waiting: set[Reply[Any]] = set()
+        self._calls: dict[str, EngineCall] = {}
+        self._waiting: set[ResultQueue[Any]] = set()
         self._facts: Future[EngineFacts] = Future()
         self._ended = threading.Event()
         self._dead = False
@@ -130,12 +130,14 @@ class OfflineDriver:
             self._facts.set_exception(EngineStartError(_DEAD))
         else:
             config = self._engine.model_config
-            self._facts.set_result(EngineFacts(config.max_model_len, config.get_vocab_size()))
+            self._facts.set_result(
+                EngineFacts(config.max_model_len, config.get_vocab_size(), "max_model_len")
+            )
             self._thread.start()
             self._watch.start()
         return self._facts
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: EngineCall) -> None:
         """Begin to serve a call; from any thread.
 
         Raises:
@@ -151,7 +153,7 @@ class OfflineDriver:
         """
         self._post(self._run_batch, batch)
 
-    def cancel(self, call: Call) -> None:
+    def cancel(self, call: EngineCall) -> None:
         """Abort a call in the engine, if it is still running; from any thread."""
         self._inbox.put((self._cancel, call))
 
@@ -174,7 +176,7 @@ class OfflineDriver:
         if wait and not self._dead and threading.current_thread() is not self._thread:
             self._thread.join(_STOP_SECONDS)
 
-    def _post(self, function: Callable[[Any], None], reply: Reply[Any]) -> None:
+    def _post(self, function: Callable[[Any], None], reply: ResultQueue[Any]) -> None:
         # Waiting first: the engine may die between the two, and then the watch answers.
         self._waiting.add(reply)
         if self._dead or self._ended.is_set():
@@ -233,7 +235,7 @@ class OfflineDriver:
             if call := self._calls.get(output.request_id):
                 self._hand_over(call, output)
 
-    def _hand_over(self, call: Call, output: Any) -> None:
+    def _hand_over(self, call: EngineCall, output: Any) -> None:
         if output.finished:
             self._forget(call)
         try:
@@ -243,7 +245,7 @@ class OfflineDriver:
         ) as error:  # The caller waits on another thread: it must get whatever went wrong.
             call.put(call_error(error))
 
-    def _begin(self, call: Call) -> None:
+    def _begin(self, call: EngineCall) -> None:
         from vllm.inputs import tokens_input
 
         try:
@@ -254,12 +256,12 @@ class OfflineDriver:
         else:
             self._calls[call.id] = call
 
-    def _cancel(self, call: Call) -> None:
+    def _cancel(self, call: EngineCall) -> None:
         if call.id in self._calls:
             self._forget(call)
             self._engine.abort_request([call.id])
 
-    def _forget(self, call: Call) -> None:
+    def _forget(self, call: EngineCall) -> None:
         del self._calls[call.id]
         self._waiting.discard(call)
 

@@ -23,7 +23,7 @@ def sampling_params(sampling: Sampling, *, room: int, stream: bool) -> SamplingP
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    structure = sampling.structure
+    structure = sampling.constraint
     return SamplingParams(
         **given_options(sampling, room),
         detokenize=False,

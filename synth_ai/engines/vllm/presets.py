@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from synth_ai.engines.gpus import Card
+from synth_ai.engines.gpus import GPU
 from synth_ai.engines.model_names import weights_gib
 from synth_ai.errors import EngineStartError, OptionError
 
@@ -53,7 +53,7 @@ class Preset:
 
 def preset_for(
     model: str,
-    cards: Sequence[Card],
+    cards: Sequence[GPU],
     engine_args: Mapping[str, Any],
     *,
     eagle3: bool = False,
@@ -89,7 +89,7 @@ def preset_for(
     return Preset(args, _environment(cards[0]) if cards else {})
 
 
-def recommended_count(cards: Sequence[Card]) -> int:
+def recommended_count(cards: Sequence[GPU]) -> int:
     """How many of these cards should share a model, where the user does not say."""
     return 8 if len(cards) >= 8 and cards[0].architecture in _AMD else 1
 
@@ -119,7 +119,7 @@ def _count(engine_args: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def check_memory(model: str, cards: Sequence[Card], engine_args: Mapping[str, Any]) -> None:
+def check_memory(model: str, cards: Sequence[GPU], engine_args: Mapping[str, Any]) -> None:
     """Refuse to load a model that cannot fit.
 
     Args:
@@ -167,7 +167,7 @@ def config_file(preset: Preset) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _for_card(model: str, cards: Sequence[Card], sharing: int) -> dict[str, Any]:
+def _for_card(model: str, cards: Sequence[GPU], sharing: int) -> dict[str, Any]:
     card = cards[0]
     if card.architecture in _AMD:
         amd: dict[str, Any] = {
@@ -196,7 +196,7 @@ def _for_card(model: str, cards: Sequence[Card], sharing: int) -> dict[str, Any]
     return args
 
 
-def _environment(card: Card) -> dict[str, str]:
+def _environment(card: GPU) -> dict[str, str]:
     if card.architecture not in _AMD:
         return {}
     aiter = {

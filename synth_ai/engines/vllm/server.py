@@ -150,7 +150,7 @@ def _facts_of(card: Mapping[str, Any], base_url: str) -> EngineFacts:
             f"{base_url} does not tell the context length of {card.get('id')!r} (max_model_len). "
             "RemoteEngine needs a vLLM server; for another OpenAI-compatible server use api='chat'."
         )
-    return EngineFacts(context_length=length, vocabulary_size=_VOCABULARY_SIZE)
+    return EngineFacts(length, _VOCABULARY_SIZE, context_option="max_model_len")
 
 
 def _whole(answer: Mapping[str, Any], wanted_logprobs: int | None) -> TokenDelta:

@@ -21,7 +21,7 @@ def request_body(
     Args:
         room: how many tokens the prompt leaves of the context.
     """
-    structure = sampling.structure
+    structure = sampling.constraint
     return given_options(sampling, room) | {
         "model": model,
         "prompt": list(prompt),

@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from synth_ai.engines.base import Structure
+from synth_ai.engines.base import OutputConstraint
 
 # The control tokens of the vocabulary, <|startoftext|> to <|endofprompt|>.
 _CONTROL = range(199_998, 200_019)
 _CONSTRAIN, _CHANNEL, _MESSAGE = 200_003, 200_005, 200_008
 
 
-def structural_tag(structure: Structure) -> str:
+def structural_tag(structure: OutputConstraint) -> str:
     """The constraint as JSON, as vLLM takes it.
 
     The stop tokens are no part of it: vLLM allows them wherever it may end.
@@ -74,7 +74,7 @@ def _tokens(*allowed: int, budget: int | None = None) -> dict[str, Any]:
     return tokens | ({} if budget is None else {"max_tokens": budget})
 
 
-def _tools(structure: Structure) -> list[str]:
+def _tools(structure: OutputConstraint) -> list[str]:
     """How the recipients begin that may be called: to the dot, which is one token with what follows it."""
     return (["functions"] if structure.tool_calls else []) + list(structure.builtins)
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from synth_ai import harmony
-from synth_ai.engines.base import EngineFacts, Sampling, Structure
+from synth_ai.engines.base import EngineFacts, OutputConstraint, Sampling
 from synth_ai.errors import ContextLengthError, OptionError
 from synth_ai.lm.request import LMRequest
 
@@ -61,7 +61,7 @@ def make_sampling(
         max_tokens=max_tokens,
         stop_token_ids=harmony.STOP_TOKEN_IDS,
         logprobs=_count_logprobs(options),
-        structure=_make_structure(request, options),
+        constraint=_make_constraint(request, options),
     )
     return sampling, warnings
 
@@ -111,7 +111,7 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and 0 <= value <= _MAX_TOP_LOGPROBS
 
 
-def _make_structure(request: LMRequest, options: Mapping[str, Any]) -> Structure | None:
+def _make_constraint(request: LMRequest, options: Mapping[str, Any]) -> OutputConstraint | None:
     """Make the constraint that `response_model` puts on the completion.
 
     The tools stand in it, as the completion may call one instead of answering.
@@ -136,7 +136,7 @@ def _make_structure(request: LMRequest, options: Mapping[str, Any]) -> Structure
 
     tools = () if choice == "none" else request.tools
     tool_types = [tool["type"] for tool in tools]
-    return Structure(
+    return OutputConstraint(
         request.response_format.grammar,
         reasoning_budget=budget,
         tool_calls="function" in tool_types,

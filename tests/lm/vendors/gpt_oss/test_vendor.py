@@ -312,7 +312,7 @@ async def test_response_model_is_rendered_and_read() -> None:
     response = await lm.respond_async("2+2?", response_model=Answer, reasoning_budget=64)
     assert response.structured_output == Answer(value=4)
     assert "# Response Formats" in shown(engine)
-    structure = engine.samplings[0].structure
+    structure = engine.samplings[0].constraint
     assert structure is not None
     assert structure.reasoning_budget == 64
 
