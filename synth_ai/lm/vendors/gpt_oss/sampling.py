@@ -40,10 +40,11 @@ def make_sampling(
     """
     room = facts.context_length - prompt_length
     if room < _minimum_room(request, options, facts.context_length):
+        hint = f" ({facts.context_option})" if facts.context_option else ""
         raise ContextLengthError(
             f"The conversation has {prompt_length} tokens and the model's context "
             f"{facts.context_length}, which leaves no room for an answer. Start a new branch from "
-            "an earlier response, or load the model with a larger context (max_model_len)."
+            f"an earlier response, or load the model with a larger context{hint}."
         )
 
     warnings = []
