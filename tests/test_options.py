@@ -139,9 +139,9 @@ def test_harmony_promises_no_extra_body() -> None:
         ({"temperature": -0.1}, "temperature=-0.1"),
         ({"temperature": "hot"}, "temperature='hot'"),
         ({"temperature": True}, "temperature=True"),
-        ({"timeout": 0}, "timeout=0 is no time.*seconds above 0"),
+        ({"timeout": 0}, "timeout=0 must be .*seconds above 0"),
         ({"timeout": "5"}, "timeout='5'"),
-        ({"timeout": float("nan")}, "timeout=nan is no time"),
+        ({"timeout": float("nan")}, "timeout=nan must be"),
     ],
 )
 @pytest.mark.parametrize("api", APIS)
