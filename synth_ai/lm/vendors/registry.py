@@ -178,17 +178,17 @@ def _hosted(route: Route, base_url: str | None, where: Where, settings: Settings
             f"The API key goes over plain http to {urlsplit(address).hostname}; use https.",
             stacklevel=4,
         )
-    from synth_ai.http.client import SDKClient
+    from synth_ai.http.client import HTTPClient
 
     # An address from the environment is the openai vendor's: OpenAI's service, or something in front of it.
     is_openai = _is_openai(address) or (route.vendor == "openai" and base_url is None)
-    client = SDKClient(
+    client = HTTPClient(
         base_url=address,
         api_key=key,
         transport=where.transport or "httpx",
         openai_account=is_openai,
     )
-    client.pace.limit(where.requests_per_minute, where.tokens_per_minute)
+    client.rate_limiter.cap(where.requests_per_minute, where.tokens_per_minute)
     vendor: VendorBase
     if route.api == "chat":
         from synth_ai.lm.vendors.chat import encode as chat
