@@ -85,6 +85,8 @@ class HTTPClient:
     ) -> DecodedBody:
         """POST a JSON body and return the decoded answer.
 
+        The call waits until the rate limits allow it, then for a free slot among the connections.
+
         Args:
             path: under the server's address, such as `/responses`.
             body: the JSON object to send.
@@ -92,7 +94,8 @@ class HTTPClient:
 
         Raises:
             RequestError: the body cannot be written as JSON.
-            ServerError: see `error_mapping`; also for an error body that came with status 200.
+            ServerError: the server cannot be reached, refuses the request, or fails; also if it
+                sends an error with status 200.
         """
         request = Request("POST", path, body, options or {})
         secrets = self._secrets_of(request)
@@ -103,6 +106,7 @@ class HTTPClient:
                 async with pool.slots:
                     response = await pool.send(request)
                     reservation.read_headers(response.headers)
+                # The slot is free again: what follows needs no connection.
                 answer = _decode(response, secrets)
             reservation.used_tokens = total_tokens(answer.data)
 

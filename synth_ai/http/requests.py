@@ -10,7 +10,6 @@ from typing import TypeAlias, TypedDict
 from synth_ai.errors import RequestError
 from synth_ai.timeout import Timeout
 
-
 QueryValue: TypeAlias = str | int | float | bool | None
 
 
