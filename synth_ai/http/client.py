@@ -189,7 +189,10 @@ def _decode(response: Response, secrets: Secrets) -> DecodedBody:
 
 
 def _unstreamed_error(content: bytes, secrets: Secrets) -> errors.ServerError:
-    """The error for a streamed call that was answered in one piece: the server's, if it is one.
+    """Make the error for a streamed call that was answered in one piece.
+
+    Returns:
+        The server's own error, if the answer is one.
 
     Raises:
         MalformedAnswerError: the answer is not even a JSON object.

@@ -1,7 +1,8 @@
 """How a request travels: over the HTTP client of the openai SDK, with one pool for each event loop.
 
 All that is known of the SDK and its HTTP library is here, their errors and loggers included: to
-send over another library, replace this module.
+send over another library, replace this module. The others see of it `check_transport`,
+`ConnectionPool` with its responses, and `map_errors`.
 
 The SDK brings connections, headers, errors and server-sent events. Its typed models are not used,
 as building them costs more than the rest of a call; nor are its options, which are copied and
@@ -173,7 +174,7 @@ class ConnectionPool:
             request.method,
             f"{self._base_url}{request.path}",
             content=request.encode_body(),
-            headers=self._add_headers(options.get("headers")),
+            headers=self._merge_headers(options.get("headers")),
             params=options.get("params"),
             timeout=timeout.phases,
         )
@@ -196,8 +197,8 @@ class ConnectionPool:
 
         raise self.sdk._make_status_error_from_response(response)
 
-    def _add_headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
-        """The headers of a request: those of the pool, unless the call has its own."""
+    def _merge_headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        """Merge the headers of a call over those of the pool, whatever their case."""
         if not more:
             return self._headers
 
@@ -243,7 +244,7 @@ class StreamingResponse:
         decoder = self._pool.sdk._make_sse_decoder()
         events = decoder.aiter_bytes(self._response.aiter_bytes())
         async for event in events:
-            # Without a line break after it, more than the mark may come.
+            # Told by its beginning, as the SDK does itself.
             if event.data.startswith(DONE):
                 yield DONE
                 await _read_rest(events)
@@ -331,7 +332,7 @@ def translate(error: Exception) -> errors.ServerError | None:
         body = error.body if isinstance(error.body, dict) else {"message": error.message}
         return error_from_body(body, "The stream ended with an error")
 
-    # The SDK decodes events before it takes them apart.
+    # The SDK decodes the bytes of a stream, and lets this error through.
     if isinstance(error, UnicodeDecodeError):
         return errors.MalformedAnswerError(
             "The stream is not UTF-8, or it was cut off in the middle of a character."
@@ -370,7 +371,7 @@ def _translate_status(error: openai.APIStatusError) -> errors.ServerError:
 
 
 def _connection_error_class(error: Exception) -> type[errors.ConnectionFailedError] | None:
-    """Our class for an error of the connection; None for any other error.
+    """Find our class for an error of the connection; None for any other error.
 
     The library's classes are told by their names, because whether it is httpx or httpx2 depends on
     the version of the SDK. In openai 2.x those of a stream's body are not wrapped in the SDK's.
@@ -399,5 +400,5 @@ def _library_of(error_class: type) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    """The message of an error, or the name of its class if it has none."""
+    """Return the message of an error, or the name of its class if it has none."""
     return str(error) or type(error).__name__

@@ -156,7 +156,7 @@ def _is_too_long(body: object) -> bool:
 
 
 def _base_url_hint(address: str) -> str:
-    """The likeliest reason why an address was not found."""
+    """Name the likeliest reason why an address was not found."""
     if "/v1" in urlsplit(address).path:
         return ""
 

@@ -26,7 +26,7 @@ class ConnectionPools:
         self._lock = threading.Lock()
 
     async def for_running_loop(self) -> ConnectionPool:
-        """The pool of the running event loop, which is made and opened first if need be."""
+        """Return the pool of the running event loop, which the first call makes and opens."""
         loop = asyncio.get_running_loop()
         pool = self._open.get(loop)
         if pool is not None:
@@ -47,14 +47,14 @@ class ConnectionPools:
             pools = self._open
             self._open = {}
 
-        own_pool = pools.pop(asyncio.get_running_loop(), None)
+        local_pool = pools.pop(asyncio.get_running_loop(), None)
         for loop, pool in pools.items():
             # Not waited for: that loop may be waiting for this one.
             if loop.is_running():
                 asyncio.run_coroutine_threadsafe(pool.aclose(), loop)
 
-        if own_pool is not None:
-            await own_pool.aclose()
+        if local_pool is not None:
+            await local_pool.aclose()
 
     async def _open_pool(self, loop: asyncio.AbstractEventLoop) -> ConnectionPool:
         pool = await asyncio.to_thread(self._make_pool)

@@ -61,7 +61,7 @@ class TokenBucket:
         self._filled_at = clock()
 
     def seconds_until(self, amount: float) -> float:
-        """Seconds until an amount can be taken; 0 if it can be now.
+        """Compute the seconds until an amount can be taken; 0 if it can be now.
 
         An amount of more than a full bucket can be taken from a full one.
         """
@@ -359,7 +359,7 @@ class RateLimiter:
         self.overall.cap(requests_per_minute, tokens_per_minute)
 
     def for_model(self, name: str) -> RateLimit:
-        """The limit that the server reports for a model."""
+        """Return the limit that the server reports for a model."""
         limit = self._models.get(name)
         if limit is not None:
             return limit
@@ -368,7 +368,7 @@ class RateLimiter:
         return self._models.setdefault(name, RateLimit(self._clock))
 
     def reserve(self, body: Mapping[str, object]) -> Reservation:
-        """The reservation for a request with this body; `async with` waits for it."""
+        """Make the reservation for a request with this body; `async with` waits for it."""
         model = str(body.get("model", ""))
         return Reservation(self.for_model(model), self.overall, body)
 
@@ -378,7 +378,7 @@ _lock = threading.Lock()
 
 
 def rate_limiter_for(address: str, key: str) -> RateLimiter:
-    """The one rate limiter for all in this process that use a key at an address."""
+    """Return the one rate limiter of all that use a key at an address in this process."""
     with _lock:
         limiter = _rate_limiters.get((address, key))
         if limiter is None:

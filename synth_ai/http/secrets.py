@@ -41,7 +41,7 @@ class Secrets:
             _living.add(self)
 
     def with_headers(self, headers: Mapping[str, str] | None) -> Secrets:
-        """These secrets and those in headers, which are recognized by the headers' names."""
+        """Add the secrets in headers, which are recognized by the headers' names."""
         in_headers: list[str] = []
         for name, value in (headers or {}).items():
             if _is_secret(name):
