@@ -9,8 +9,8 @@
     │   ├── RoutingError                     no API can be chosen for this model name
     │   ├── MissingKeyError                  a hosted call needs an API key and there is none
     │   └── MissingExtraError (ImportError)  an optional package is not installed
-    ├── RequestError (ValueError)            this one call cannot be made as written
-    │   ├── UnknownResponseError             `previous_response_id` names a turn nobody has
+    ├── RequestError (ValueError)            this call cannot be made with these arguments
+    │   ├── UnknownResponseError             nobody has the turn of `previous_response_id`
     │   ├── MissingToolOutputError           the last turn's tool calls are not all answered
     │   ├── ToolError                        a tool's name or schema cannot be used
     │   └── ContextLengthError               the conversation is longer than the model's context
@@ -18,8 +18,8 @@
     │   ├── ConnectionFailedError            no answer: refused, reset, cut off
     │   │   └── TimedOutError (TimeoutError) no answer in time
     │   ├── AuthenticationFailedError        401, 403
-    │   ├── RejectedError                    400, 409, 413, 422: the server will not take this request
-    │   │   └── PromptTooLongError           likewise, as the conversation is too long (a ContextLengthError too)
+    │   ├── RejectedError                    400, 409, 413, 422: the server refuses this request
+    │   │   └── PromptTooLongError           the prompt is too long (a ContextLengthError too)
     │   ├── NotFoundError                    404: no such model, response or route
     │   │   └── ForgottenResponseError       the server no longer has the turn to continue from
     │   ├── RateLimitError                   429
@@ -32,13 +32,14 @@
     ├── StructuredOutputError                the answer does not fit `response_model`
     ├── ToolRunError                         a tool failed, or called for too many rounds
     └── StoreError                           a turn could not be stored or read
-        ├── StoreUnavailableError            the file cannot be opened or written now: path, rights, disk, lock
-        ├── StoreFormatError                 the file is no store, or one of a newer version
+        ├── StoreUnavailableError            the file cannot be used now: path, rights, disk, lock
+        ├── StoreFormatError                 the file is not a store, or one of a newer version
         ├── StoreCorruptError                the file is damaged
-        ├── StoreConflictError               other turns stand against it: an id in use, turns that continue from it
-        └── StoreImportError                 an exported file is cut off, malformed or contradicts itself
+        ├── StoreConflictError               an id is in use, or other turns continue from it
+        └── StoreImportError                 an exported file is cut off or malformed
 
-Catch wide (`SynthAIError`) or narrow. An error that comes from another library keeps it as `__cause__`.
+Catch wide (`SynthAIError`) or narrow. An error that comes from another library has it as its
+`__cause__`.
 """
 
 from __future__ import annotations
@@ -115,18 +116,21 @@ class MissingExtraError(ConfigurationError, ImportError):
 
 
 class RequestError(SynthAIError, ValueError):
-    """This call cannot be made as written. Nothing was sent, but for what a server itself found too long."""
+    """This call cannot be made with these arguments.
+
+    Nothing was sent, unless a server itself found the conversation too long.
+    """
 
 
 class UnknownResponseError(RequestError):
-    """`previous_response_id` names a turn that neither the store nor a server has."""
+    """Neither the store nor a server has the turn that `previous_response_id` names."""
 
 
 class MissingToolOutputError(RequestError):
     """The turn to continue from asked for tool calls that have no output yet.
 
     Attributes:
-        call_ids: the ids of the calls without an output.
+        call_ids: the ids of the calls that have no output.
     """
 
     def __init__(self, message: str, *, call_ids: Iterable[str] = ()) -> None:
@@ -139,7 +143,10 @@ class ToolError(RequestError):
 
 
 class ContextLengthError(RequestError):
-    """The conversation leaves no room in the model's context; from a server it is a `PromptTooLongError`."""
+    """The conversation leaves no room in the model's context.
+
+    If a server says so, the error is a `PromptTooLongError`.
+    """
 
 
 class ServerError(SynthAIError):
@@ -150,10 +157,11 @@ class ServerError(SynthAIError):
         request_id: the server's id of the request, to quote when asking for help.
         code: the server's own error code, such as `"previous_response_not_found"`.
         body: the decoded error body (a dict where it was JSON).
-        retry_after: seconds after which the server wants to be asked again.
-        attempts: how many times the call was sent; this is the last one's error.
+        retry_after: seconds that the server asks to wait before the next attempt.
+        attempts: how many times the call was sent; this is the error of the last attempt.
     """
 
+    # LM sets it on the instance, once it is done with trying.
     attempts = 1
 
     def __init__(
@@ -187,7 +195,7 @@ class AuthenticationFailedError(ServerError):
 
 
 class RejectedError(ServerError):
-    """The server will not take this request as it is (400, 409, 413, 422)."""
+    """The server refuses this request as it is (400, 409, 413, 422)."""
 
 
 class PromptTooLongError(RejectedError, ContextLengthError):
@@ -199,7 +207,7 @@ class NotFoundError(ServerError):
 
 
 class ForgottenResponseError(NotFoundError):
-    """The server cannot continue from this response: expired, deleted, or never kept."""
+    """The server cannot continue from this response: it expired, was deleted, or never stored."""
 
 
 class RateLimitError(ServerError):
@@ -237,13 +245,14 @@ class StructuredOutputError(SynthAIError):
         response: the whole response, so that its text and usage are not lost.
     """
 
+    # Here and below a response is Any, so that this module stands below every other one.
     def __init__(self, message: str, *, response: Any = None) -> None:
         super().__init__(message)
         self.response = response
 
 
 class ToolRunError(SynthAIError):
-    """A run of tools was ended: a tool failed, or the model went on calling for too many rounds.
+    """A run of tools ended early: a tool failed, or the model called tools for too many rounds.
 
     Attributes:
         response: the response whose calls were being answered.
@@ -260,14 +269,14 @@ class StoreError(SynthAIError):
     """A turn could not be stored or read.
 
     Attributes:
-        response: the answer that could not be stored, so that it is not lost; None elsewhere.
+        response: the answer that could not be stored, so that it is not lost; None otherwise.
     """
 
     response: Any = None
 
 
 class StoreUnavailableError(StoreError):
-    """The store's file cannot be opened, read or written now; what it holds is untouched."""
+    """The store's file cannot be opened, read or written now; its content is untouched."""
 
 
 class StoreFormatError(StoreError):
@@ -279,14 +288,27 @@ class StoreCorruptError(StoreError):
 
 
 class StoreConflictError(StoreError):
-    """What is stored stands against the change: the id is in use, or other turns continue from it."""
+    """The change conflicts with what is stored.
+
+    An id is in use already, or other turns continue from the turn.
+    """
 
 
 class StoreImportError(StoreError):
-    """A file of exported turns is cut off, malformed or contradicts itself; nothing of it was stored."""
+    """A file of exported turns is cut off, malformed or contradicts itself.
+
+    Nothing of it was stored.
+    """
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known name, or an empty string: for error messages."""
+    """Suggest the nearest known name, for the end of an error message.
+
+    Returns:
+        A sentence with a space before it, or an empty string if no known name is near.
+    """
     nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+    if not nearest:
+        return ""
+
+    return f" Did you mean {nearest[0]!r}?"

@@ -10,66 +10,91 @@ from synth_ai.errors import OptionError
 
 
 class ConcurrencyLimiter:
-    """A gate that lets `limit` calls through at a time, in the order they came: `async with` waits for a place.
+    """Lets `limit` calls run at a time, in the order they came; `async with` waits for a slot.
 
     asyncio's own semaphore belongs to one loop, and one LM may be called from several.
+
+    Args:
+        limit: the number of slots; None for no limit.
+
+    Raises:
+        OptionError: the limit is not a whole number from 1.
     """
 
     def __init__(self, limit: int | None) -> None:
-        if limit is not None and (
-            isinstance(limit, bool) or not isinstance(limit, int) or limit < 1
-        ):
+        if limit is not None and not is_positive_int(limit):
             raise OptionError(
-                f"max_concurrency={limit!r} lets nothing through; it takes a number from 1, or None."
+                f"max_concurrency must be a whole number from 1, or None, not {limit!r}."
             )
-        self._free = limit
-        self._waiting: deque[asyncio.Future[None]] = deque()
+
+        self._free_slots = limit
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._lock = threading.Lock()
 
-    # No generator: thousands of calls may wait here, and each would hold a frame more.
+    # No `asynccontextmanager`: thousands of calls may wait here, and each would hold a frame more.
     async def __aenter__(self) -> None:
-        if self._free is None:
+        if self._free_slots is None:
             return
+
         with self._lock:
-            if self._free > 0:
-                self._free -= 1
+            if self._free_slots > 0:
+                self._free_slots -= 1
                 return
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            with self._lock:
-                given = turn not in self._waiting
-                if not given:
-                    self._waiting.remove(turn)
-            if given:
-                self._leave()
+            self._give_up(waiter)
             raise
 
-    async def __aexit__(self, *why: object) -> None:
-        if self._free is not None:
-            self._leave()
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._free_slots is not None:
+            self._release()
 
-    def _leave(self) -> None:
+    def _give_up(self, waiter: asyncio.Future[None]) -> None:
+        """Leave the queue, or hand on the slot if it was given just before."""
         with self._lock:
-            while self._waiting:
-                # Where that caller's loop has been closed, the place goes to the next in line.
-                if wake(self._waiting.popleft()):
+            is_queued = waiter in self._waiters
+            if is_queued:
+                self._waiters.remove(waiter)
+
+        if not is_queued:
+            self._release()
+
+    def _release(self) -> None:
+        """Give a slot to the call that has waited longest, or count it as free."""
+        with self._lock:
+            while self._waiters:
+                # If that call's loop has been closed, the slot goes to the next one.
+                if wake(self._waiters.popleft()):
                     return
-            assert self._free is not None
-            self._free += 1
+
+            assert self._free_slots is not None
+            self._free_slots += 1
 
 
-def wake(sleeper: asyncio.Future[None]) -> bool:
-    """Let somebody go on who waits, from any thread. False if the event loop it waits on has been closed."""
+def is_positive_int(value: object) -> bool:
+    """Tell whether a value is a whole number from 1. True is not, though Python counts it as 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def wake(waiter: asyncio.Future[None]) -> bool:
+    """Let the call that awaits a future go on, from any thread.
+
+    Returns:
+        False if the event loop of the future has been closed.
+    """
     try:
-        sleeper.get_loop().call_soon_threadsafe(_finish, sleeper)
+        waiter.get_loop().call_soon_threadsafe(_finish, waiter)
     except RuntimeError:
         return False
+
     return True
 
 
-def _finish(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)
+def _finish(waiter: asyncio.Future[None]) -> None:
+    # It may have been cancelled, or woken twice, before the loop came to run this.
+    if not waiter.done():
+        waiter.set_result(None)

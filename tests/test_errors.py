@@ -64,7 +64,7 @@ def test_python_s_own_classes_catch_them_too(
 
 
 def test_a_server_error_keeps_what_the_server_said() -> None:
-    """Status, request id, code, body and wait are there to program with, and survive a process boundary."""
+    """Its attributes are there to program with, and survive a process boundary."""
     error = errors.RateLimitError(
         "slow",
         status_code=429,

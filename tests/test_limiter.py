@@ -1,4 +1,4 @@
-"""The gate: never more calls than the limit, over all loops and threads, in order, and no place is ever lost."""
+"""Never more calls than the limit, over all loops and threads, in order; no slot is ever lost."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Counter:
         self.passed = 0
         self._lock = threading.Lock()
 
-    async def visit(self, gate: ConcurrencyLimiter) -> None:
-        async with gate:
+    async def visit(self, limiter: ConcurrencyLimiter) -> None:
+        async with limiter:
             with self._lock:
                 self.inside += 1
                 self.most = max(self.most, self.inside)
@@ -34,24 +34,24 @@ class Counter:
 
 async def test_never_more_than_the_limit() -> None:
     """Many tasks of one loop."""
-    gate, counter = ConcurrencyLimiter(3), Counter()
-    await asyncio.gather(*(counter.visit(gate) for _ in range(100)))
+    limiter, counter = ConcurrencyLimiter(3), Counter()
+    await asyncio.gather(*(counter.visit(limiter) for _ in range(100)))
     assert (counter.most, counter.passed) == (3, 100)
 
 
 async def test_no_limit_lets_all_through() -> None:
     """None is the default, and costs nothing."""
-    gate, counter = ConcurrencyLimiter(None), Counter()
-    await asyncio.gather(*(counter.visit(gate) for _ in range(50)))
+    limiter, counter = ConcurrencyLimiter(None), Counter()
+    await asyncio.gather(*(counter.visit(limiter) for _ in range(50)))
     assert counter.most == 50
 
 
 def test_one_limit_over_several_loops() -> None:
-    """Threads with loops of their own share the gate, and none is left waiting."""
-    gate, counter = ConcurrencyLimiter(2), Counter()
+    """Threads with loops of their own share the limiter, and none is left waiting."""
+    limiter, counter = ConcurrencyLimiter(2), Counter()
 
     async def many() -> None:
-        await asyncio.wait_for(asyncio.gather(*(counter.visit(gate) for _ in range(50))), 20)
+        await asyncio.wait_for(asyncio.gather(*(counter.visit(limiter) for _ in range(50))), 20)
 
     threads = [threading.Thread(target=asyncio.run, args=(many(),)) for _ in range(4)]
     for thread in threads:
@@ -64,10 +64,10 @@ def test_one_limit_over_several_loops() -> None:
 
 async def test_first_come_first_served() -> None:
     """A late call does not overtake those that wait."""
-    gate, order = ConcurrencyLimiter(1), []
+    limiter, order = ConcurrencyLimiter(1), []
 
     async def visit(number: int) -> None:
-        async with gate:
+        async with limiter:
             order.append(number)
             await asyncio.sleep(0)
 
@@ -75,48 +75,48 @@ async def test_first_come_first_served() -> None:
     assert order == list(range(10))
 
 
-async def test_an_error_gives_the_place_back() -> None:
+async def test_an_error_gives_the_slot_back() -> None:
     """However a call ends."""
-    gate = ConcurrencyLimiter(1)
+    limiter = ConcurrencyLimiter(1)
     with pytest.raises(KeyError):
-        async with gate:
+        async with limiter:
             raise KeyError
-    async with asyncio.timeout(5), gate:
+    async with asyncio.timeout(5), limiter:
         pass
 
 
-async def test_cancelled_waiters_give_their_place_on() -> None:
-    """Cancelled while waiting, or at the very moment when the place was handed to it."""
-    gate = ConcurrencyLimiter(1)
+async def test_cancelled_waiters_hand_on_their_slot() -> None:
+    """Cancelled while waiting, or at the very moment when the slot was handed to it."""
+    limiter = ConcurrencyLimiter(1)
     entered: list[str] = []
 
     async def visit(name: str) -> None:
-        async with gate:
+        async with limiter:
             entered.append(name)
 
-    async with gate:
+    async with limiter:
         waiting, handed, last = (
             asyncio.create_task(visit(name)) for name in ("waiting", "handed", "last")
         )
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.sleep(0)
-    # The place is on its way to `handed`, which has not run yet.
+    # The slot is on its way to `handed`, which has not run yet.
     handed.cancel()
     async with asyncio.timeout(5):
         await asyncio.gather(waiting, handed, last, return_exceptions=True)
     assert entered == ["last"]
-    async with asyncio.timeout(5), gate:
+    async with asyncio.timeout(5), limiter:
         pass
 
 
-def test_a_closed_loop_does_not_keep_its_place() -> None:
+def test_a_closed_loop_does_not_keep_its_slot() -> None:
     """A waiter whose loop is gone is passed over."""
-    gate = ConcurrencyLimiter(1)
+    limiter = ConcurrencyLimiter(1)
     holding, done = threading.Event(), threading.Event()
 
     async def hold() -> None:
-        async with gate:
+        async with limiter:
             holding.set()
             await asyncio.to_thread(done.wait, 10)
 
@@ -124,7 +124,7 @@ def test_a_closed_loop_does_not_keep_its_place() -> None:
     holder.start()
     assert holding.wait(10)
     lost = asyncio.new_event_loop()
-    waiter = gate.__aenter__()
+    waiter = limiter.__aenter__()
     task = lost.create_task(waiter)  # type: ignore[arg-type]
     lost.call_soon(lost.stop)
     lost.run_forever()
@@ -134,7 +134,7 @@ def test_a_closed_loop_does_not_keep_its_place() -> None:
     holder.join(10)
 
     async def pass_through() -> None:
-        async with asyncio.timeout(5), gate:
+        async with asyncio.timeout(5), limiter:
             pass
 
     asyncio.run(pass_through())
@@ -143,5 +143,5 @@ def test_a_closed_loop_does_not_keep_its_place() -> None:
 @pytest.mark.parametrize("limit", [0, -1, 1.5, "3", True])
 def test_a_limit_that_lets_nothing_through(limit: Any) -> None:
     """Told when the LM is made."""
-    with pytest.raises(OptionError, match=r"max_concurrency=.*takes a number from 1, or None"):
+    with pytest.raises(OptionError, match=r"max_concurrency must be .* from 1, or None, not"):
         ConcurrencyLimiter(limit)

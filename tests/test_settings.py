@@ -92,6 +92,14 @@ def test_a_bad_address_is_named(name: str, text: str) -> None:
         Settings.from_environment({name: text})
 
 
+@pytest.mark.parametrize("scheme", ["http://", "ftp://", "http://[", ""])
+def test_a_password_in_an_address_is_not_shown(scheme: str) -> None:
+    """Also if the address is wrong in another way, as errors end in logs."""
+    with pytest.raises(SettingError, match="OPENAI_BASE_URL") as raised:
+        Settings.from_environment({"OPENAI_BASE_URL": f"{scheme}me:sesame@host/v1"})
+    assert "sesame" not in str(raised.value)
+
+
 def test_keys_are_not_shown() -> None:
     """Settings may end in a log."""
     shown = repr(

@@ -1,41 +1,58 @@
-"""The one way to a server: raw JSON over the openai SDK's HTTP client.
+"""Calls to a server: JSON bodies out, decoded bodies or streams of events back.
 
-The SDK brings connection pools, headers, errors and server-sent events. Its typed models are left aside, as building
-them costs more than the rest of a call; so are its options, which are copied and checked for every request, and its
-retries, because one policy of ours owns them.
+Each call waits for the rate limits and for a connection, has its errors turned into ours, and its
+secrets masked in all that comes back.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
-from importlib.util import find_spec
-from typing import Any
 
 from synth_ai import errors
-from synth_ai.http.connections import DONE, Line, Lines, SendOptions, Streamed
-from synth_ai.http.error_mapping import decoded, decoded_event, translated
-from synth_ai.http.rate_limits import pace_of
-from synth_ai.http.responses import Answer, EventStream, Head, name, total_tokens
+from synth_ai.http.connections import (
+    DONE,
+    ConnectionPool,
+    Response,
+    StreamingResponse,
+    check_transport,
+    map_errors,
+)
+from synth_ai.http.pools import ConnectionPools
+from synth_ai.http.rate_limits import rate_limiter_for
+from synth_ai.http.requests import Request, SendOptions
+from synth_ai.http.responses import (
+    DecodedBody,
+    EventStream,
+    JSONObject,
+    StreamInfo,
+    attach_request_id,
+    decode_body,
+    decode_event,
+    find_error,
+    parse_object,
+    total_tokens,
+)
 from synth_ai.http.secrets import Secrets
 
-__all__ = ["TRANSPORTS", "SDKClient", "SendOptions"]
-
-#: The HTTP libraries that the SDK can stand on: its own, and aiohttp, which costs less CPU.
-TRANSPORTS = ("httpx", "aiohttp")
+__all__ = ["HTTPClient", "SendOptions"]
 
 
-class SDKClient:
-    """Calls to one server with one key, from any event loop, at the pace that the server allows.
+class HTTPClient:
+    """Calls to one server with one key, from any event loop, as fast as its rate limits allow.
 
-    A pool of connections belongs to the loop it was made on, so each loop gets a client of its own when it first
-    calls, and closes it when it ends; the sync methods of LM all share the one loop behind them.
+    A connection belongs to the event loop it was opened on, so each loop gets a pool of them when
+    it first calls, and closes it when it ends; the sync methods of LM all share one loop.
 
     Args:
         base_url: the server's address.
         api_key: sent as a bearer token.
-        transport: the HTTP library, one of `TRANSPORTS`.
-        openai_account: send the organization and project of the environment along, which are OpenAI's.
+        transport: the HTTP library, `httpx` or `aiohttp`, which costs less CPU.
+        openai_account: send the organization and project of the environment too; they are OpenAI's.
+
+    Attributes:
+        base_url: as given.
+        rate_limiter: the limits of the key, shared with every client that uses it at this address.
 
     Raises:
         OptionError: there is no such transport.
@@ -50,110 +67,147 @@ class SDKClient:
         transport: str = "httpx",
         openai_account: bool = False,
     ) -> None:
-        if transport not in TRANSPORTS:
-            raise errors.OptionError(
-                f"transport={transport!r} is unknown; it takes {' or '.join(TRANSPORTS)}."
-                f"{errors.did_you_mean(transport, TRANSPORTS)}"
-            )
-        if transport == "aiohttp" and find_spec("aiohttp") is None:
-            raise errors.MissingExtraError(
-                "transport='aiohttp' needs aiohttp: pip install \"synth-ai[aiohttp]\", or leave the option out."
-            )
+        check_transport(transport)
+
         self.base_url = base_url
-        self.pace = pace_of(base_url, api_key)
-        self._api_key = api_key
+        self.rate_limiter = rate_limiter_for(base_url, api_key)
         self._secrets = Secrets([api_key])
-        # No `partial`, whose repr shows the key.
-        self._lines = Lines(lambda: Line.to(base_url, api_key, transport, openai_account))
+        # A lambda, no `partial`: the repr of that shows the key.
+        self._pools = ConnectionPools(
+            lambda: ConnectionPool(base_url, api_key, transport, openai_account)
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url})"
 
     async def post(
-        self, path: str, body: Mapping[str, Any], options: SendOptions | None = None
-    ) -> Answer:
+        self, path: str, body: Mapping[str, object], options: SendOptions | None = None
+    ) -> DecodedBody:
         """POST a JSON body and return the decoded answer.
 
+        The call waits until the rate limits allow it, then for a free slot among the connections.
+
+        Args:
+            path: under the server's address, such as `/responses`.
+            body: the JSON object to send.
+            options: what else to send, and how long to wait.
+
         Raises:
-            ServerError: see `translated`; also an error body that came with status 200.
+            RequestError: the body cannot be written as JSON.
+            ServerError: the server cannot be reached, refuses the request, or fails; also if it
+                sends an error with status 200.
         """
-        secrets = self._secrets_of(options)
-        async with self.pace.turn(body) as turn:
-            with translated(secrets):
-                line = await self._lines.here()
-                async with line.places:
-                    response = await line.send("POST", path, body, options)
-                    await line.check(response)
-                    turn.learn(response.headers)
-                answer = _answer(response, secrets)
-            turn.used = total_tokens(answer.data)
+        request = Request("POST", path, body, options or {})
+        secrets = self._secrets_of(request)
+
+        async with self.rate_limiter.reserve(body) as reservation:
+            with map_errors(secrets):
+                pool = await self._pools.for_running_loop()
+                async with pool.slots:
+                    response = await pool.send(request)
+                    reservation.read_headers(response.headers)
+                # The slot is free again: what follows needs no connection.
+                answer = _decode(response, secrets)
+            reservation.used_tokens = total_tokens(answer.data)
+
         return answer
 
     def stream(
-        self, path: str, body: Mapping[str, Any], options: SendOptions | None = None
+        self, path: str, body: Mapping[str, object], options: SendOptions | None = None
     ) -> EventStream:
-        """POST a JSON body; the decoded server-sent events of the answer come as the stream is read.
+        """POST a JSON body, and stream the decoded server-sent events of the answer.
 
-        An empty event is `[DONE]`, the mark at the end of a stream on some APIs. Reading raises ServerError: see
-        `translated`.
+        The call is sent when the first event is read. An empty event stands for `[DONE]`, with
+        which some APIs end a stream.
+
+        Args:
+            path: under the server's address, such as `/responses`.
+            body: the JSON object to send.
+            options: what else to send, and how long to wait.
+
+        Reading the stream raises what `post` raises.
         """
-        return EventStream(partial(self._events, path, body, options))
+        return EventStream(partial(self._stream_events, path, body, options or {}))
 
-    async def _events(
-        self, path: str, body: Mapping[str, Any], options: SendOptions | None, head: Head
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        secrets = self._secrets_of(options)
-        async with self.pace.turn(body) as turn:
-            with translated(secrets):
-                line = await self._lines.here()
-                async with Streamed(line, path, body, options) as response:
-                    await line.check(response)
-                    turn.learn(response.headers)
-                    head.request_id = _request_id(response, secrets)
+    async def _stream_events(
+        self, path: str, body: Mapping[str, object], options: SendOptions, info: StreamInfo
+    ) -> AsyncGenerator[JSONObject, None]:
+        request = Request("POST", path, body, options)
+        secrets = self._secrets_of(request)
+
+        async with self.rate_limiter.reserve(body) as reservation:
+            with map_errors(secrets):
+                pool = await self._pools.for_running_loop()
+                async with pool.slots, pool.stream(request) as response:
+                    reservation.read_headers(response.headers)
+                    info.request_id = _request_id(response, secrets)
                     if "json" in response.headers.get("content-type", ""):
-                        decoded(secrets.masked(await response.aread()))
-                        raise errors.MalformedAnswerError(
-                            "The server answered a streamed call in one piece."
-                        )
-                    async for text in line.events(response):
-                        event = {} if text == DONE else decoded_event(secrets.masked(text))
-                        turn.used = total_tokens(event) or turn.used
+                        raise _unstreamed_error(await response.read(), secrets)
+
+                    async for text in response.events():
+                        event = {} if text == DONE else decode_event(secrets.mask_text(text))
+                        # The last event that reports usage counts: some servers do so in each.
+                        reservation.used_tokens = total_tokens(event) or reservation.used_tokens
                         yield event
 
-    async def get(self, path: str, options: SendOptions | None = None) -> Answer:
-        """GET a path and return the decoded answer."""
-        secrets = self._secrets_of(options)
-        with translated(secrets):
-            return _answer(await self._ask("GET", path, options), secrets)
+    # GET and DELETE ask no model for anything, so they use no tokens and count against no limit of
+    # a model. They take no slot either: there are few of them, and one that asks for a response
+    # made in the background should not stand behind thousands of calls that wait for a slot.
+
+    async def get(self, path: str, options: SendOptions | None = None) -> DecodedBody:
+        """GET a path and return the decoded answer; raises what `post` raises."""
+        request = Request("GET", path, None, options or {})
+        secrets = self._secrets_of(request)
+        with map_errors(secrets):
+            pool = await self._pools.for_running_loop()
+            response = await pool.send(request)
+            return _decode(response, secrets)
 
     async def delete(self, path: str) -> None:
-        """DELETE a path."""
-        with translated(self._secrets):
-            await self._ask("DELETE", path)
+        """DELETE a path; raises what `post` raises. The answer is ignored."""
+        with map_errors(self._secrets):
+            pool = await self._pools.for_running_loop()
+            await pool.send(Request("DELETE", path, None, {}))
 
     async def aclose(self) -> None:
-        """Close the connections. Those of other loops are closed there, as soon as these get to it."""
-        await self._lines.aclose()
+        """Close the connections; those of other event loops as soon as their loops get to it."""
+        await self._pools.aclose()
 
-    async def _ask(self, method: str, path: str, options: SendOptions | None = None) -> Any:
-        line = await self._lines.here()
-        response = await line.send(method, path, None, options)
-        await line.check(response)
-        return response
-
-    def _secrets_of(self, options: SendOptions | None) -> Secrets:
-        return self._secrets.and_of((options or {}).get("headers"))
+    def _secrets_of(self, request: Request) -> Secrets:
+        return self._secrets.with_headers(request.options.get("headers"))
 
 
-def _answer(response: Any, secrets: Secrets) -> Answer:
+def _decode(response: Response, secrets: Secrets) -> DecodedBody:
     request_id = _request_id(response, secrets)
     try:
-        return Answer(decoded(secrets.masked(response.content)), request_id)
+        data = decode_body(secrets.mask_bytes(response.content))
     except errors.ServerError as error:
-        name(error, request_id)
+        attach_request_id(error, request_id)
         raise
 
+    return DecodedBody(data, request_id)
 
-def _request_id(response: Any, secrets: Secrets) -> str | None:
-    request_id: str | None = secrets.masked(response.headers.get("x-request-id"))
-    return request_id
+
+def _unstreamed_error(content: bytes, secrets: Secrets) -> errors.ServerError:
+    """Make the error for a streamed call that was answered in one piece.
+
+    Returns:
+        The server's own error, if the answer is one.
+
+    Raises:
+        MalformedAnswerError: the answer is not even a JSON object.
+    """
+    data = parse_object(secrets.mask_bytes(content))
+    error = find_error(data)
+    if error is not None:
+        return error
+
+    return errors.MalformedAnswerError("The server answered a streamed call in one piece.")
+
+
+def _request_id(response: Response | StreamingResponse, secrets: Secrets) -> str | None:
+    request_id = response.headers.get("x-request-id")
+    if request_id is None:
+        return None
+
+    return secrets.mask_text(request_id)

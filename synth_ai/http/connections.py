@@ -1,261 +1,404 @@
-"""The openai SDK's HTTP client, sent over directly: one for each event loop, closed when that ends."""
+"""How a request travels: over the HTTP client of the openai SDK, with one pool for each event loop.
+
+All that is known of the SDK and its HTTP library is here, their errors and loggers included: to
+send over another library, replace this module. The others see of it `check_transport`,
+`ConnectionPool` with its responses, and `map_errors`.
+
+The SDK brings connections, headers, errors and server-sent events. Its typed models are not used,
+as building them costs more than the rest of a call; nor are its options, which are copied and
+checked for every request; nor its retries, because LM has one retry policy for all APIs.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from synth_ai import errors
-from synth_ai.http.error_mapping import unreached
-from synth_ai.http.secrets import mask_logs
+from synth_ai.http.error_mapping import error_from_body, error_from_status
+from synth_ai.http.requests import Request
+from synth_ai.http.secrets import Secrets, mask_logs
 from synth_ai.timeout import Timeout
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    # What openai 3.x stands on. In openai 2.x it is httpx, whose classes have the same names.
+    import httpx2
+    import openai
 
-_PATIENT = Timeout()
+TRANSPORTS = ("httpx", "aiohttp")
+"""The HTTP libraries that the SDK can use: its own, and aiohttp, which costs less CPU."""
 
-#: The last event of a stream on Chat Completions.
 DONE = "[DONE]"
+"""The data of the last event of a stream on Chat Completions."""
 
-#: Seconds that a server gets to end its answer after that.
-_PARTING = 0.1
+# Seconds that a server gets to end its answer after that event.
+_END_OF_ANSWER = 0.1
+
+# Connections of a pool, should the SDK set no limit; 1000 is its own.
+_MAX_CONNECTIONS = 1000
+
+_DEFAULT_TIMEOUT = Timeout()
+
+# Loggers of the HTTP library and of the one below it, in openai 2.x (httpx) and 3.x (httpx2). They
+# write addresses and the headers of answers, which may repeat a key.
+_LOGGERS = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpx2",
+    "httpcore2.connection",
+    "httpcore2.http11",
+    "httpcore2.http2",
+    "httpcore2.proxy",
+)
 
 
-class SendOptions(TypedDict, total=False):
-    """What may go along with a body: more headers, a query, more of the body, and how long to wait."""
+def check_transport(transport: str) -> None:
+    """Check that an HTTP library can be used.
 
-    headers: Mapping[str, str]
-    params: Mapping[str, Any]
-    extra_json: Mapping[str, Any]
-    timeout: Timeout
+    Raises:
+        OptionError: it is not one of `TRANSPORTS`.
+        MissingExtraError: it is not installed.
+    """
+    if transport not in TRANSPORTS:
+        raise errors.OptionError(
+            f"transport={transport!r} is unknown; it takes {' or '.join(TRANSPORTS)}."
+            f"{errors.did_you_mean(transport, TRANSPORTS)}"
+        )
+
+    if transport == "aiohttp" and find_spec("aiohttp") is None:
+        raise errors.MissingExtraError(
+            "transport='aiohttp' needs aiohttp: "
+            'pip install "synth-ai[aiohttp]", or leave the option out.'
+        )
 
 
-class Lines:
-    """The lines to one server. A pool of connections belongs to the event loop it was made on, so each has its own.
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response with a status of success, read to its end.
 
-    Args:
-        make: makes a line; called on a thread, as importing the SDK takes a second.
+    Attributes:
+        headers: looked up whatever their case.
+        content: the body.
     """
 
-    def __init__(self, make: Callable[[], Line]) -> None:
-        self._make = make
-        self._open: dict[asyncio.AbstractEventLoop, Line] = {}
-        self._making: dict[asyncio.AbstractEventLoop, asyncio.Future[Line]] = {}
-        self._lock = threading.Lock()
-
-    async def here(self) -> Line:
-        """The running loop's line."""
-        loop = asyncio.get_running_loop()
-        line = self._open.get(loop)
-        if line is not None:
-            return line
-        making = self._making.get(loop)
-        if making is None:
-            making = self._making[loop] = asyncio.ensure_future(self._made(loop))
-            making.add_done_callback(lambda _: self._making.pop(loop, None))
-        return await asyncio.shield(making)
-
-    async def aclose(self) -> None:
-        """Close all lines. Those of other loops are closed there, as soon as these get to it."""
-        with self._lock:
-            lines, self._open = self._open, {}
-        here = lines.pop(asyncio.get_running_loop(), None)
-        for loop, line in lines.items():
-            # Not waited for: that loop may be waiting for this one.
-            if loop.is_running():
-                asyncio.run_coroutine_threadsafe(line.aclose(), loop)
-        if here is not None:
-            await here.aclose()
-
-    async def _made(self, loop: asyncio.AbstractEventLoop) -> Line:
-        line = await asyncio.to_thread(self._make)
-        await line.open()
-        with self._lock:
-            # A line refers to its loop, so those of ended loops would stay for ever.
-            for ended in [other for other in self._open if other.is_closed()]:
-                del self._open[ended]
-            self._open[loop] = line
-        return line
+    headers: Mapping[str, str]
+    content: bytes
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Line:
-    """One event loop's way to the server.
+class ConnectionPool:
+    """One event loop's connections to a server.
+
+    Making one imports the SDK, which takes a second. It can be made on any thread, and belongs to
+    the loop that it is opened on.
+
+    Args:
+        base_url: the server's address.
+        api_key: sent as a bearer token.
+        transport: the HTTP library, one of `TRANSPORTS`.
+        openai_account: send the organization and project of the environment too; they are OpenAI's.
 
     Attributes:
         sdk: the SDK's client.
-        http: the client of the SDK's HTTP library (httpx in 2.x, httpx2 in 3.x) under it.
-        headers: what every request carries, the key included.
-        places: as many as there can be connections. The HTTP library goes through all that wait with every answer, so
-            calls wait here.
-        closing: closes the line when it is closed itself.
+        slots: one for each connection there can be. A call that uses a model waits for a slot
+            before it is sent, because the HTTP library goes through all requests that wait for a
+            connection whenever a response ends.
     """
 
-    sdk: AsyncOpenAI
-    http: Any
-    headers: dict[str, str] = field(repr=False)
-    places: asyncio.Semaphore = field(repr=False)
-    closing: AsyncGenerator[None, None] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "closing", _closing(weakref.ref(self)))
-
-    @classmethod
-    def to(cls, base_url: str, api_key: str, transport: str, openai_account: bool) -> Line:
-        """A line to a server; the arguments are those of `SDKClient`."""
+    def __init__(self, base_url: str, api_key: str, transport: str, openai_account: bool) -> None:
         import openai
 
-        mask_logs()
-        http = (
-            openai.DefaultAioHttpClient
-            if transport == "aiohttp"
-            else openai.DefaultAsyncHttpxClient
-        )
-        # The SDK's own client tries to close itself when collected, on whatever loop then runs.
-        client = http()
-        sdk = openai.AsyncOpenAI(api_key=api_key, base_url=base_url, http_client=client)
+        mask_logs(_LOGGERS)
+
+        # The client that the SDK would make tries to close itself when it is collected, on
+        # whatever loop runs then.
+        if transport == "aiohttp":
+            self._http = openai.DefaultAioHttpClient()
+        else:
+            self._http = openai.DefaultAsyncHttpxClient()
+        self.sdk = openai.AsyncOpenAI(api_key=api_key, base_url=base_url, http_client=self._http)
+
         if not openai_account:
-            # Read from the environment by the SDK, and no business of another server.
-            sdk.organization = sdk.project = None
-        # What is not to be sent is marked there by something that is no text.
-        headers = {
-            name: value for name, value in sdk.default_headers.items() if isinstance(value, str)
-        }
-        places = asyncio.Semaphore(openai.DEFAULT_CONNECTION_LIMITS.max_connections or 1000)
-        return cls(sdk, client, headers | {"Authorization": f"Bearer {api_key}"}, places)
+            # The SDK reads both from the environment, and no other server may see them.
+            self.sdk.organization = None
+            self.sdk.project = None
+
+        self._base_url = str(self.sdk.base_url).rstrip("/")
+        self._headers = {}
+        for name, value in self.sdk.default_headers.items():
+            # A header that is not to be sent has a marker for a value.
+            if isinstance(value, str):
+                self._headers[name] = value
+        self._headers["Authorization"] = f"Bearer {api_key}"
+
+        max_connections = openai.DEFAULT_CONNECTION_LIMITS.max_connections or _MAX_CONNECTIONS
+        self.slots = asyncio.Semaphore(max_connections)
+        # Kept here, as a generator that nobody refers to is closed at once.
+        self._closer = _close_with_loop(weakref.ref(self))
 
     async def open(self) -> None:
-        """Let the running event loop close the line at its end, as it does with every generator begun on it."""
-        await anext(self.closing)
+        """Let the running event loop close the pool when it ends."""
+        # At its end a loop closes every asynchronous generator that was started on it.
+        await anext(self._closer)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self.closing.aclose()
+        await self._closer.aclose()
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        options: SendOptions | None = None,
-        *,
-        stream: bool = False,
-    ) -> Any:
-        """The HTTP library's response whatever its status, read to its end unless `stream` is set.
+    async def send(self, request: Request) -> Response:
+        """Send a request and read the response to its end.
 
         Raises:
+            RequestError: the body cannot be written as JSON.
             ServerError: the server could not be reached.
+            openai.APIStatusError: it answered with another status than success.
         """
-        options = options or {}
-        request = self.http.build_request(
-            method,
-            f"{str(self.sdk.base_url).rstrip('/')}{path}",
-            content=None if body is None else encoded({**body, **options.get("extra_json", {})}),
-            headers=self._headers(options.get("headers")),
+        response = await self._send(request)
+        return Response(response.headers, response.content)
+
+    def stream(self, request: Request) -> StreamingResponse:
+        """Send a request, for a response that is read in pieces; `async with` sends it."""
+        return StreamingResponse(self, request)
+
+    async def _send(self, request: Request, *, stream: bool = False) -> httpx2.Response:
+        options = request.options
+        timeout = options.get("timeout", _DEFAULT_TIMEOUT)
+        http_request = self._http.build_request(
+            request.method,
+            f"{self._base_url}{request.path}",
+            content=request.encode_body(),
+            headers=self._merge_headers(options.get("headers")),
             params=options.get("params"),
-            timeout=options.get("timeout", _PATIENT).phases,
+            timeout=timeout.phases,
         )
+
         try:
-            return await self.http.send(request, stream=stream)
+            response = await self._http.send(http_request, stream=stream)
         except Exception as error:
-            raise unreached(error, request.url.netloc.decode()) from error
+            raise connection_error(error, http_request.url.netloc.decode()) from error
 
-    async def check(self, response: Any) -> None:
-        """Nothing if the status of a response is success.
+        if not response.is_success:
+            await self._raise_for_status(response)
 
-        Raises:
-            openai.APIStatusError: it is another.
-        """
-        if response.is_success:
-            return
+        return response
+
+    async def _raise_for_status(self, response: httpx2.Response) -> None:
         try:
             await response.aread()
         finally:
             await response.aclose()
+
         raise self.sdk._make_status_error_from_response(response)
 
-    def _headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
+    def _merge_headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        """Merge the headers of a call over those of the pool, whatever their case."""
         if not more:
-            return self.headers
-        named = {name.lower() for name in more}
-        return {
-            name: value for name, value in self.headers.items() if name.lower() not in named
-        } | dict(more)
+            return self._headers
 
-    async def events(self, response: Any) -> AsyncIterator[str]:
-        """The data of the server-sent events of a response that is being streamed; nothing comes after `DONE`."""
-        events = self.sdk._make_sse_decoder().aiter_bytes(response.aiter_bytes())
+        replaced = {name.lower() for name in more}
+        headers = {}
+        for name, value in self._headers.items():
+            if name.lower() not in replaced:
+                headers[name] = value
+
+        return headers | dict(more)
+
+
+class StreamingResponse:
+    """A response that is read in pieces: `async with` sends the request and ends the connection.
+
+    Entering it raises what `ConnectionPool.send` raises.
+    """
+
+    # A class, no generator: if its loop ends first, a generator is closed in another task than it
+    # was started in, which connections do not survive.
+    def __init__(self, pool: ConnectionPool, request: Request) -> None:
+        self._pool = pool
+        self._request = request
+
+    async def __aenter__(self) -> StreamingResponse:
+        self._response = await self._pool._send(self._request, stream=True)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._response.aclose()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, looked up whatever their case."""
+        return self._response.headers
+
+    async def read(self) -> bytes:
+        """Read the body to its end."""
+        return await self._response.aread()
+
+    async def events(self) -> AsyncIterator[str]:
+        """Yield the data of each server-sent event; nothing comes after `DONE`."""
+        decoder = self._pool.sdk._make_sse_decoder()
+        events = decoder.aiter_bytes(self._response.aiter_bytes())
         async for event in events:
+            # Told by its beginning, as the SDK does itself.
             if event.data.startswith(DONE):
                 yield DONE
                 await _read_rest(events)
                 return
+
             if event.data:
                 yield event.data
 
 
-class Streamed:
-    """The response to a POST while it is read: `async with` waits for a connection and ends it.
-
-    Raises:
-        ServerError: the server could not be reached.
-    """
-
-    # No generator: at the end of its loop that would be closed in another task, which connections do not survive.
-    def __init__(
-        self, line: Line, path: str, body: Mapping[str, Any], options: SendOptions | None
-    ) -> None:
-        self._line = line
-        self._what = path, body, options
-
-    async def __aenter__(self) -> Any:
-        await self._line.places.acquire()
-        try:
-            self._response = await self._line.send("POST", *self._what, stream=True)
-        except BaseException:
-            self._line.places.release()
-            raise
-        return self._response
-
-    async def __aexit__(self, *why: object) -> None:
-        try:
-            await self._response.aclose()
-        finally:
-            self._line.places.release()
-
-
-async def _closing(line: weakref.ref[Line]) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        # A line that nobody holds any more has no call under way; its connections go with it.
-        if (left := line()) is not None:
-            await left.sdk.close()
-
-
-async def _read_rest(events: AsyncIterator[Any]) -> None:
-    """Read what is left, as only a connection that was read to its end serves the next call."""
-    # All that was asked for is here, so nothing that goes wrong from now on is worth an error.
+async def _read_rest(events: AsyncIterator[object]) -> None:
+    """Read what follows `DONE`: only a connection that was read to its end serves another call."""
+    # The answer is complete, so nothing that goes wrong from now on is worth an error.
     with suppress(Exception):
-        async with asyncio.timeout(_PARTING):
+        async with asyncio.timeout(_END_OF_ANSWER):
             async for _ in events:
                 pass
 
 
-def encoded(body: Mapping[str, Any]) -> bytes:
-    """A body as JSON.
+async def _close_with_loop(pool: weakref.ref[ConnectionPool]) -> AsyncGenerator[None, None]:
+    """Close a pool once this generator is closed."""
+    try:
+        yield
+    finally:
+        # A pool that nobody refers to has no call under way; its connections end with it.
+        still_used = pool()
+        if still_used is not None:
+            await still_used.sdk.close()
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+class map_errors:
+    """Turn the errors of the SDK and its HTTP library into ours, and mask secrets in all errors.
+
+    Args:
+        secrets: what a server may repeat.
 
     Raises:
-        RequestError: it holds what JSON cannot.
+        ServerError: TimedOutError, ConnectionFailedError, or the class of the status that came
+            back. What was raised in the block is its cause.
     """
-    try:
-        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise errors.RequestError(f"The request cannot be written as JSON: {error}.") from error
+
+    __slots__ = ("_secrets",)
+
+    # A class, no generator: thousands of calls may wait in here, and each would hold a frame more.
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, exc_type: object, error: BaseException | None, traceback: object) -> None:
+        if not isinstance(error, Exception):
+            return
+
+        # Before it is translated: of a message that is cut to length, half a key could remain.
+        self._secrets.mask_error(error)
+        if isinstance(error, errors.SynthAIError):
+            return
+
+        ours = translate(error)
+        if ours is None:
+            return
+
+        # Again, as the address and the headers of the response have not been masked yet.
+        self._secrets.mask_error(ours)
+        raise ours from error
+
+
+def translate(error: Exception) -> errors.ServerError | None:
+    """Translate an error of the SDK or its HTTP library into ours; None for any other."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        return _translate_status(error)
+
+    error_class = _connection_error_class(error)
+    if error_class is not None:
+        # The SDK's own message says no more than "Connection error."
+        cause = error.__cause__ if isinstance(error, openai.APIError) else None
+        return error_class(f"The connection broke: {_describe(cause or error)}")
+
+    if isinstance(error, openai.APIError):
+        body = error.body if isinstance(error.body, dict) else {"message": error.message}
+        return error_from_body(body, "The stream ended with an error")
+
+    # The SDK decodes the bytes of a stream, and lets this error through.
+    if isinstance(error, UnicodeDecodeError):
+        return errors.MalformedAnswerError(
+            "The stream is not UTF-8, or it was cut off in the middle of a character."
+        )
+
+    return None
+
+
+def connection_error(error: Exception, address: str) -> errors.ConnectionFailedError:
+    """Make our error for a request that got no response.
+
+    Args:
+        error: any error: the HTTP library, its transport and the system each have their own.
+        address: host and port of the server.
+    """
+    if _connection_error_class(error) is errors.TimedOutError:
+        return errors.TimedOutError(
+            "The server did not answer in time; the request may still have run."
+        )
+
+    return errors.ConnectionFailedError(
+        f"The server cannot be reached at {address}: {_describe(error)}"
+    )
+
+
+def _translate_status(error: openai.APIStatusError) -> errors.ServerError:
+    response = error.response
+    url = response.request.url
+    return error_from_status(
+        error.status_code,
+        body=error.body,
+        headers=response.headers,
+        address=f"{url.scheme}://{url.netloc.decode()}{url.path}",
+        default_message=error.message,
+    )
+
+
+def _connection_error_class(error: Exception) -> type[errors.ConnectionFailedError] | None:
+    """Find our class for an error of the connection; None for any other error.
+
+    The library's classes are told by their names, because whether it is httpx or httpx2 depends on
+    the version of the SDK. In openai 2.x those of a stream's body are not wrapped in the SDK's.
+    """
+    names = set()
+    for base in type(error).__mro__:
+        if _library_of(base) in ("httpx", "httpx2", "openai"):
+            names.add(base.__name__)
+
+    # First, because a timeout is a RequestError (APIConnectionError in the SDK) too.
+    if not names.isdisjoint({"TimeoutException", "APITimeoutError"}):
+        # The SDK's aiohttp transport raises a timeout for a refused connection too.
+        cause = error.__cause__
+        if _library_of(type(cause)) == "aiohttp" and not isinstance(cause, TimeoutError):
+            return errors.ConnectionFailedError
+        return errors.TimedOutError
+
+    if not names.isdisjoint({"RequestError", "StreamError", "APIConnectionError"}):
+        return errors.ConnectionFailedError
+
+    return None
+
+
+def _library_of(error_class: type) -> str:
+    return error_class.__module__.partition(".")[0]
+
+
+def _describe(error: BaseException) -> str:
+    """Return the message of an error, or the name of its class if it has none."""
+    return str(error) or type(error).__name__

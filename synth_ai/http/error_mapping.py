@@ -1,22 +1,19 @@
-"""What went wrong on a server, in this library's own errors: from statuses, from bodies, from the SDK's exceptions.
+"""What a server says went wrong, as one of our errors: from a status, or from the body alone.
 
-The only place where the SDK's errors are known; nothing above it sees one.
+Errors of the connection are mapped where it is known which library it belongs to, in
+connections.py.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from urllib.parse import urlsplit
 
 from synth_ai import errors
-from synth_ai.http.secrets import Secrets
-
-_NOTHING = Secrets(())
 
 _BY_STATUS: Mapping[int, type[errors.ServerError]] = {
     401: errors.AuthenticationFailedError,
@@ -26,8 +23,9 @@ _BY_STATUS: Mapping[int, type[errors.ServerError]] = {
     429: errors.RateLimitError,
 }
 
-#: What the code, or else the type, of an error body says where there is no status to go by.
-_BY_WORD: Mapping[str, type[errors.ServerError]] = {
+# The `code`, or else the `type`, of an error body that came without a status:
+# OpenAI's, but for InternalServerError, which is vLLM's.
+_BY_CODE: Mapping[str, type[errors.ServerError]] = {
     "server_error": errors.OverloadedError,
     "internal_error": errors.OverloadedError,
     "InternalServerError": errors.OverloadedError,
@@ -35,249 +33,209 @@ _BY_WORD: Mapping[str, type[errors.ServerError]] = {
     "insufficient_quota": errors.RateLimitError,
 }
 
-#: OpenAI's codes, and llama.cpp's type, for a conversation that does not fit.
+# OpenAI's codes, and llama.cpp's type, for a conversation that does not fit.
 _TOO_LONG = frozenset(
     {"context_length_exceeded", "string_above_max_length", "exceed_context_size_error"}
 )
 
-_TAG = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+# Where servers put the words of an error, the first that is not empty counts:
+#   {"message": "Rate limit reached"}               OpenAI, inside of its `error`
+#   {"error": "model not found, try pulling it"}    Ollama
+#   {"detail": "Bad password"}                      FastAPI
+#   {"msg": "field required"}                       an entry of FastAPI's `detail`
+_MESSAGE_KEYS = ("message", "error", "detail", "msg")
 
-#: Characters of an error page that go into a message; the whole is in the error's `body`.
-_LONGEST_WORDS = 300
+# The markup of an error page, each match replaced by a blank. Elements that are not shown go whole:
+#   <h1>Bad Gateway</h1><hr>              -> Bad Gateway
+#   <style>h1 {color: red}</style>Oops    -> Oops
+#   <SCRIPT src="a.js">f(1)</SCRIPT>Oops  -> Oops
+#   <header>Oops</header>                 -> Oops: this is not <head>
+#   <style>h1 {}                          -> h1 {}: it has no end
+_MARKUP = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+# Characters of a text or page that go into a message; the error's `body` has all of it.
+_MESSAGE_LENGTH = 300
 
 
-def decoded(content: bytes) -> dict[str, Any]:
-    """The JSON object in a body.
+def error_from_status(
+    status: int,
+    *,
+    body: object,
+    headers: Mapping[str, str],
+    address: str,
+    default_message: str,
+) -> errors.ServerError:
+    """Make the error for a response with another status than success.
 
-    Raises:
-        MalformedAnswerError: it holds something else.
-        ServerError: it is an error that came with a status of success.
+    Args:
+        status: the HTTP status.
+        body: the decoded body, where it has an `error` the value of that; text if it is not JSON.
+        headers: those of the response, looked up whatever their case.
+        address: where the request went, without query and credentials.
+        default_message: what to say if the body says nothing.
     """
-    try:
-        data = json.loads(content)
-    except ValueError as error:
-        text = content.decode("utf-8", "replace")
-        raise errors.MalformedAnswerError(
-            f"The server's answer is not JSON: {text[:200]!r}", body=text
-        ) from error
-    if not isinstance(data, dict):
-        raise errors.MalformedAnswerError(
-            f"The server's answer is no JSON object: {data!r:.200}", body=data
-        )
-    # Some servers, vLLM among them, send errors of their own with status 200.
-    inner = data.get("error")
-    if isinstance(inner, dict) and data.get("object") in (None, "error"):
-        raise from_body(inner, "The server answered 200 with an error inside")
-    return data
+    request_id = headers.get("x-request-id")
+    message = f"{status}: {_find_message(body) or default_message}"
+    if status == 404:
+        message += f" (at {address}{_base_url_hint(address)})"
+    if request_id:
+        message += f" (request {request_id})"
 
-
-def decoded_event(text: str) -> dict[str, Any]:
-    """The JSON object in an event of a stream; an empty one for other JSON, which no API here sends.
-
-    Raises:
-        MalformedAnswerError: it holds something else.
-        ServerError: it is an error.
-    """
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise errors.MalformedAnswerError(
-            f"An event of the stream is not JSON: {text[:200]!r}", body=text
-        ) from error
-    if not isinstance(data, dict):
-        return {}
-    if inner := data.get("error"):
-        raise from_body(
-            inner if isinstance(inner, dict) else {"message": inner},
-            "The stream ended with an error",
-        )
-    return data
-
-
-def from_body(error: Mapping[str, Any], what: str) -> errors.ServerError:
-    """Our error for an error body that came without a status of its own; `what` says where it was."""
-    code = error.get("code")
-    # Some gateways write the status as a string.
-    status = int(str(code)) if str(code).isdecimal() and len(str(code)) == 3 else None
-    if status is not None:
-        kind = _class_of(status)
-    else:
-        said = (_BY_WORD.get(str(error.get(name))) for name in ("code", "type"))
-        kind = next((kind for kind in said if kind is not None), errors.RejectedError)
-    if kind is errors.RejectedError and _is_too_long(error):
-        kind = errors.PromptTooLongError
-    return kind(
-        f"{what}: {error.get('message')}", status_code=status, code=_text(code), body=dict(error)
+    error_class = _narrow(_class_for_status(status), body)
+    code = body.get("code") if isinstance(body, Mapping) else None
+    return error_class(
+        message,
+        status_code=status,
+        request_id=request_id,
+        code=_to_text(code),
+        body=body,
+        retry_after=_read_retry_after(headers),
     )
 
 
-def _class_of(status: int) -> type[errors.ServerError]:
+def error_from_body(error: Mapping[str, object], context: str) -> errors.ServerError:
+    """Make the error for an error body that came without a status: in a stream, or with a 200.
+
+    Args:
+        error: the body, such as `{"message": "...", "code": "rate_limit_exceeded"}`.
+        context: where it was, for the beginning of the message.
+    """
+    code = error.get("code")
+    status = _read_status(code)
+    if status is not None:
+        error_class = _class_for_status(status)
+    else:
+        # A code says more than a type, which is often a general "invalid_request_error".
+        by_code = _BY_CODE.get(str(code))
+        by_type = _BY_CODE.get(str(error.get("type")))
+        error_class = by_code or by_type or errors.RejectedError
+
+    error_class = _narrow(error_class, error)
+    return error_class(
+        f"{context}: {error.get('message')}",
+        status_code=status,
+        code=_to_text(code),
+        body=dict(error),
+    )
+
+
+def _class_for_status(status: int) -> type[errors.ServerError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    return errors.OverloadedError if status >= 500 else errors.RejectedError
+    if status >= 500:
+        return errors.OverloadedError
+    return errors.RejectedError
 
 
-def _is_too_long(body: Any) -> bool:
-    """Whether a server says that the conversation does not fit, by a code or, as vLLM and others do, by its words."""
-    if not isinstance(body, Mapping):
-        return False
-    said = {str(body.get(name)) for name in ("code", "type")}
-    return bool(said & _TOO_LONG) or "maximum context length" in str(body.get("message"))
+def _read_status(code: object) -> int | None:
+    """Read the status that vLLM and others put into `code`; some gateways write it as a string."""
+    text = str(code)
+    if len(text) == 3 and text.isdecimal():
+        return int(text)
 
-
-class translated:
-    """Turn the SDK's errors into ours, keeping the cause, and mask secrets where a server repeats them.
-
-    Raises:
-        ServerError: TimedOutError, ConnectionFailedError, or the class of the status that came back.
-    """
-
-    __slots__ = ("_secrets",)
-
-    # No generator: thousands of calls may wait in here, and each would hold a frame more.
-    def __init__(self, secrets: Secrets = _NOTHING) -> None:
-        self._secrets = secrets
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, Exception):
-            return
-        self._secrets.mask_error(error)
-        if isinstance(error, errors.SynthAIError) or (ours := translate(error)) is None:
-            return
-        self._secrets.mask_error(ours)
-        raise ours from error
-
-
-def unreached(error: Exception, address: str) -> errors.ConnectionFailedError:
-    """Our error for a request that got no answer. The HTTP library, its transport and the system have their own."""
-    if _broken(error) is errors.TimedOutError:
-        return errors.TimedOutError(
-            "The server did not answer in time; the request may still have run."
-        )
-    return errors.ConnectionFailedError(
-        f"The server cannot be reached at {address}: {error or type(error).__name__}"
-    )
-
-
-def translate(error: Exception) -> errors.ServerError | None:
-    """Our error for one of the SDK's; None for an error that is not the SDK's."""
-    import openai
-
-    if isinstance(error, openai.APIStatusError):
-        return _from_status(error)
-    if (kind := _broken(error)) is not None:
-        cause = error.__cause__ if isinstance(error, openai.APIError) else None
-        return kind(f"The connection broke: {cause or error or type(error).__name__}")
-    if isinstance(error, openai.APIError):
-        body = error.body if isinstance(error.body, dict) else {"message": error.message}
-        return from_body(body, "The stream ended with an error")
-    if isinstance(error, UnicodeDecodeError):
-        return errors.MalformedAnswerError(
-            "The stream is not UTF-8, or it was cut off in the middle of a character."
-        )
     return None
 
 
-def _broken(error: Exception) -> type[errors.ConnectionFailedError] | None:
-    """What an error of the SDK's HTTP library, or the SDK's own around it, means for the connection.
+def _narrow(error_class: type[errors.ServerError], body: object) -> type[errors.ServerError]:
+    """Narrow a RejectedError down to a PromptTooLongError, if that is what the body says."""
+    if error_class is errors.RejectedError and _is_too_long(body):
+        return errors.PromptTooLongError
 
-    They are told by their names, as which library it is (httpx or httpx2) is the SDK's own business, and openai 2.x
-    lets those of a stream's body through as they are.
+    return error_class
+
+
+def _is_too_long(body: object) -> bool:
+    """Tell whether an error body says that the conversation does not fit into the context."""
+    if not isinstance(body, Mapping):
+        return False
+    if str(body.get("code")) in _TOO_LONG or str(body.get("type")) in _TOO_LONG:
+        return True
+
+    # vLLM and others say it in words alone.
+    return "maximum context length" in str(body.get("message"))
+
+
+def _base_url_hint(address: str) -> str:
+    """Name the likeliest reason why an address was not found."""
+    if "/v1" in urlsplit(address).path:
+        return ""
+
+    return "; most servers have their API under /v1, which belongs into base_url"
+
+
+def _find_message(body: object) -> str | None:
+    """Find the words in an error body, however they are wrapped.
+
+    `{"error": {"message": "No."}}`, `[{"error": "No."}]`, `"<p>No.</p>"` -> `No.`
     """
-    kinds = {
-        kind.__name__
-        for kind in type(error).__mro__
-        if _library(kind) in ("httpx", "httpx2", "openai")
-    }
-    if kinds & {"TimeoutException", "APITimeoutError"}:
-        # The SDK's aiohttp transport calls a refused connection a timeout too.
-        cause = error.__cause__
-        refused = _library(type(cause)) == "aiohttp" and not isinstance(cause, TimeoutError)
-        return errors.ConnectionFailedError if refused else errors.TimedOutError
-    return (
-        errors.ConnectionFailedError
-        if kinds & {"RequestError", "StreamError", "APIConnectionError"}
-        else None
-    )
-
-
-def _library(kind: type) -> str:
-    return kind.__module__.partition(".")[0]
-
-
-def _from_status(error: Any) -> errors.ServerError:
-    status = error.status_code
-    headers = error.response.headers
-    message = f"{status}: {_message(error.body) or error.message}"
-    if status == 404:
-        message += _where(error.response.request.url)
-    if error.request_id:
-        message += f" (request {error.request_id})"
-    kind = _class_of(status)
-    if kind is errors.RejectedError and _is_too_long(error.body):
-        kind = errors.PromptTooLongError
-    return kind(
-        message,
-        status_code=status,
-        request_id=error.request_id,
-        code=_text(error.code),
-        body=error.body,
-        retry_after=_retry_after(headers),
-    )
-
-
-def _where(url: Any) -> str:
-    """The address that was not found, and the likeliest reason."""
-    hint = (
-        ""
-        if "/v1" in url.path
-        else "; most servers have their API under /v1, which belongs into base_url"
-    )
-    return f" (at {url.scheme}://{url.netloc.decode()}{url.path}{hint})"
-
-
-def _message(body: Any) -> str | None:
-    """What an error body says: OpenAI's `error.message`, or what Ollama, FastAPI, gateways and others have instead."""
     if isinstance(body, str):
-        return _first_words(body)
+        return _strip_markup(body)
     if isinstance(body, list) and body:
-        return _message(body[0])
+        # Gemini sends a list with one error in it, FastAPI one of all that it found.
+        return _find_message(body[0])
     if not isinstance(body, dict):
         return None
-    found = next(
-        (body[name] for name in ("message", "error", "detail", "msg") if body.get(name)), None
-    )
-    return _message(found) or (None if found is None else _text(found))
+
+    for key in _MESSAGE_KEYS:
+        words = body.get(key)
+        if words:
+            return _find_message(words) or str(words)
+
+    return None
 
 
-def _first_words(text: str) -> str | None:
-    """A text on one line, without the markup of a page."""
-    return " ".join(_TAG.sub(" ", text).split())[:_LONGEST_WORDS] or None
+def _strip_markup(text: str) -> str | None:
+    """Put a text or page on one line, without markup and cut to length."""
+    words = _MARKUP.sub(" ", text).split()
+    return " ".join(words)[:_MESSAGE_LENGTH] or None
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date."""
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        seconds = _number(headers.get(name, "")) / scale
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    try:
-        then = parsedate_to_datetime(headers["retry-after"])
-    except (KeyError, TypeError, ValueError):
+def _to_text(value: object) -> str | None:
+    if value is None:
         return None
-    then = then if then.tzinfo is not None else then.replace(tzinfo=UTC)
+
+    return str(value)
+
+
+def _read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds the server asks to wait.
+
+    - `retry-after-ms: 250` -> 0.25 (OpenAI's; it is more exact, so it comes first)
+    - `retry-after: 7` -> 7.0
+    - `retry-after: Wed, 21 Oct 2026 07:28:00 GMT` -> the seconds until then
+    - `retry-after: soon` -> None
+    """
+    milliseconds = _read_number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return max(0.0, milliseconds / 1000.0)
+
+    retry_after = headers.get("retry-after")
+    seconds = _read_number(retry_after)
+    if seconds is not None:
+        return max(0.0, seconds)
+
+    if retry_after is None:
+        return None
+    try:
+        then = parsedate_to_datetime(retry_after)
+    except (TypeError, ValueError):
+        return None
+
+    # A date with the zone "-0000" has none in Python; in HTTP all dates are UTC.
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=UTC)
+
     return max(0.0, (then - datetime.now(UTC)).total_seconds())
 
 
-def _number(text: str) -> float:
+def _read_number(text: str | None) -> float | None:
+    """Read a finite number; None for anything else, `nan` and `inf` included."""
+    if text is None:
+        return None
+
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        return math.nan
+        return None
+
+    return number if math.isfinite(number) else None

@@ -1,7 +1,11 @@
 """Requests and tokens per minute, shared by every LM that uses one key at one address.
 
-The limits are the caller's, for all that goes out with the key, or those that a server tells in its headers, as
-OpenAI and others do, for each model: https://platform.openai.com/docs/guides/rate-limits
+There are two kinds of limits. A caller may set some for all that goes out with the key; and a
+server reports those of each model in its headers, as OpenAI and others do:
+https://platform.openai.com/docs/guides/rate-limits
+
+A call passes both before it is sent (`RateLimiter.reserve`). It takes its tokens as estimated, and
+what it really used is reconciled once the server has reported it.
 """
 
 from __future__ import annotations
@@ -11,22 +15,38 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 from weakref import WeakValueDictionary
 
 from synth_ai.errors import OptionError, SynthAIError, TimedOutError
 from synth_ai.http.token_estimate import estimate_tokens
-from synth_ai.limiter import ConcurrencyLimiter, wake
+from synth_ai.limiter import ConcurrencyLimiter, is_positive_int, wake
 
+# A number and its unit, of which a duration has one or more. `ms` stands before `m` and `s`, as the
+# first unit that fits is taken:
+#   1s      -> (1, s)
+#   20ms    -> (20, ms)
+#   1h2m3s  -> (1, h), (2, m), (3, s)
+#   1.5s    -> (1.5, s)
+#   soon    -> nothing
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
-#: What rounding may leave out of an amount.
-_NOTHING = 1e-6
+# The digits of the longest count that is read; longer ones are garbled, and overflow a float.
+_MAX_DIGITS = 15
+
+# How much may be missing by rounding alone, of an amount that is waited for.
+_ROUNDING = 1e-6
 
 
-class Bucket:
-    """An allowance that fills up evenly: full, it holds what one minute gives.
+class TokenBucket:
+    """An allowance that fills up evenly; when it is full, it has what one minute gives.
+
+    The name is the algorithm's: what it allows are requests or tokens.
+
+    Args:
+        per_minute: the limit; None for no limit.
+        clock: gives the time in seconds.
 
     Attributes:
         per_minute: the limit; None while there is none.
@@ -38,247 +58,356 @@ class Bucket:
         self.per_minute = per_minute
         self._clock = clock
         self._level = float(per_minute or 0)
-        self._at = clock()
+        self._filled_at = clock()
 
-    def wait_for(self, amount: float) -> float:
-        """Seconds until `amount` is there; more than a full bucket waits for a full one."""
+    def seconds_until(self, amount: float) -> float:
+        """Compute the seconds until an amount can be taken; 0 if it can be now.
+
+        An amount of more than a full bucket can be taken from a full one.
+        """
         if self.per_minute is None:
             return 0.0
+
         self._fill(self.per_minute)
         missing = min(amount, self.per_minute) - self._level
-        return missing * 60.0 / self.per_minute if missing > _NOTHING else 0.0
+        if missing <= _ROUNDING:
+            return 0.0
+
+        return missing * 60.0 / self.per_minute
 
     def take(self, amount: float) -> None:
-        """Take `amount` out, even if that leaves a debt; a negative amount is put back."""
-        if self.per_minute is not None:
-            self._fill(self.per_minute)
-            self._level = min(self._level - amount, float(self.per_minute))
+        """Take an amount, even if that leaves a debt; a negative amount is put back."""
+        if self.per_minute is None:
+            return
+
+        self._fill(self.per_minute)
+        self._level = min(self._level - amount, float(self.per_minute))
 
     def cap(self, per_minute: int) -> None:
-        """Set a limit; where there is one already, the lower one holds."""
+        """Set a limit, unless there is a lower one already."""
         if self.per_minute is None:
-            self.learn(per_minute, per_minute, None)
+            self.update(per_minute, per_minute, None)
         elif per_minute < self.per_minute:
             self._fill(self.per_minute)
             self.per_minute = per_minute
 
-    def learn(self, per_minute: int, left: float, full_in: float | None) -> None:
-        """What the server says now: its limit, what is left of it, and in how many seconds it is full again."""
+    def update(self, per_minute: int, remaining: float, full_in: float | None) -> None:
+        """Take over what the server reports.
+
+        Args:
+            per_minute: its limit, which replaces the one before.
+            remaining: how much of it remains now.
+            full_in: seconds until all of it is there again; None if that is not known.
+        """
         if self.per_minute is None:
-            self._level, self._at = left, self._clock()
+            self._level = remaining
+            self._filled_at = self._clock()
         else:
             self._fill(self.per_minute)
-            # Calls under way may not be in the server's count yet, so its word only ever lowers what is left.
-            self._level = min(self._level, left)
+            # Calls in flight may not be in the server's count yet, so it can only lower the level.
+            self._level = min(self._level, remaining)
+
         self.per_minute = per_minute
-        if full_in is not None and left < 1:
+
+        # From empty to full takes a minute. What takes longer is in debt.
+        if full_in is not None and remaining < 1:
             self._level = min(self._level, per_minute - full_in * per_minute / 60.0)
 
     def _fill(self, per_minute: int) -> None:
+        """Add what has come in since the last time."""
         now = self._clock()
-        self._level = min(float(per_minute), self._level + (now - self._at) * per_minute / 60.0)
-        self._at = now
+        refilled = self._level + (now - self._filled_at) * per_minute / 60.0
+        self._level = min(float(per_minute), refilled)
+        self._filled_at = now
 
 
-class Gate:
-    """Lets calls through as fast as requests and tokens allow, in the order they came, from any event loop."""
+class RateLimit:
+    """A limit of requests and one of tokens per minute, for calls from any event loop.
+
+    Calls pass in the order they came.
+
+    Attributes:
+        requests: the allowance of requests.
+        tokens: the allowance of tokens.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.requests = Bucket(None, clock)
-        self.tokens = Bucket(None, clock)
-        self._queue = ConcurrencyLimiter(1)
-        self._queued = 0
-        self._first: asyncio.Future[None] | None = None
+        self.requests = TokenBucket(None, clock)
+        self.tokens = TokenBucket(None, clock)
         self._lock = threading.Lock()
+        # Of the calls that wait, only the first looks at the buckets; the limiter orders the rest.
+        self._queue = ConcurrencyLimiter(1)
+        self._queue_length = 0
+        self._first_waiter: asyncio.Future[None] | None = None
 
-    async def enter(self, tokens: int) -> int:
-        """Wait until a call of so many tokens may be sent. Returns how many are set aside for it."""
+    @property
+    def limits_tokens(self) -> bool:
+        """Whether there is a limit of tokens."""
+        return self.tokens.per_minute is not None
+
+    async def acquire(self, tokens: int) -> int:
+        """Wait until a call of so many tokens may be sent, and take them.
+
+        Returns:
+            The tokens that were taken, to be reconciled later; 0 if tokens are not limited.
+        """
         if self.requests.per_minute is None and self.tokens.per_minute is None:
             return 0
-        with self._lock:
-            at_once = not self._queued and self._take(tokens) <= 0
-            self._queued += not at_once
-        if not at_once:
+
+        if not self._take_or_queue(tokens):
             try:
                 async with self._queue:
-                    await self._wait_for(tokens)
+                    await self._wait_and_take(tokens)
             finally:
                 with self._lock:
-                    self._queued -= 1
-        return 0 if self.tokens.per_minute is None else tokens
+                    self._queue_length -= 1
 
-    def put_right(self, reserved: int, used: int) -> None:
-        """What was set aside for a call turned out to be another amount."""
+        return tokens if self.limits_tokens else 0
+
+    def reconcile(self, reserved: int, used: int) -> None:
+        """Replace the tokens that were taken for a call by those that it used."""
         with self._lock:
             self.tokens.take(used - reserved)
             if used < reserved:
-                self._call_first()
+                self._wake_first()
 
     def cap(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
-        """Set limits; the lower one holds where there is one already."""
+        """Set limits, unless there are lower ones already; None sets none."""
         with self._lock:
-            for bucket, limit in (
-                (self.requests, requests_per_minute),
-                (self.tokens, tokens_per_minute),
-            ):
-                if limit is not None:
-                    bucket.cap(limit)
+            if requests_per_minute is not None:
+                self.requests.cap(requests_per_minute)
+            if tokens_per_minute is not None:
+                self.tokens.cap(tokens_per_minute)
 
-    def learn(self, headers: Mapping[str, str]) -> None:
-        """Take in the rate-limit headers of an answer, if it has any. The newest limit holds."""
-        for bucket, kind in ((self.requests, "requests"), (self.tokens, "tokens")):
-            limit, left = (
-                headers.get(f"x-ratelimit-limit-{kind}"),
-                headers.get(f"x-ratelimit-remaining-{kind}"),
-            )
-            if (
-                limit is None
-                or left is None
-                or not limit.isdecimal()
-                or not left.isdecimal()
-                or not int(limit)
-            ):
-                continue
-            full_in = None if int(left) else read_duration(headers.get(f"x-ratelimit-reset-{kind}"))
-            with self._lock:
-                rises = int(limit) > (bucket.per_minute or 0)
-                bucket.learn(int(limit), float(left), full_in)
-                if rises:
-                    self._call_first()
+    def update(self, headers: Mapping[str, str]) -> None:
+        """Take over the rate limits in the headers of an answer, if it has any.
 
-    async def _wait_for(self, tokens: int) -> None:
+        Such headers are, with `tokens` or `requests` at their end:
+        `x-ratelimit-limit-tokens: 30000`, `x-ratelimit-remaining-tokens: 29976`,
+        `x-ratelimit-reset-tokens: 48ms`.
+        """
+        self._update_bucket(self.requests, "requests", headers)
+        self._update_bucket(self.tokens, "tokens", headers)
+
+    def _update_bucket(self, bucket: TokenBucket, kind: str, headers: Mapping[str, str]) -> None:
+        limit = read_count(headers.get(f"x-ratelimit-limit-{kind}"))
+        if not limit:
+            return
+        remaining = read_count(headers.get(f"x-ratelimit-remaining-{kind}"))
+        if remaining is None:
+            return
+
+        full_in = None
+        if remaining == 0:
+            full_in = read_duration(headers.get(f"x-ratelimit-reset-{kind}"))
+
+        with self._lock:
+            is_raised = limit > (bucket.per_minute or 0)
+            bucket.update(limit, float(remaining), full_in)
+            if is_raised:
+                self._wake_first()
+
+    def _take_or_queue(self, tokens: int) -> bool:
+        """Take a request and its tokens if they are there, else count the call as waiting."""
+        with self._lock:
+            # A call that comes late does not overtake, even if there is enough for it.
+            if self._queue_length == 0 and self._try_take(tokens) <= 0:
+                return True
+
+            self._queue_length += 1
+            return False
+
+    async def _wait_and_take(self, tokens: int) -> None:
+        """Wait as the first in the queue, and take a request and its tokens."""
         loop = asyncio.get_running_loop()
         while True:
             with self._lock:
-                seconds = self._take(tokens)
+                seconds = self._try_take(tokens)
                 if seconds <= 0:
                     return
-                self._first = first = loop.create_future()
-            alarm = loop.call_later(seconds, wake, first)
-            try:
-                await first
-            finally:
-                alarm.cancel()
-                with self._lock:
-                    self._first = None
 
-    def _take(self, tokens: int) -> float:
-        seconds = max(self.requests.wait_for(1), self.tokens.wait_for(tokens))
+                waiter = loop.create_future()
+                self._first_waiter = waiter
+
+            # Woken by the clock, or before that because there is more to take than was foreseen.
+            timer = loop.call_later(seconds, wake, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                with self._lock:
+                    self._first_waiter = None
+
+    def _try_take(self, tokens: int) -> float:
+        """Take a request and its tokens if both are there.
+
+        Returns:
+            Seconds until they are there; 0 if they were taken.
+        """
+        seconds = max(self.requests.seconds_until(1), self.tokens.seconds_until(tokens))
         if seconds <= 0:
             self.requests.take(1)
             self.tokens.take(tokens)
+
         return seconds
 
-    def _call_first(self) -> None:
-        """Let the first in the queue look again, as there is more for it than it waits for."""
-        if self._first is not None:
-            wake(self._first)
+    def _wake_first(self) -> None:
+        """Let the first in the queue look again, as there is more now than when it last did."""
+        if self._first_waiter is not None:
+            wake(self._first_waiter)
 
 
-class Turn:
-    """One call's turn: `async with` waits for it, sets tokens aside, and puts them right afterwards.
+class Reservation:
+    """The tokens that are set aside for one call: `async with` waits until they may be used.
+
+    Args:
+        model_limit: the limit that the server reports for the call's model.
+        overall_limit: the limit that callers set for all models together.
+        body: what is going to be sent.
 
     Attributes:
-        used: the tokens that the call used, to be set once the server tells; until then the estimate stands.
+        used_tokens: how many tokens the call used, to be set once the server reports it. The
+            estimate stands until then.
     """
 
-    __slots__ = ("_answered", "_gates", "_model", "_passed", "_tokens", "used")
+    __slots__ = ("_estimate", "_has_answer", "_limits", "_model_limit", "_taken", "used_tokens")
 
-    def __init__(self, model: Gate, own: Gate, body: Mapping[str, Any]) -> None:
-        self.used: int | None = None
-        self._model = model
-        # Who waits for a model takes nothing yet of what the calls to all models share.
-        self._gates = (model, own)
-        limited = model.tokens.per_minute is not None or own.tokens.per_minute is not None
-        self._tokens = estimate_tokens(body) if limited else 0
-        self._passed: list[tuple[Gate, int]] = []
-        self._answered = False
+    def __init__(
+        self, model_limit: RateLimit, overall_limit: RateLimit, body: Mapping[str, object]
+    ) -> None:
+        self.used_tokens: int | None = None
+        self._model_limit = model_limit
+        # In this order: a call that waits for its model has taken nothing yet of what the calls to
+        # all models share.
+        self._limits = (model_limit, overall_limit)
+        self._taken: list[tuple[RateLimit, int]] = []
+        self._has_answer = False
 
-    async def __aenter__(self) -> Turn:
+        # An estimate goes through the whole prompt, so it is made only if there is a use for it.
+        is_limited = model_limit.limits_tokens or overall_limit.limits_tokens
+        self._estimate = estimate_tokens(body) if is_limited else 0
+
+    async def __aenter__(self) -> Reservation:
         try:
-            for gate in self._gates:
-                if reserved := await gate.enter(self._tokens):
-                    self._passed.append((gate, reserved))
+            for limit in self._limits:
+                tokens = await limit.acquire(self._estimate)
+                if tokens:
+                    self._taken.append((limit, tokens))
         except BaseException:
-            self._put_right(0)
+            self._reconcile(0)
             raise
+
         return self
 
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # What timed out or was cancelled may still run there; any other failure before the answer cost no tokens.
-        if (
-            not self._answered
-            and isinstance(error, SynthAIError)
-            and not isinstance(error, TimedOutError)
-        ):
-            self.used = 0
-        if self.used is not None:
-            self._put_right(self.used)
+    async def __aexit__(
+        self, exc_type: object, error: BaseException | None, traceback: object
+    ) -> None:
+        if self._used_nothing(error):
+            self.used_tokens = 0
 
-    def learn(self, headers: Mapping[str, str]) -> None:
-        """The server has begun to answer, and these are its headers."""
-        self._answered = True
-        self._model.learn(headers)
+        if self.used_tokens is not None:
+            self._reconcile(self.used_tokens)
 
-    def _put_right(self, used: int) -> None:
-        for gate, reserved in self._passed:
-            gate.put_right(reserved, used)
+    def read_headers(self, headers: Mapping[str, str]) -> None:
+        """Note that the server has begun to answer, and take over the rate limits it reports."""
+        self._has_answer = True
+        self._model_limit.update(headers)
+
+    def _used_nothing(self, error: BaseException | None) -> bool:
+        """Tell whether a call failed so that it has certainly used no tokens."""
+        # It may have generated some before the answer broke off.
+        if self._has_answer:
+            return False
+
+        # It may still run on the server, as one that was cancelled: that is no SynthAIError.
+        if isinstance(error, TimedOutError):
+            return False
+
+        return isinstance(error, SynthAIError)
+
+    def _reconcile(self, used: int) -> None:
+        for limit, tokens in self._taken:
+            limit.reconcile(tokens, used)
 
 
-class Pace:
+class RateLimiter:
     """When the next request with one key at one address may be sent.
 
     Attributes:
-        own: the gate with the caller's own limits, which hold for all models together.
+        overall: the limit that callers set, for all models together.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.own = Gate(clock)
+        self.overall = RateLimit(clock)
         self._clock = clock
-        self._models: dict[str, Gate] = {}
+        self._models: dict[str, RateLimit] = {}
 
-    def limit(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
-        """Set limits of the caller's own; the lower one counts where several callers set some.
+    def cap(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
+        """Set limits for all models together. The lowest counts if several callers set some.
 
         Raises:
-            OptionError: a limit lets nothing through.
+            OptionError: a limit is not a whole number from 1.
         """
-        for name, value in (
-            ("requests_per_minute", requests_per_minute),
-            ("tokens_per_minute", tokens_per_minute),
-        ):
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or value < 1
-            ):
-                raise OptionError(
-                    f"{name}={value!r} lets nothing through; it takes a number from 1."
-                )
-        self.own.cap(requests_per_minute, tokens_per_minute)
+        limits = {
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+        }
+        for name, value in limits.items():
+            if value is not None and not is_positive_int(value):
+                raise OptionError(f"{name} must be a whole number from 1, or None, not {value!r}.")
 
-    def model(self, name: str) -> Gate:
-        """The gate with the limits that the server tells for a model."""
-        gate = self._models.get(name)
-        return gate if gate is not None else self._models.setdefault(name, Gate(self._clock))
+        self.overall.cap(requests_per_minute, tokens_per_minute)
 
-    def turn(self, body: Mapping[str, Any]) -> Turn:
-        """The turn of a request with this body."""
-        return Turn(self.model(str(body.get("model", ""))), self.own, body)
+    def for_model(self, name: str) -> RateLimit:
+        """Return the limit that the server reports for a model."""
+        limit = self._models.get(name)
+        if limit is not None:
+            return limit
 
+        # Another thread may make one at the same time; `setdefault` keeps one of the two for both.
+        return self._models.setdefault(name, RateLimit(self._clock))
 
-def read_duration(text: str | None) -> float | None:
-    """Seconds of a duration such as `1s`, `6m0s` or `20ms`; None for anything else."""
-    parts = _DURATION.findall(text or "")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts) if parts else None
+    def reserve(self, body: Mapping[str, object]) -> Reservation:
+        """Make the reservation for a request with this body; `async with` waits for it."""
+        model = str(body.get("model", ""))
+        return Reservation(self.for_model(model), self.overall, body)
 
 
-_paces: WeakValueDictionary[tuple[str, str], Pace] = WeakValueDictionary()
+_rate_limiters: WeakValueDictionary[tuple[str, str], RateLimiter] = WeakValueDictionary()
 _lock = threading.Lock()
 
 
-def pace_of(address: str, key: str) -> Pace:
-    """The one pace of everybody in this process who uses this key at this address."""
+def rate_limiter_for(address: str, key: str) -> RateLimiter:
+    """Return the one rate limiter of all that use a key at an address in this process."""
     with _lock:
-        pace = _paces.get((address, key))
-        if pace is None:
-            pace = _paces[address, key] = Pace()
-        return pace
+        limiter = _rate_limiters.get((address, key))
+        if limiter is None:
+            limiter = RateLimiter()
+            _rate_limiters[address, key] = limiter
+
+        return limiter
+
+
+def read_count(text: str | None) -> int | None:
+    """Read the number in a header; None if there is none, or it is not a plain whole number."""
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > _MAX_DIGITS:
+        return None
+
+    return int(text)
+
+
+def read_duration(text: str | None) -> float | None:
+    """Read a duration in seconds, wherever it stands in a text.
+
+    - `1s` -> 1.0
+    - `6m0s` -> 360.0
+    - `20ms` -> 0.02
+    - `soon`, and None -> None
+    """
+    parts = _DURATION.findall(text or "")
+    if not parts:
+        return None
+
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)

@@ -1,66 +1,88 @@
-"""What a server answers: a decoded body or a stream of events, and the id that the server gave the request."""
+"""What a server answers: a decoded body or a stream of events, and its id of the request."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from synth_ai.errors import ServerError
+from synth_ai.errors import MalformedAnswerError, ServerError
+from synth_ai.http.error_mapping import error_from_body
 
 T = TypeVar("T")
 
+JSONObject: TypeAlias = dict[str, Any]
+"""A JSON object of a server's, of which nothing has been checked yet."""
+
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A decoded body and the server's id of the request."""
+class DecodedBody:
+    """A decoded body.
+
+    Attributes:
+        data: the JSON object in it.
+        request_id: the server's id of the request.
+    """
 
     data: Mapping[str, Any]
     request_id: str | None
 
     def read(self, reader: Callable[[Mapping[str, Any]], T]) -> T:
-        """What `reader` makes of the body. Its errors get the id of the request."""
+        """Apply a function to the data. Its errors get the id of the request.
+
+        Args:
+            reader: takes the data, and may raise a ServerError where it is not as documented.
+        """
         try:
             return reader(self.data)
         except ServerError as error:
-            name(error, self.request_id)
+            attach_request_id(error, self.request_id)
             raise
 
 
 @dataclass(slots=True)
-class Head:
-    """What is known of an answer before its events, once it has begun."""
+class StreamInfo:
+    """What is known of a stream besides its events, as soon as the server begins to answer.
+
+    Attributes:
+        request_id: the server's id of the request.
+    """
 
     request_id: str | None = None
 
 
 class EventStream:
-    """The decoded server-sent events of an answer, to be read with `async for`; closing ends the connection.
+    """The decoded server-sent events of an answer, to be read with `async for`.
 
-    `async with` closes it at the end of the block, whose errors get the id of the request.
+    `async with` ends the connection at the end of the block, whose errors get the id of the
+    request.
 
     Args:
-        read: makes the events, and fills in the head that it is given.
+        read: makes the events, and fills in the information that it is given.
     """
 
-    def __init__(self, read: Callable[[Head], AsyncGenerator[dict[str, Any], None]]) -> None:
-        # The events know the head alone: a stream that is dropped would else stay until the next collection.
-        self._head = Head()
-        self._events = read(self._head)
+    def __init__(self, read: Callable[[StreamInfo], AsyncGenerator[JSONObject, None]]) -> None:
+        # The generator gets the information and not this object: in a cycle of the two, a stream
+        # that is dropped would keep its connection until the next garbage collection.
+        self._info = StreamInfo()
+        self._events = read(self._info)
 
     @property
     def request_id(self) -> str | None:
         """The server's id of the request; None until the first event."""
-        return self._head.request_id
+        return self._info.request_id
 
-    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+    def __aiter__(self) -> AsyncIterator[JSONObject]:
         return self._events
 
     async def __aenter__(self) -> EventStream:
         return self
 
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        name(error, self.request_id)
+    async def __aexit__(
+        self, exc_type: object, error: BaseException | None, traceback: object
+    ) -> None:
+        attach_request_id(error, self.request_id)
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -68,16 +90,102 @@ class EventStream:
         await self._events.aclose()
 
 
-def name(error: BaseException | None, request_id: str | None) -> None:
-    """Give an error of the server's the id of its request, unless it has one."""
+def attach_request_id(error: BaseException | None, request_id: str | None) -> None:
+    """Give an error of the server the id of its request, unless it has one."""
     if isinstance(error, ServerError) and error.request_id is None:
         error.request_id = request_id
 
 
-def total_tokens(data: Mapping[str, Any]) -> int | None:
-    """The tokens that a call used, from its answer or an event of it; None where it does not tell."""
+def decode_body(content: bytes) -> JSONObject:
+    """Decode the JSON object in a body that came with a status of success.
+
+    Raises:
+        MalformedAnswerError: the body is not a JSON object.
+        ServerError: the object is an error.
+    """
+    data = parse_object(content)
+    error = find_error(data)
+    if error is not None:
+        raise error
+
+    return data
+
+
+def parse_object(content: bytes) -> JSONObject:
+    """Parse a body, which may be an error.
+
+    Raises:
+        MalformedAnswerError: the body is not a JSON object.
+    """
+    try:
+        data = json.loads(content)
+    except ValueError as error:
+        text = content.decode("utf-8", "replace")
+        raise MalformedAnswerError(
+            f"The server's answer is not JSON: {text[:200]!r}", body=text
+        ) from error
+
+    if not isinstance(data, dict):
+        raise MalformedAnswerError(
+            f"The server's answer is not a JSON object: {data!r:.200}", body=data
+        )
+
+    return data
+
+
+def find_error(data: JSONObject) -> ServerError | None:
+    """Find the error in a body that came with status 200, as vLLM and other servers send some."""
+    error = data.get("error")
+    if not isinstance(error, dict):
+        return None
+
+    # A Response has an `error` too; it is a result, which says "failed" and may have output.
+    if data.get("object") not in (None, "error"):
+        return None
+
+    return error_from_body(error, "The server answered 200 with an error inside")
+
+
+def decode_event(text: str) -> JSONObject:
+    """Decode the JSON object in an event of a stream.
+
+    Returns:
+        The object; an empty one for other JSON, which no API here sends.
+
+    Raises:
+        MalformedAnswerError: the event is not JSON.
+        ServerError: it is an error.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise MalformedAnswerError(
+            f"An event of the stream is not JSON: {text[:200]!r}", body=text
+        ) from error
+
+    if not isinstance(data, dict):
+        return {}
+
+    failure = data.get("error")
+    if not failure:
+        return data
+
+    # Some servers send the message alone.
+    body = failure if isinstance(failure, dict) else {"message": failure}
+    raise error_from_body(body, "The stream ended with an error")
+
+
+def total_tokens(data: Mapping[str, object]) -> int | None:
+    """Read how many tokens a call used from its answer, or from an event of it.
+
+    Returns:
+        The number; None if the server does not report it here.
+    """
     usage = data.get("usage")
-    if usage is None and isinstance(response := data.get("response"), Mapping):
-        usage = response.get("usage")
+    if usage is None:
+        # The last events of a stream of the Responses API have the whole response in them.
+        response = data.get("response")
+        usage = response.get("usage") if isinstance(response, Mapping) else None
+
     total = usage.get("total_tokens") if isinstance(usage, Mapping) else None
     return total if isinstance(total, int) else None

@@ -1,4 +1,4 @@
-"""What must not be shown: the keys that calls carry, wherever a server or a library repeats them."""
+"""Texts that must not be shown: the keys that calls carry, wherever a server repeats them."""
 
 from __future__ import annotations
 
@@ -6,123 +6,180 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 from weakref import WeakSet
 
 _MASK = "***"
 
-#: What is shorter is no secret, nor is a short word such as `anything` or `not-needed`, which local servers take for a
-#: key: it would be taken out of every sentence of an answer.
-_SHORTEST, _LONGEST_WORD = 8, 15
+# Characters. Local servers take any word for a key, such as `anything` or `not-needed`, which would
+# be masked in every sentence of an answer. So what is shorter than the first is no secret, and
+# without a digit in it what is not longer than the second.
+_MIN_LENGTH = 8
+_MAX_WORD_LENGTH = 15
 
-#: Words of the names of headers whose values are secret, and what such words end in (`X-ApiKey`).
-_WORDS = frozenset({"auth", "authorization", "authentication"})
-_ENDINGS = ("key", "token", "secret", "cookie", "password", "credential", "credentials")
+# The words of the names of headers whose values are secret, and what such words end in.
+_SECRET_WORDS = frozenset({"auth", "authorization", "authentication"})
+_SECRET_ENDINGS = ("key", "token", "secret", "cookie", "password", "credential", "credentials")
 
-#: Loggers of the SDK's HTTP library. They write addresses and the headers of answers, which may repeat a key.
-_LOGGERS = (
-    *("httpx", "httpx2"),
-    *(
-        f"httpcore{version}.{part}"
-        for version in ("", "2")
-        for part in ("connection", "http11", "http2", "proxy")
-    ),
-)
+# What stands between the words of a header's name:
+#   X-Api-Key      -> X, Api, Key
+#   ocp.apim_token -> ocp, apim, token
+_WORD_BREAK = re.compile(r"[-_.]")
 
 
 class Secrets:
-    """Texts to take out of whatever may be shown. While one of these lives, logs of the HTTP library are masked too."""
+    """Texts to mask in all that may be shown. While an object of this lives, logs are masked too.
+
+    Args:
+        texts: what may be secret; what is too short, or a word, is left out.
+    """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        # The longest first, as one may hold another.
-        self._texts = tuple(
-            sorted({text for text in texts if _can_be_secret(text)}, key=len, reverse=True)
-        )
+        secret_texts = {text for text in texts if _can_be_secret(text)}
+        # The longest first, as one may be part of another.
+        self._texts = tuple(sorted(secret_texts, key=len, reverse=True))
         with _lock:
             _living.add(self)
 
-    def and_of(self, headers: Mapping[str, str] | None) -> Secrets:
-        """These, and those among more headers, which are told by their names."""
-        more = [
-            text
-            for name, value in (headers or {}).items()
-            if _is_secret(name)
-            for text in _parts(value)
-        ]
-        return Secrets((*self._texts, *more)) if more else self
+    def with_headers(self, headers: Mapping[str, str] | None) -> Secrets:
+        """Add the secrets in headers, which are recognized by the headers' names."""
+        in_headers: list[str] = []
+        for name, value in (headers or {}).items():
+            if _is_secret(name):
+                in_headers += _split_credentials(value)
 
-    def masked(self, value: Any) -> Any:
-        """A text, bytes, or plain data of them without the secrets; anything else as it is."""
+        if not in_headers:
+            return self
+
+        return Secrets((*self._texts, *in_headers))
+
+    def mask_text(self, text: str) -> str:
+        """Replace the secrets in a text."""
+        for secret in self._texts:
+            text = text.replace(secret, _MASK)
+
+        return text
+
+    def mask_bytes(self, content: bytes) -> bytes:
+        """Replace the secrets in bytes, which need not be UTF-8 as a whole."""
+        for secret in self._texts:
+            content = content.replace(secret.encode(), _MASK.encode())
+
+        return content
+
+    def mask(self, value: object) -> object:
+        """Replace the secrets in plain data, at any depth; any other object is returned as it is.
+
+        With the key `sk-0123456789`: `{"sk-0123456789": ["key sk-0123456789", 1]}` ->
+        `{"***": ["key ***", 1]}`
+        """
         if isinstance(value, str):
-            for secret in self._texts:
-                value = value.replace(secret, _MASK)
-        elif isinstance(value, bytes):
-            for secret in self._texts:
-                value = value.replace(secret.encode(), _MASK.encode())
-        elif isinstance(value, Mapping):
-            return {self.masked(name): self.masked(inner) for name, inner in value.items()}
-        elif type(value) in (list, tuple):
-            # A named tuple, such as a library's errors may hold, is none of this and is not made from a list.
-            return type(value)(self.masked(inner) for inner in value)
+            return self.mask_text(value)
+        if isinstance(value, bytes):
+            return self.mask_bytes(value)
+        if isinstance(value, Mapping):
+            return {self.mask(name): self.mask(inner) for name, inner in value.items()}
+
+        # The exact types: a named tuple, which a library's error may hold, is not made from a list.
+        if type(value) is list:
+            return [self.mask(inner) for inner in value]
+        if type(value) is tuple:
+            return tuple(self.mask(inner) for inner in value)
+
         return value
 
     def mask_error(self, error: BaseException) -> None:
-        """Take the secrets out of the texts and attributes of an error, and of all that led to it."""
-        for link in _chain(error):
-            link.args = self.masked(link.args)
+        """Replace the secrets in an error and in all that led to it: messages and attributes."""
+        for link in _iterate_chain(error):
+            link.args = tuple(self.mask(argument) for argument in link.args)
             for name, value in vars(link).items():
                 if isinstance(value, (str, bytes, Mapping, list)):
-                    setattr(link, name, self.masked(value))
+                    setattr(link, name, self.mask(value))
+
+
+def mask_logs(logger_names: Iterable[str]) -> None:
+    """Mask the secrets that are in use in what loggers write; doing so twice does no harm."""
+    for name in logger_names:
+        logging.getLogger(name).addFilter(_filter)
 
 
 def _can_be_secret(text: str) -> bool:
+    """Tell whether a text is unlike a word that an answer may have in it.
+
+    - `sk-0123456789` -> True
+    - `not-needed` -> False: a word
+    - `key-1` -> False: too short
+    """
+    if len(text) < _MIN_LENGTH:
+        return False
+
     has_digit = any(letter.isdigit() for letter in text)
-    return len(text) >= _SHORTEST and (has_digit or len(text) > _LONGEST_WORD)
+    return has_digit or len(text) > _MAX_WORD_LENGTH
 
 
-def _is_secret(name: str) -> bool:
-    return any(
-        word in _WORDS or word.endswith(_ENDINGS) for word in re.split(r"[-_.]", name.lower())
-    )
+def _is_secret(header_name: str) -> bool:
+    """Tell whether the value of a header is secret, by the words of its name.
+
+    - `Authorization`, `X-Auth-User`, `X-ApiKey`, `x_session_token` -> True
+    - `X-Author`, `X-Keyboard`, `Tokens-Left` -> False
+    """
+    for word in _WORD_BREAK.split(header_name.lower()):
+        if word in _SECRET_WORDS:
+            return True
+        if word.endswith(_SECRET_ENDINGS):
+            return True
+
+    return False
 
 
-def _parts(value: str) -> tuple[str, ...]:
-    """A header's value without blanks around it, and the credentials after the scheme, as in `Bearer sk-...`."""
-    return (value.strip(), value.split()[-1]) if isinstance(value, str) and value.strip() else ()
+def _split_credentials(value: str) -> tuple[str, ...]:
+    """Read what is secret in a header's value: all of it, and what follows its scheme.
+
+    `" Bearer sk-0123456789"` -> `("Bearer sk-0123456789", "sk-0123456789")`
+    """
+    if not isinstance(value, str):
+        return ()
+    words = value.split()
+    if not words:
+        return ()
+
+    return (value.strip(), words[-1])
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, its causes and its contexts, each once."""
+def _iterate_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, its causes and its contexts, each once, as they may form a cycle."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
         link = waiting.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            waiting += (link.__cause__, link.__context__)
+        if link is None or id(link) in seen:
+            continue
+
+        seen.add(id(link))
+        yield link
+        waiting += (link.__cause__, link.__context__)
 
 
-class _Masking(logging.Filter):
-    """Takes every living secret out of a record."""
+class _LogFilter(logging.Filter):
+    """Masks every living secret in a record, and lets all records through."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         with _lock:
             living = list(_living)
-        text = said = record.getMessage()
+
+        message = record.getMessage()
+        masked = message
         for secrets in living:
-            text = secrets.masked(text)
-        if text != said:
-            record.msg, record.args = text, ()
+            masked = secrets.mask_text(masked)
+
+        if masked != message:
+            # The arguments are part of the message by now, and hold the secret as well.
+            record.msg = masked
+            record.args = ()
+
         return True
 
 
+# Secrets are made and collected on any thread.
 _lock = threading.Lock()
 _living: WeakSet[Secrets] = WeakSet()
-_masking = _Masking()
-
-
-def mask_logs() -> None:
-    """Let no logger of the HTTP library write a secret; once is enough, and again does no harm."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_masking)
+_filter = _LogFilter()

@@ -1,4 +1,4 @@
-"""The one way to a server: its errors as ours, tries counted by the server, keys, loops and threads, closing."""
+"""Calls to a server: its errors as ours, attempts that it counts, loops and threads, closing."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from servers.answers import Answer, Raw, connection_reset, truncated_json
 from servers.openai_fake import OpenAIServer
 from synth_ai import LM, BaseLMResponse, RetryPolicy, Timeout, errors
 from synth_ai.errors import ConnectionFailedError, ServerError, TimedOutError
-from synth_ai.http.client import SDKClient
-from synth_ai.http.error_mapping import translate
+from synth_ai.http.client import HTTPClient
+from synth_ai.http.connections import connection_error, translate
 
 Hosted = Callable[..., LM]
 APIS = ("chat", "responses")
 SECRET = "sk-secret-0123456789abcdef"
 
-# --- errors ---------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 HTML = {"content-type": "text/html"}
 
@@ -98,7 +98,7 @@ ERRORS: dict[str, tuple[Answer | Raw, type[ServerError], int | None, str | None,
         None,
         "not JSON",
     ),
-    "no object": (Raw([1, 2]), errors.MalformedAnswerError, None, None, "no JSON object"),
+    "no object": (Raw([1, 2]), errors.MalformedAnswerError, None, None, "not a JSON object"),
     "an empty body": (Raw(b""), errors.MalformedAnswerError, None, None, "not JSON"),
     "no UTF-8": (Raw(b'{"id": "\xff\xfe"'), errors.MalformedAnswerError, None, None, "not JSON"),
     "another object": (
@@ -226,7 +226,7 @@ async def test_aiohttp_carries_the_calls(
 async def test_what_is_known_of_a_streamed_response(
     openai_server: OpenAIServer, hosted: Hosted, api: str
 ) -> None:
-    """The server's id of the request and the SDK's own object, as of one that comes in one piece."""
+    """The id of the request and the SDK's object, as of a response that comes in one piece."""
     openai_server.enqueue(Answer(text="streamed", headers={"x-request-id": "req_stream"}))
     response = await consume(hosted(api).stream_async("Hi"))
     assert response.request_id == "req_stream"
@@ -294,7 +294,7 @@ async def test_a_server_that_begins_too_late(
 
 
 async def test_a_stream_that_falls_silent(openai_server: OpenAIServer, hosted: Hosted) -> None:
-    """Silence between the pieces is bounded too; what came is shown, and the call is not sent again."""
+    """Silence between the pieces is bounded too, and a call that showed some is not sent again."""
     openai_server.enqueue(Answer(text="a b c d", hold=threading.Event(), hold_at=8))
     shown = []
 
@@ -416,7 +416,7 @@ async def test_a_date_to_come_back_at(openai_server: OpenAIServer, hosted: Hoste
     assert 3500 < (raised.value.retry_after or 0) <= 3600
 
 
-# --- tries ----------------------------------------------------------------------------------------------------------
+# --- tries ----------------------------------------------------------------------------------------
 
 PASSING = {
     "429 with a wait": failures.rate_limited(retry_after_ms=1),
@@ -485,7 +485,7 @@ async def consume(stream: Any) -> BaseLMResponse:
     return response
 
 
-# --- loops and threads ----------------------------------------------------------------------------------------------
+# --- loops and threads ----------------------------------------------------------------------------
 
 
 def test_one_lm_in_several_loops_and_threads(openai_server: OpenAIServer, hosted: Hosted) -> None:
@@ -532,13 +532,13 @@ async def test_sync_calls_inside_a_running_loop(
 
 
 async def test_a_closed_lm_may_be_used_again(openai_server: OpenAIServer, hosted: Hosted) -> None:
-    """Closing frees the connections; a second close is harmless, and a later call opens new ones."""
+    """Closing frees the connections, also twice; a later call opens new ones."""
     lm = hosted()
     await lm.respond_async("one")
     client = lm._config.vendor._client  # type: ignore[attr-defined]
-    line = await client._lines.here()
+    pool = await client._pools.for_running_loop()
     await lm.aclose()
-    assert line.sdk.is_closed()
+    assert pool.sdk.is_closed()
     await lm.aclose()
     assert (await lm.respond_async("two")).raw_response == "You said: two"
 
@@ -557,25 +557,26 @@ async def test_a_fork_leaves_the_connections_open(
 async def test_closing_frees_the_connections_of_every_loop(
     openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
-    """Those that the sync methods opened on the shared loop too, when an async owner closes the LM."""
+    """Those that the sync methods opened on the shared loop too, when async code closes the LM."""
     lm = hosted()
     lm.respond("on the shared loop")
     await lm.respond_async("on this one")
-    lines = list(lm._config.vendor._client._lines._open.values())  # type: ignore[attr-defined]
-    assert len(lines) == 2
+    pools = list(lm._config.vendor._client._pools._open.values())  # type: ignore[attr-defined]
+    assert len(pools) == 2
     await lm.aclose()
     async with asyncio.timeout(5):
-        while not all(line.sdk.is_closed() for line in lines):  # noqa: ASYNC110 - one is closed on another thread
+        # One is closed on another thread, so there is no event of this loop to wait for.
+        while not all(pool.sdk.is_closed() for pool in pools):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
 
-# --- secrets --------------------------------------------------------------------------------------------------------
+# --- secrets --------------------------------------------------------------------------------------
 
 
 async def test_a_client_shows_its_address_alone() -> None:
     """A debugger prints what an object is made of."""
-    client = SDKClient(base_url="http://localhost:1/v1", api_key=SECRET)
-    assert SECRET not in repr(client) + repr(await client._lines.here())
+    client = HTTPClient(base_url="http://localhost:1/v1", api_key=SECRET)
+    assert SECRET not in repr(client) + repr(await client._pools.for_running_loop())
     await client.aclose()
 
 
@@ -588,3 +589,11 @@ def test_an_error_of_the_http_library_itself_is_translated(
     """openai 2.x lets the errors of a stream's body through without wrapping them."""
     library = pytest.importorskip("httpx2" if find_spec("httpx2") else "httpx")
     assert type(translate(getattr(library, name)("cut"))) is ours
+
+
+def test_an_error_without_a_message_shows_its_name() -> None:
+    """Those of the transports below often have none."""
+    library = pytest.importorskip("httpx2" if find_spec("httpx2") else "httpx")
+    assert str(translate(library.ReadError(""))) == "The connection broke: ReadError"
+    refused = connection_error(ConnectionResetError(), "localhost:1")
+    assert str(refused).endswith("cannot be reached at localhost:1: ConnectionResetError")

@@ -1,4 +1,4 @@
-"""A recorded stream of events that breaks off at every byte: a right prefix and then a typed error, or the whole."""
+"""A recorded stream that breaks off at every byte: a prefix and a typed error, or the whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from servers.cuts import APIS, CutServer, cut_at_every_byte, outcome_of, record
 from servers.openai_fake import OpenAIServer
 from synth_ai import LM
 
-#: A broken connection costs the next call a new one, so the tests break it at some offsets, and the soak at all.
+#: A broken connection costs the next call a new one, so the tests break it at some offsets only,
+#: and the soak at all.
 EVERY = {"ended": 1, "closed": 29, "reset": 29}
 
 #: A stream may lose a few bytes after what ends it: the mark at the end, and line breaks.

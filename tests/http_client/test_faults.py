@@ -1,4 +1,4 @@
-"""Many calls at once against a service that fails one in five: each ends in its own answer, or in its last error."""
+"""Many calls against a service that fails one in five: each ends in its answer or last error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from servers.openai_fake import OpenAIServer
 
 
 async def test_calls_to_a_failing_service(openai_server: OpenAIServer) -> None:
-    """As often on the wire as the policy says, no answer to another's question, no connection or task left over."""
+    """As many attempts as the policy says, no answer mixed up, no connection or task left over."""
     run = Run(calls=400, in_flight=20, patience=3.0)
     await run.against(openai_server)
     assert run.problems == []

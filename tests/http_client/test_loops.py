@@ -23,7 +23,7 @@ TRANSPORTS = ("httpx", "aiohttp")
 
 
 def connections(server: OpenAIServer) -> int:
-    """How many sockets of this process are connected to the server, which runs on a thread of it."""
+    """How many sockets of this process are connected to the server, which runs on a thread."""
     port = urlsplit(server.base_url).port
     found = 0
     for name in os.listdir("/proc/self/fd"):
@@ -36,7 +36,7 @@ def connections(server: OpenAIServer) -> int:
 
 
 def run_and_close(main: Coroutine[Any, Any, None]) -> None:
-    """As scripts older than `asyncio.run` do it: the loop's generators are never told that it ends."""
+    """As before `asyncio.run`: the generators of the loop are never told that it ends."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(main)
     loop.close()
@@ -81,7 +81,7 @@ def test_a_loop_closes_its_connections_at_its_end(
             asyncio.run(noted())
             assert connections(openai_server) <= before
         gc.collect()
-    assert len(lm._config.vendor._client._lines._open) == 1  # type: ignore[attr-defined]
+    assert len(lm._config.vendor._client._pools._open) == 1  # type: ignore[attr-defined]
     # What other tests left may be collected meanwhile too.
     assert [
         str(complaint.message)
@@ -104,7 +104,7 @@ def test_loops_that_end_without_a_word_leave_nothing_for_long(
     before = connections(openai_server)
     for _ in range(30):
         run_and_close(calls(lm))
-    assert len(lm._config.vendor._client._lines._open) == 1  # type: ignore[attr-defined]
+    assert len(lm._config.vendor._client._pools._open) == 1  # type: ignore[attr-defined]
     gc.collect()
     # Those of the last loop, which no other has followed yet.
     assert connections(openai_server) <= before + 3

@@ -1,4 +1,4 @@
-"""The pace of requests: buckets on a clock of the test's own, and the real server's headers."""
+"""Rate limits: on a clock that the test moves, and from the headers of a server."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from servers.answers import Answer, Raw, connection_reset, new_id, truncated_jso
 from servers.openai_fake import OpenAIServer
 from synth_ai import LM, errors
 from synth_ai.errors import OptionError
-from synth_ai.http.rate_limits import Bucket, Gate, Pace, pace_of, read_duration
+from synth_ai.http.rate_limits import (
+    RateLimit,
+    RateLimiter,
+    TokenBucket,
+    rate_limiter_for,
+    read_count,
+    read_duration,
+)
 from synth_ai.http.token_estimate import PAYLOAD_TOKENS, estimate_tokens
 
 Hosted = Callable[..., LM]
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -32,7 +39,7 @@ class Clock:
 
 @pytest.fixture
 async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The running loop's clock, which goes on at once to the next moment that somebody waits for."""
+    """The running loop's clock, which jumps to the next moment that somebody waits for."""
     clock = Clock()
     loop: Any = asyncio.get_running_loop()
     select = loop._selector.select
@@ -47,7 +54,7 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def headers_of(kind: str, limit: int, left: int, reset: str = "1s") -> dict[str, str]:
-    """What a server says of its limit for requests or tokens."""
+    """The headers in which a server reports its limit for requests or tokens."""
     return {
         f"x-ratelimit-limit-{kind}": str(limit),
         f"x-ratelimit-remaining-{kind}": str(left),
@@ -55,10 +62,10 @@ def headers_of(kind: str, limit: int, left: int, reset: str = "1s") -> dict[str,
     }
 
 
-async def pass_gate(pace: Pace, **body: Any) -> None:
-    """A call that is answered, and says nothing of what it used."""
-    async with pace.turn(body) as turn:
-        turn.learn({})
+async def make_call(limiter: RateLimiter, **body: Any) -> None:
+    """A call that is answered, without a report of what it used."""
+    async with limiter.reserve(body) as reservation:
+        reservation.read_headers({})
 
 
 async def last_of(lm: LM) -> Any:
@@ -66,71 +73,71 @@ async def last_of(lm: LM) -> Any:
     return [event async for event in lm.stream_async("Hi", max_tokens=90_000)][-1]
 
 
-# --- buckets --------------------------------------------------------------------------------------------------------
+# --- buckets --------------------------------------------------------------------------------------
 
 
 def test_bucket_refills_evenly() -> None:
     """What was taken comes back at the rate of the limit."""
     clock = Clock()
-    bucket = Bucket(60, clock)
+    bucket = TokenBucket(60, clock)
     bucket.take(60)
-    assert bucket.wait_for(1) == pytest.approx(1.0)
+    assert bucket.seconds_until(1) == pytest.approx(1.0)
     clock.now = 30.0
-    assert bucket.wait_for(30) == 0.0
-    assert bucket.wait_for(31) == pytest.approx(1.0)
+    assert bucket.seconds_until(30) == 0.0
+    assert bucket.seconds_until(31) == pytest.approx(1.0)
 
 
 def test_bucket_lets_a_request_larger_than_itself_through_once_full() -> None:
     """A request for more tokens than a minute gives waits for a full bucket, not for ever."""
-    bucket = Bucket(100, Clock())
-    assert bucket.wait_for(1000) == 0.0
+    bucket = TokenBucket(100, Clock())
+    assert bucket.seconds_until(1000) == 0.0
 
 
-def test_servers_word_lowers_the_level_and_never_raises_it() -> None:
-    """Calls under way are not in the server's count yet, so more left than we think is not believed."""
+def test_a_report_lowers_the_level_and_never_raises_it() -> None:
+    """Calls in flight are not in its count yet, so more left than we count is not believed."""
     clock = Clock()
-    bucket = Bucket(100, clock)
+    bucket = TokenBucket(100, clock)
     bucket.take(90)
-    bucket.learn(100, 99, None)
-    assert bucket.wait_for(11) > 0
-    bucket.learn(100, 0, 30.0)
-    assert bucket.wait_for(1) == pytest.approx(0.6)
+    bucket.update(100, 99, None)
+    assert bucket.seconds_until(11) > 0
+    bucket.update(100, 0, 30.0)
+    assert bucket.seconds_until(1) == pytest.approx(0.6)
 
 
 def test_the_newest_limit_of_the_server_holds() -> None:
     """One that was lower for a while, or another account's, is not kept for ever."""
     clock = Clock()
-    bucket = Bucket(None, clock)
+    bucket = TokenBucket(None, clock)
     for limit in (10_000, 60, 6_000):
-        bucket.learn(limit, limit, None)
+        bucket.update(limit, limit, None)
         assert bucket.per_minute == limit
     clock.now = 60.0
-    assert bucket.wait_for(6_000) == 0.0
-    assert bucket.wait_for(5_999) == 0.0
+    assert bucket.seconds_until(6_000) == 0.0
+    assert bucket.seconds_until(5_999) == 0.0
 
 
 def test_the_lowest_limit_of_the_callers_holds() -> None:
     """LMs of one key share what each of them may be asked to keep to."""
-    bucket = Bucket(None, Clock())
+    bucket = TokenBucket(None, Clock())
     for limit, holds in ((100, 100), (50, 50), (80, 50)):
         bucket.cap(limit)
         assert bucket.per_minute == holds
-    assert bucket.wait_for(50) == 0.0
+    assert bucket.seconds_until(50) == 0.0
     bucket.take(1)
-    assert bucket.wait_for(50) > 0
+    assert bucket.seconds_until(50) > 0
 
 
-# --- waiting --------------------------------------------------------------------------------------------------------
+# --- waiting --------------------------------------------------------------------------------------
 
 
 async def test_requests_wait_for_their_turn_in_order(clock: Clock) -> None:
     """Beyond the limit requests are spread over time, first come first served."""
-    pace = Pace(clock)
-    pace.limit(60, None)
+    limiter = RateLimiter(clock)
+    limiter.cap(60, None)
     done: list[tuple[int, float]] = []
 
     async def one(number: int) -> None:
-        await pass_gate(pace)
+        await make_call(limiter)
         done.append((number, clock.now))
 
     await asyncio.gather(*(one(number) for number in range(70)))
@@ -140,13 +147,13 @@ async def test_requests_wait_for_their_turn_in_order(clock: Clock) -> None:
 
 
 async def test_ten_thousand_waiting_calls_are_served_fairly(clock: Clock) -> None:
-    """A long queue is served in the order of arrival, small calls not before large ones, and quickly."""
-    pace = Pace(clock)
-    pace.limit(None, 600)
+    """A long queue is served quickly and in order, small calls not before large ones."""
+    limiter = RateLimiter(clock)
+    limiter.cap(None, 600)
     order: list[int] = []
 
     async def one(number: int) -> None:
-        await pass_gate(pace, max_tokens=1 + number % 97)
+        await make_call(limiter, max_tokens=1 + number % 97)
         order.append(number)
 
     began = time.thread_time()
@@ -161,12 +168,12 @@ async def test_ten_thousand_waiting_calls_are_served_fairly(clock: Clock) -> Non
 
 async def test_who_comes_late_does_not_overtake(clock: Clock) -> None:
     """Not even if there is enough for it, as the first in the queue is still waiting for more."""
-    pace = Pace(clock)
-    pace.limit(None, 600)
+    limiter = RateLimiter(clock)
+    limiter.cap(None, 600)
     order: list[str] = []
 
     async def one(name: str, tokens: int) -> None:
-        await pass_gate(pace, max_tokens=tokens)
+        await make_call(limiter, max_tokens=tokens)
         order.append(name)
 
     await one("first", 500)
@@ -178,10 +185,10 @@ async def test_who_comes_late_does_not_overtake(clock: Clock) -> None:
 
 async def test_a_cancelled_wait_lets_the_next_one_through(clock: Clock) -> None:
     """Giving up in the queue does not block those behind, and takes nothing."""
-    pace = Pace(clock)
-    pace.limit(1, None)
-    await pass_gate(pace)
-    first, second = (asyncio.create_task(pass_gate(pace)) for _ in range(2))
+    limiter = RateLimiter(clock)
+    limiter.cap(1, None)
+    await make_call(limiter)
+    first, second = (asyncio.create_task(make_call(limiter)) for _ in range(2))
     await asyncio.sleep(1)
     first.cancel()
     await second
@@ -189,51 +196,51 @@ async def test_a_cancelled_wait_lets_the_next_one_through(clock: Clock) -> None:
     assert clock.now == pytest.approx(60.0)
 
 
-async def test_tokens_are_set_aside_and_put_right(clock: Clock) -> None:
+async def test_tokens_are_reserved_and_reconciled(clock: Clock) -> None:
     """The estimate is taken first; what was not used comes back."""
-    pace = Pace(clock)
-    pace.limit(None, 1000)
-    async with pace.turn({"input": "x" * 400, "max_output_tokens": 800}) as turn:
-        assert pace.own.tokens.wait_for(100) == 0.0
-        assert pace.own.tokens.wait_for(101) > 0
-        turn.used = 100
-    assert pace.own.tokens.wait_for(900) == 0.0
-    assert pace.own.tokens.wait_for(901) > 0
+    limiter = RateLimiter(clock)
+    limiter.cap(None, 1000)
+    async with limiter.reserve({"input": "x" * 400, "max_output_tokens": 800}) as reservation:
+        assert limiter.overall.tokens.seconds_until(100) == 0.0
+        assert limiter.overall.tokens.seconds_until(101) > 0
+        reservation.used_tokens = 100
+    assert limiter.overall.tokens.seconds_until(900) == 0.0
+    assert limiter.overall.tokens.seconds_until(901) > 0
 
 
 async def test_what_comes_back_wakes_who_waits_for_it(clock: Clock) -> None:
-    """A call that used less than was set aside lets the next one go at once, not after a wait reckoned without it."""
-    pace = Pace(clock)
-    pace.limit(None, 600)
-    async with pace.turn({"max_tokens": 600}) as turn:
-        waiting = asyncio.create_task(pass_gate(pace, max_tokens=590))
+    """A call that used less than was reserved lets the next one go before its time."""
+    limiter = RateLimiter(clock)
+    limiter.cap(None, 600)
+    async with limiter.reserve({"max_tokens": 600}) as reservation:
+        waiting = asyncio.create_task(make_call(limiter, max_tokens=590))
         await asyncio.sleep(1)
         assert not waiting.done()
-        turn.used = 5
+        reservation.used_tokens = 5
     await waiting
     assert clock.now == pytest.approx(1.0)
 
 
 async def test_a_limit_that_is_raised_wakes_who_waits(clock: Clock) -> None:
-    """The wait was reckoned with the old one."""
-    gate = Gate(clock)
-    gate.learn(headers_of("requests", 1, 0, "60s"))
-    waiting = asyncio.create_task(gate.enter(0))
+    """Its wait was computed with the old one."""
+    limit = RateLimit(clock)
+    limit.update(headers_of("requests", 1, 0, "60s"))
+    waiting = asyncio.create_task(limit.acquire(0))
     await asyncio.sleep(1)
-    gate.learn(headers_of("requests", 6000, 5999))
+    limit.update(headers_of("requests", 6000, 5999))
     await waiting
     assert clock.now < 2
 
 
 async def test_one_model_does_not_wait_for_another(clock: Clock) -> None:
     """A queue for one model holds nothing of what the calls to another need."""
-    pace = Pace(clock)
-    pace.limit(6000, None)
-    pace.model("slow").learn(headers_of("requests", 1, 0, "60s"))
-    pace.model("fast").learn(headers_of("requests", 10_000, 9999))
-    waiting = [asyncio.create_task(pass_gate(pace, model="slow")) for _ in range(5)]
+    limiter = RateLimiter(clock)
+    limiter.cap(6000, None)
+    limiter.for_model("slow").update(headers_of("requests", 1, 0, "60s"))
+    limiter.for_model("fast").update(headers_of("requests", 10_000, 9999))
+    waiting = [asyncio.create_task(make_call(limiter, model="slow")) for _ in range(5)]
     await asyncio.sleep(0)
-    await asyncio.gather(*(pass_gate(pace, model="fast") for _ in range(100)))
+    await asyncio.gather(*(make_call(limiter, model="fast") for _ in range(100)))
     assert clock.now == 0.0
     await asyncio.gather(*waiting)
     assert clock.now == pytest.approx(300.0)
@@ -241,27 +248,27 @@ async def test_one_model_does_not_wait_for_another(clock: Clock) -> None:
 
 async def test_models_share_the_limit_of_the_caller(clock: Clock) -> None:
     """It holds for all that goes out with the key."""
-    pace = Pace(clock)
-    pace.limit(60, None)
-    await asyncio.gather(*(pass_gate(pace, model=f"m{number % 2}") for number in range(61)))
+    limiter = RateLimiter(clock)
+    limiter.cap(60, None)
+    await asyncio.gather(*(make_call(limiter, model=f"m{number % 2}") for number in range(61)))
     assert clock.now == pytest.approx(1.0)
 
 
-async def test_giving_up_between_two_gates_gives_back(clock: Clock) -> None:
-    """What was set aside for the model comes back when the call is cancelled in the queue of the key."""
-    pace = Pace(clock)
-    pace.limit(1, None)
-    pace.model("m").learn(headers_of("tokens", 1000, 1000))
-    await pass_gate(pace)
-    waiting = asyncio.create_task(pass_gate(pace, model="m", max_tokens=1000))
+async def test_giving_up_between_two_limits_gives_back(clock: Clock) -> None:
+    """A call that is cancelled in the queue of the key gives back what it took of the model."""
+    limiter = RateLimiter(clock)
+    limiter.cap(1, None)
+    limiter.for_model("m").update(headers_of("tokens", 1000, 1000))
+    await make_call(limiter)
+    waiting = asyncio.create_task(make_call(limiter, model="m", max_tokens=1000))
     await asyncio.sleep(0.1)
-    assert pace.model("m").tokens.wait_for(1000) > 0
+    assert limiter.for_model("m").tokens.seconds_until(1000) > 0
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert pace.model("m").tokens.wait_for(1000) == 0.0
+    assert limiter.for_model("m").tokens.seconds_until(1000) == 0.0
 
 
-# --- estimates ------------------------------------------------------------------------------------------------------
+# --- estimates ------------------------------------------------------------------------------------
 
 PICTURE = "data:image/png;base64," + "A" * 1_400_000
 PAYLOADS: dict[str, dict[str, Any]] = {
@@ -314,7 +321,7 @@ async def test_pictures_do_not_stall_calls(openai_server: OpenAIServer, hosted: 
     assert len(openai_server.requests) == 2
 
 
-# --- headers and answers --------------------------------------------------------------------------------------------
+# --- headers and answers --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -333,11 +340,32 @@ def test_durations_of_the_headers(text: str | None, seconds: float | None) -> No
     assert read_duration(text) == seconds
 
 
-def test_one_pace_for_one_key_at_one_address() -> None:
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0", 0), ("30000", 30_000), ("-1", None), ("1.5", None), ("", None), (None, None)],
+)
+def test_counts_of_the_headers(text: str | None, count: int | None) -> None:
+    """Anything but a plain whole number is left alone."""
+    assert read_count(text) == count
+
+
+@pytest.mark.parametrize("kind", ["requests", "tokens"])
+@pytest.mark.parametrize("digits", [16, 400, 5000])
+def test_a_count_without_end_is_left_alone(kind: str, digits: int) -> None:
+    """A header that would overflow a float must not fail a call that has its answer."""
+    limit = RateLimit(Clock())
+    headers = headers_of(kind, 100, 7)
+    for part in ("limit", "remaining"):
+        limit.update({**headers, f"x-ratelimit-{part}-{kind}": "9" * digits})
+    assert limit.requests.per_minute is None
+    assert limit.tokens.per_minute is None
+
+
+def test_one_limiter_for_one_key_at_one_address() -> None:
     """LMs with the same key share their limits; others do not."""
-    one = pace_of("https://a.example/v1", "k")
-    assert pace_of("https://a.example/v1", "k") is one
-    assert pace_of("https://a.example/v1", "other") is not one
+    one = rate_limiter_for("https://a.example/v1", "k")
+    assert rate_limiter_for("https://a.example/v1", "k") is one
+    assert rate_limiter_for("https://a.example/v1", "other") is not one
 
 
 async def test_limits_are_learned_from_the_servers_headers(openai_server: OpenAIServer) -> None:
@@ -345,9 +373,10 @@ async def test_limits_are_learned_from_the_servers_headers(openai_server: OpenAI
     openai_server.enqueue(Answer(text="hi", headers=headers_of("requests", 100, 7)))
     async with LM("gpt-4o-mini", base_url=openai_server.base_url, api_key="sk-rates") as lm:
         await lm.respond_async("Hi")
-        requests = pace_of(openai_server.base_url, "sk-rates").model("gpt-4o-mini").requests
+        limiter = rate_limiter_for(openai_server.base_url, "sk-rates")
+        requests = limiter.for_model("gpt-4o-mini").requests
         assert requests.per_minute == 100
-        assert requests.wait_for(8) > 0
+        assert requests.seconds_until(8) > 0
 
 
 async def test_limits_are_learned_for_each_model(openai_server: OpenAIServer) -> None:
@@ -364,10 +393,10 @@ async def test_limits_are_learned_for_each_model(openai_server: OpenAIServer) ->
     async with LM("gpt-5", **where) as fast, LM("o1-pro", **where) as slow:
         await fast.respond_async("Hi")
         await slow.respond_async("Hi")
-        pace = pace_of(openai_server.base_url, "sk-models")
-        assert pace.model("gpt-5").requests.per_minute == 10_000
-        assert pace.model("o1-pro").requests.per_minute == 60
-        assert pace.own.requests.per_minute is None
+        limiter = rate_limiter_for(openai_server.base_url, "sk-models")
+        assert limiter.for_model("gpt-5").requests.per_minute == 10_000
+        assert limiter.for_model("o1-pro").requests.per_minute == 60
+        assert limiter.overall.requests.per_minute is None
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
@@ -378,9 +407,8 @@ async def test_tokens_come_back_at_the_end_of_a_stream(
     async with hosted(api, api_key=f"sk-{api}-streams", tokens_per_minute=100_000) as lm:
         for _ in range(3):
             await last_of(lm)
-        assert (
-            pace_of(openai_server.base_url, f"sk-{api}-streams").own.tokens.wait_for(99_000) == 0.0
-        )
+        limiter = rate_limiter_for(openai_server.base_url, f"sk-{api}-streams")
+        assert limiter.overall.tokens.seconds_until(99_000) == 0.0
 
 
 FAILED: dict[str, tuple[Answer | Raw, bool, bool]] = {
@@ -402,18 +430,17 @@ async def test_tokens_of_a_call_that_failed_come_back(
     streamed: bool,
     comes_back: bool,
 ) -> None:
-    """Where it was refused before an answer; one that broke off later may have used what was set aside."""
+    """If it was refused before an answer; one that broke off later may have used them."""
     openai_server.enqueue(failure)
     key = new_id("sk")
     async with hosted(api_key=key, tokens_per_minute=100_000, retry=False) as lm:
         with pytest.raises(errors.ServerError):
             await (last_of(lm) if streamed else lm.respond_async("Hi", max_tokens=90_000))
-        assert (
-            pace_of(openai_server.base_url, key).own.tokens.wait_for(99_000) == 0.0
-        ) is comes_back
+        tokens = rate_limiter_for(openai_server.base_url, key).overall.tokens
+        assert (tokens.seconds_until(99_000) == 0.0) is comes_back
 
 
-async def test_tokens_of_a_call_that_timed_out_stay_set_aside(
+async def test_tokens_of_a_call_that_timed_out_stay_reserved(
     openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
     """As the server may have run it."""
@@ -421,7 +448,8 @@ async def test_tokens_of_a_call_that_timed_out_stay_set_aside(
     async with hosted(api_key="sk-late", tokens_per_minute=100_000, retry=False) as lm:
         with pytest.raises(errors.TimedOutError):
             await lm.respond_async("Hi", max_tokens=90_000, timeout=0.3)
-        assert pace_of(openai_server.base_url, "sk-late").own.tokens.wait_for(99_000) > 0
+        limiter = rate_limiter_for(openai_server.base_url, "sk-late")
+        assert limiter.overall.tokens.seconds_until(99_000) > 0
 
 
 @pytest.mark.parametrize("option", ["requests_per_minute", "tokens_per_minute"])

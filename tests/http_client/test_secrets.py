@@ -1,4 +1,4 @@
-"""A key planted wherever one can be, or be repeated by a server, is found in nothing that is shown, logged or kept."""
+"""A key, wherever a caller puts it or a server repeats it, is not shown, logged or stored."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_word_that_serves_as_a_key_stays_in_answers(
     assert (await lm.respond_async("Hi")).text == "Ask me anything, Shakespeare."
 
 
-# --- places ---------------------------------------------------------------------------------------------------------
+# --- places ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Place:
     Attributes:
         answers: what the server says, before it answers as always.
         call: more arguments of the call.
-        own: the LM is given the key as `api_key`; otherwise the key is in `call` or in the environment alone.
+        own: the LM is given the key as `api_key`; otherwise the key is only in `call` or in the
+            environment.
         environment: variables to set.
         lm: more arguments of the LM.
         streamed: the call is a stream.
@@ -195,7 +196,7 @@ PLACES = {
 }
 
 
-# --- what is shown, logged and kept -----------------------------------------------------------------------------------
+# --- what is shown, logged and kept ---------------------------------------------------------------
 
 
 async def outcome_of(lm: LM, place: Place) -> tuple[list[Any], BaseLMResponse | Exception]:
@@ -262,7 +263,7 @@ async def test_a_key_is_found_nowhere(
     api: str,
     place: Place,
 ) -> None:
-    """Not in what an LM shows, an answer, an error with all that led to it, the logs, the store, or a warning."""
+    """Not in an LM, an answer, an error with its causes, the logs, the store, or a warning."""
     caplog.set_level(logging.DEBUG)
     for variable in place.environment:
         monkeypatch.setenv(variable, KEY)
@@ -309,7 +310,7 @@ def test_there_are_thirty_places() -> None:
     assert len(PLACES) >= 30
 
 
-# --- the pieces -----------------------------------------------------------------------------------------------------
+# --- the pieces -----------------------------------------------------------------------------------
 
 
 async def test_an_error_says_nothing_of_the_key_that_was_refused(
@@ -339,12 +340,12 @@ async def test_a_redirect_to_another_host_goes_without_the_key(
 
 
 def test_what_is_masked() -> None:
-    """Texts, bytes and plain data of them; what is short is no secret, and longer secrets go first."""
+    """Texts, bytes and plain data of them. What is short is not secret; longer secrets go first."""
     secrets = Secrets(["short", KEY, f"{KEY}-and-more"])
     given = {KEY: [f"a {KEY}-and-more", b"b " + KEY.encode(), (KEY, 1, None)], "short": "short"}
-    assert secrets.masked(given) == {"***": ["a ***", b"b ***", ("***", 1, None)], "short": "short"}
+    assert secrets.mask(given) == {"***": ["a ***", b"b ***", ("***", 1, None)], "short": "short"}
     failed = failures.error(400, KEY)
-    assert secrets.masked(failed) is failed
+    assert secrets.mask(failed) is failed
 
 
 def test_an_error_is_masked_with_all_that_led_to_it() -> None:

@@ -1,1 +1,1 @@
-"""Servers that the tests talk to: a real vLLM server, and a small stand-in for OpenAI's own service."""
+"""Servers that the tests talk to: a real vLLM server, and a stand-in for OpenAI's service."""

@@ -1,4 +1,4 @@
-"""What a test tells the stand-in for OpenAI's service to answer: the content, and how it is delivered."""
+"""What a test tells the stand-in for OpenAI's service to answer, and how to deliver it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Delivery:
     Attributes:
         delay: seconds before the first byte.
         hold: wait for this before event number `hold_at` of a stream (0 is before the first byte).
-        cut_after: break off after so many events of a stream, or bytes of a `Raw`; a JSON body is broken off in the
-            middle.
+        cut_after: break off after so many events of a stream, or bytes of a `Raw`; a JSON body is
+            broken off in the middle.
         reset: break off by resetting the connection; otherwise the answer just ends too early.
         headers: more headers of the answer.
     """
@@ -47,11 +47,12 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Answer(Delivery):
-    """What the model says, in the order of the fields. The same one serves both APIs, streamed or not.
+    """What the model says, in the order of the fields; for both APIs, streamed or not.
 
     Attributes:
         text: the final text; None where there is none.
-        reasoning: the reasoning; its summary on Responses, the field `reasoning_field` of the message on Chat.
+        reasoning: the reasoning; its summary on Responses, the field `reasoning_field` of the
+            message on Chat.
         preamble: a commentary message before the tool calls (Responses only).
         tool_calls: function calls, parallel when there are several.
         refusal: a refusal in place of a text.
@@ -78,7 +79,10 @@ class Answer(Delivery):
 
 @dataclass(frozen=True)
 class Raw(Delivery):
-    """An answer given byte for byte, or as a value to send as JSON: errors, and bodies that no service should send."""
+    """An answer given byte for byte, or as a value to send as JSON.
+
+    For errors, and for bodies that no service should send.
+    """
 
     body: Any
     status: int = 200

@@ -32,7 +32,7 @@ def as_items(given: str | list[Body]) -> list[Body]:
     return [item if "type" in item else {"type": "message", **item} for item in given]
 
 
-# --- Responses ---------------------------------------------------------------------------------------------------
+# --- Responses ------------------------------------------------------------------------------------
 
 
 def output_items(answer: Answer, request: Body) -> list[Body]:
@@ -77,7 +77,7 @@ def response(answer: Answer, request: Body, output: list[Body], input_tokens: in
 
 
 def response_started(request: Body) -> Body:
-    """A Response before its first output; it repeats the parameters of the request, defaults filled in."""
+    """A Response before its first output; it repeats the request's parameters and defaults."""
     text = request.get("text") or {}
     return {
         "id": new_id("resp"),
@@ -110,7 +110,7 @@ def response_started(request: Body) -> Body:
 
 
 def input_item_list(items: list[Body]) -> Body:
-    """A page of `GET /v1/responses/{id}/input_items`, newest first as the service sends it by default."""
+    """A page of `GET /v1/responses/{id}/input_items`, by default newest first, as the service."""
     data = [_listed_item(item) for item in reversed(items)]
     first, last = (data[0]["id"], data[-1]["id"]) if data else ("", "")
     return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": False}
@@ -181,7 +181,7 @@ def logprobs(text: str) -> list[Body]:
     ]
 
 
-# --- Chat Completions --------------------------------------------------------------------------------------------
+# --- Chat Completions -----------------------------------------------------------------------------
 
 
 def chat_completion(answer: Answer, request: Body) -> Body:
@@ -283,7 +283,7 @@ def _chat_usage(answer: Answer, request: Body) -> Body:
     }
 
 
-# --- Models ------------------------------------------------------------------------------------------------------
+# --- Models ---------------------------------------------------------------------------------------
 
 
 def model_list(names: list[str]) -> Body:

@@ -42,7 +42,8 @@ def request_problems(
 ) -> list[str]:
     """What the SDK's parameter types do not allow in a create body; empty when all is well.
 
-    Unknown keys count at any depth. `allowed` names top-level keys to leave out, for what a test sends on purpose.
+    Unknown keys count at any depth. `allowed` names top-level keys to leave out, for what a test
+    sends on purpose.
     """
     checked = {name: value for name, value in body.items() if name not in allowed}
     try:
@@ -62,7 +63,7 @@ def answer_problems(kind: str, body: Any) -> list[str]:
 
 
 def _told(what: str, error: ValidationError) -> list[str]:
-    """The problems in words. Of a union, only the members that have the right `type` or `role` are worth reading."""
+    """The problems in words; of a union, only of the members with the right `type` or `role`."""
     problems = error.errors(include_url=False, include_input=False)
     other_members = [
         problem["loc"][:-1]
@@ -95,7 +96,8 @@ def _answer_adapter(kind: str) -> TypeAdapter[Any]:
 def _strict(schema: Any) -> Any:
     """A pydantic schema that also looks into iterables and refuses unknown keys.
 
-    The SDK writes `Iterable[...]` for lists, which pydantic checks only when somebody iterates, so never here.
+    The SDK writes `Iterable[...]` for lists, which pydantic checks only when somebody iterates,
+    so never here.
     """
     if isinstance(schema, list | tuple):
         return type(schema)(_strict(part) for part in schema)

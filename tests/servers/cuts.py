@@ -1,4 +1,4 @@
-"""Streams of events that break off at any byte: a recording of the stand-in, a bare server, and what must come of it.
+"""Streams of events that break off at any byte: a recording, a bare server, and the outcomes.
 
 The server is no more than a socket, as a test asks for thousands of cuts.
 """
@@ -23,7 +23,8 @@ from synth_ai.events import StreamEvent
 
 APIS = ("responses", "chat")
 
-#: How a connection may end too early: by an orderly end of the answer, by closing in the middle of it, by a reset.
+#: How a connection may end too early: by an orderly end of the answer, by closing in the middle of
+#: it, by a reset.
 ENDS = ("ended", "closed", "reset")
 
 _ANSWER = Answer(text="où 😀", reasoning="né", tool_calls=(ToolCall("find", '{"x":"é"}'),))
@@ -34,11 +35,15 @@ _ASKED: dict[str, dict[str, Any]] = {
         "stream_options": {"include_usage": True},
     },
 }
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
 
 
 def record(server: OpenAIServer, api: str) -> bytes:
-    """The stand-in's stream with reasoning, a tool call and a text, its characters as UTF-8 as servers write them."""
+    """The stand-in's stream with reasoning, a tool call and a text, in UTF-8."""
     server.enqueue(_ANSWER)
     path = RESPONSES if api == "responses" else CHAT
     body = json.dumps({"model": "gpt-5", "stream": True, **_ASKED[path]}).encode()
@@ -112,7 +117,7 @@ class _Connection(asyncio.Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a caller saw of a stream: the deltas, and the whole response or the error that it ended with."""
+    """What a caller saw of a stream: the deltas, and the response or the error at its end."""
 
     deltas: list[StreamEvent]
     response: dict[str, Any] | None
@@ -137,7 +142,7 @@ async def outcome_of(lm: LM) -> Outcome:
 
 
 def check(cut: Outcome, whole: Outcome) -> None:
-    """A right prefix and then a typed error, or the whole: nothing else may come of a stream that is cut."""
+    """A cut stream gives a right prefix and then a typed error, or the whole; nothing else."""
     assert cut.deltas == whole.deltas[: len(cut.deltas)]
     if cut.error is None:
         assert cut == whole
@@ -146,7 +151,7 @@ def check(cut: Outcome, whole: Outcome) -> None:
 
 
 async def cut_at_every_byte(api: str, recorded: bytes, every: Mapping[str, int]) -> dict[str, int]:
-    """Cut a recorded stream by each of `ENDS` and check what comes of it; returns how many cuts lost nothing.
+    """Cut a recorded stream by each of `ENDS` and check the outcomes; return how many were whole.
 
     Args:
         every: the step between the offsets, by the way to end.

@@ -1,4 +1,4 @@
-"""How an answer goes over the wire: in one piece, in events, late, broken off, or with the connection reset."""
+"""How an answer goes over the wire: in one piece, in events, late, broken off, or reset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors of OpenAI's service with the bodies and headers it is documented, or known, to send."""
+"""The errors of OpenAI's service, with the bodies and headers it is documented or known to send."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ def missing_key() -> Raw:
     """401: the request has no key."""
     return error(
         401,
-        "You didn't provide an API key. You need to provide your API key in an Authorization header.",
+        "You didn't provide an API key. "
+        "You need to provide your API key in an Authorization header.",
     )
 
 
 def invalid_api_key(key: str = "sk-wrong") -> Raw:
     """401: the key is unknown."""
     shown = f"{key[:3]}{'*' * 8}{key[-4:]}"
-    message = f"Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/api-keys."
+    message = (
+        f"Incorrect API key provided: {shown}. "
+        "You can find your API key at https://platform.openai.com/api-keys."
+    )
     return error(401, message, code="invalid_api_key")
 
 
@@ -76,7 +80,8 @@ def no_tool_call(call_id: str) -> Raw:
 def unanswered_tool_calls(position: int, call_ids: list[str]) -> Raw:
     """400 on Chat: an assistant message's tool calls are not followed by a tool message each."""
     message = (
-        "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
+        "An assistant message with 'tool_calls' must be followed by tool messages responding to "
+        "each 'tool_call_id'. "
         f"The following tool_call_ids did not have response messages: {', '.join(call_ids)}"
     )
     return error(400, message, param=f"messages.[{position}].role")
@@ -85,7 +90,8 @@ def unanswered_tool_calls(position: int, call_ids: list[str]) -> Raw:
 def item_not_found(item_id: str) -> Raw:
     """404: an item is named by an id that this server never stored."""
     message = (
-        f"Item with id '{item_id}' not found. Items are not persisted when `store` is set to false. "
+        f"Item with id '{item_id}' not found. "
+        "Items are not persisted when `store` is set to false. "
         "Try again with `store` set to true, or remove this item from your input."
     )
     return error(404, message, param="input")
@@ -111,7 +117,10 @@ def lonely_reasoning(item_id: str) -> Raw:
 
 def missing_reasoning(item_id: str, item_type: str, reasoning_id: str) -> Raw:
     """400: an item that the server stored with its reasoning came back without it."""
-    message = f"Item '{item_id}' of type '{item_type}' was provided without its required 'reasoning' item: "
+    message = (
+        f"Item '{item_id}' of type '{item_type}' was provided without its required "
+        "'reasoning' item: "
+    )
     return error(400, f"{message}'{reasoning_id}'.")
 
 
@@ -129,7 +138,8 @@ def unsupported_parameter(name: str, instead: str | None = None) -> Raw:
 def context_length_exceeded(limit: int = 128_000, asked: int = 130_000) -> Raw:
     """400: the conversation is too long for the model."""
     message = (
-        f"This model's maximum context length is {limit} tokens. However, your messages resulted in {asked} tokens. "
+        f"This model's maximum context length is {limit} tokens. "
+        f"However, your messages resulted in {asked} tokens. "
         "Please reduce the length of the messages."
     )
     return error(400, message, code="context_length_exceeded", param="messages")
@@ -138,7 +148,10 @@ def context_length_exceeded(limit: int = 128_000, asked: int = 130_000) -> Raw:
 def rate_limited(*, retry_after_ms: int = 20, retry_after: str | None = None) -> Raw:
     """429: too many requests for now. With `retry_after`, that header is sent alone."""
     wait = {"retry_after": retry_after} if retry_after is not None else _waits(retry_after_ms)
-    message = "Rate limit reached for gpt-5 in organization org-test on requests per min (RPM): Limit 3, Used 3."
+    message = (
+        "Rate limit reached for gpt-5 in organization org-test on requests per min (RPM): "
+        "Limit 3, Used 3."
+    )
     headers = {
         "x_ratelimit_limit_requests": "3",
         "x_ratelimit_remaining_requests": "0",

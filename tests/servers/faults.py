@@ -1,6 +1,7 @@
 """A service that fails one call in five: which faults each call meets, and what must come of it.
 
-Every call asks its own question, and the server knows by it which call it is and how often it has come.
+Every call asks its own question, by which the server knows which call it is and how often it has
+come.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def right_answer(question: str) -> str:
 
 
 def plan(dice: random.Random) -> tuple[str, ...]:
-    """The faults that a call's tries meet in turn; for most calls none, for some as many as it may try."""
+    """The faults that a call's attempts meet in turn: mostly none, for some as many as it has."""
     if dice.random() >= SHARE:
         return ()
     return tuple(dice.choice(tuple(FAULTS)) for _ in range(dice.randint(1, POLICY.attempts)))
@@ -142,12 +143,13 @@ def verdict(faults: Sequence[str]) -> tuple[int, Fault | None]:
 
 @dataclass
 class Run:
-    """Calls in both APIs at once against a failing service, and what was wrong with what came of them.
+    """Calls in both APIs at once against a failing service, and what was wrong with the outcomes.
 
     Attributes:
         calls: how many calls.
         in_flight: how many at a time.
-        patience: seconds that calls which meet a late answer wait for it; enough for any other answer.
+        patience: seconds that calls which meet a late answer wait for it; enough for any other
+            answer.
         seed: the same faults for the same seed.
         done: called after each call with how many are over.
         problems: everything that is not as it must be; empty when all is well.

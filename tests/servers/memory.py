@@ -43,7 +43,8 @@ class Memory:
 
     Attributes:
         turns: stored responses by id.
-        reasoning_before: stored items, and the id of the reasoning item right before each (None without one).
+        reasoning_before: stored items, and the id of the reasoning item right before each (None
+            without one).
         ciphertexts: every encrypted reasoning that was handed out whole.
     """
 

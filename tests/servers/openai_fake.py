@@ -1,7 +1,8 @@
-"""A stand-in for OpenAI's service on a loopback port, for what no other server does: its errors, its store, its events.
+"""A stand-in for OpenAI's service on a loopback port: its errors, its store, its events.
 
-A test tells it what to answer (`enqueue`, `respond_with`) and reads what it was sent (`requests`). Every create body is
-checked against the parameter types of the installed SDK; what they do not allow is in `violations`.
+A test tells it what to answer (`enqueue`, `respond_with`) and reads what it was sent (`requests`).
+Every create body is checked against the parameter types of the installed SDK; what they do not
+allow is in `violations`.
 """
 
 from __future__ import annotations
@@ -59,11 +60,14 @@ class OpenAIServer:
         base_url: the address for the SDK, ending in `/v1`.
         api_key: a key that works; any key but `sk-wrong` does.
         requests: every request since the test began.
-        violations: what the SDK's types do not allow in the create bodies received. A test fails when there are any.
-        allowed: top-level keys that a test sends although the SDK does not know them (`extra_body`).
+        violations: what the SDK's types do not allow in the create bodies received. A test fails
+            when there are any.
+        allowed: top-level keys that a test sends although the SDK does not know them
+            (`extra_body`).
         zero_data_retention: nothing is stored, and `previous_response_id` is refused.
         models: what `GET /v1/models` lists.
-        background_looks: how often a response made in the background is seen unfinished before it is done.
+        background_looks: how often a response made in the background is seen unfinished before it
+            is done.
         cancelled: the ids of responses that were cancelled.
     """
 
@@ -71,7 +75,8 @@ class OpenAIServer:
 
     def __init__(self) -> None:
         self.reset()
-        # asyncio turns Nagle's algorithm off only for sockets that name their protocol; it would cost 40 ms a call.
+        # asyncio turns Nagle's algorithm off only for sockets that name their protocol; it would
+        # cost 40 ms a call.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(256)
@@ -118,18 +123,21 @@ class OpenAIServer:
         self._thread.join(10)
         self._socket.close()
 
-    # --- The script ----------------------------------------------------------------------------------------------
+    # --- The script -------------------------------------------------------------------------------
 
     def enqueue(self, *answers: Answer | Raw, on: str = "create") -> None:
         """Answer the next calls with these, in order.
 
-        `on` is "create" (both APIs) or "retrieve", "cancel", "delete", "input_items" or "models" (these take `Raw`
-        alone).
+        `on` is "create" (both APIs) or "retrieve", "cancel", "delete", "input_items" or "models"
+        (these take only `Raw`).
         """
         self._queues[on].extend(answers)
 
     def respond_with(self, responder: Responder) -> None:
-        """Answer create calls by a function of the request, when nothing is enqueued: for calls in parallel."""
+        """Answer create calls by a function of the request when nothing is enqueued.
+
+        For calls in parallel.
+        """
         self._responder = responder
 
     def forget(self, response_id: str) -> None:
@@ -141,7 +149,7 @@ class OpenAIServer:
         """Answers that no request has asked for yet."""
         return [answer for queue in self._queues.values() for answer in queue]
 
-    # --- What was received ---------------------------------------------------------------------------------------
+    # --- What was received ------------------------------------------------------------------------
 
     @property
     def bodies(self) -> list[Body]:
@@ -154,14 +162,14 @@ class OpenAIServer:
         return len(self._server.server_state.connections)
 
     def context_of(self, response_id: str) -> list[Body]:
-        """Every item that the model saw for a stored response; its instructions are in the request alone."""
+        """Every item that the model saw for a stored response; instructions are in the request."""
         return self._memory.turn(response_id).context
 
     def stored(self) -> list[str]:
         """The ids of the stored responses, oldest first."""
         return list(self._memory.turns)
 
-    # --- Serving -------------------------------------------------------------------------------------------------
+    # --- Serving ----------------------------------------------------------------------------------
 
     def _app(self) -> Starlette:
         routes = (
@@ -272,7 +280,7 @@ class OpenAIServer:
         )
 
     def _queued_raw(self) -> Raw | None:
-        """The next answer if it is a `Raw`; any other waits for a request that the service takes."""
+        """The next answer if it is a `Raw`; others wait for a request that the service takes."""
         queue = self._queues["create"]
         return queue.popleft() if queue and isinstance(queue[0], Raw) else None
 

@@ -33,7 +33,8 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
 }
 
-# The kernel tells the server when the tests are gone, however they went; then it stops its engine and itself.
+# The kernel tells the server when the tests are gone, however they went; then it stops its engine
+# and itself.
 DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -62,9 +63,10 @@ class VLLMServer:
 
 @contextmanager
 def serve(model: Path, log: Path, *extra: str, name: str = "tiny-gpt-oss") -> Iterator[VLLMServer]:
-    """Run a server of `model` while the block runs; `extra` are more arguments of its command line."""
+    """Run a server of `model` while the block runs; `extra` are more command line arguments."""
     port = _free_port()
-    # `vllm serve` itself asks for the CUDA platform at import and fails in the CPU build; its module does not.
+    # `vllm serve` itself asks for the CUDA platform at import and fails in the CPU build; its
+    # module does not.
     command = [sys.executable, "-c", DIE_WITH_PARENT, "-m", "vllm.entrypoints.openai.api_server"]
     command += [
         "--host",

@@ -18,7 +18,7 @@ from synth_ai.engines.base import (
 from synth_ai.engines.model_names import full_name
 from synth_ai.engines.vllm.server_wire import cached_tokens, request_body, token_delta
 from synth_ai.errors import MalformedAnswerError, NotFoundError
-from synth_ai.http.client import SDKClient, SendOptions
+from synth_ai.http.client import HTTPClient, SendOptions
 from synth_ai.timeout import Timeout
 
 _VOCABULARY_SIZE = 201_088  # of gpt-oss; a server does not tell
@@ -57,7 +57,7 @@ class RemoteEngine(Engine):
         self.base_url = _with_version(base_url)
         self.model = model or ""
         # The SDK would take OPENAI_API_KEY where it gets no key, and that one is not for this server.
-        self._client = SDKClient(base_url=self.base_url, api_key=api_key or "EMPTY")
+        self._client = HTTPClient(base_url=self.base_url, api_key=api_key or "EMPTY")
         self._options: SendOptions = {"timeout": Timeout(first_byte=timeout)}
         self._facts: EngineFacts | None = None
 

@@ -18,7 +18,7 @@ from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.settings import Settings, check_url
 
 if TYPE_CHECKING:
-    from synth_ai.http.client import SDKClient as HTTPClient
+    from synth_ai.http.client import HTTPClient
 
 Transport = Literal["httpx", "aiohttp"]
 
@@ -51,7 +51,7 @@ class Endpoint:
         Raises:
             OptionError: there is no address.
         """
-        from synth_ai.http.client import SDKClient as HTTPClient
+        from synth_ai.http.client import HTTPClient
 
         if self.base_url is None:
             raise OptionError(f"{self.model!r} needs an address: give base_url=.")
@@ -61,7 +61,7 @@ class Endpoint:
             transport=self.transport,
             openai_account=self.is_openai,
         )
-        client.pace.limit(self.requests_per_minute, self.tokens_per_minute)
+        client.rate_limiter.cap(self.requests_per_minute, self.tokens_per_minute)
         return client
 
 

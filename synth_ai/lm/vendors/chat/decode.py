@@ -10,7 +10,7 @@ from typing import Any
 
 from synth_ai import content as item_shapes
 from synth_ai.content import Item
-from synth_ai.http.error_mapping import from_body
+from synth_ai.http.error_mapping import error_from_body
 from synth_ai.lm.vendors.truncated_calls import without_cut_calls
 from synth_ai.lm.vendors.wire import expecting, text
 from synth_ai.response import BaseLMResponse, Usage
@@ -71,7 +71,7 @@ def check_choice(choice: Mapping[str, Any]) -> None:
             if error
             else _UNTOLD
         )
-        raise from_body(body, "The answer ended with an error")
+        raise error_from_body(body, "The answer ended with an error")
 
 
 def output_items(message: Mapping[str, Any]) -> list[Item]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from synth_ai.errors import ConnectionFailedError, RejectedError
 from synth_ai.events import Completed, StreamEvent
-from synth_ai.http.client import SDKClient, SendOptions
+from synth_ai.http.client import HTTPClient, SendOptions
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.vendors.apis import CHAT
 from synth_ai.lm.vendors.base import VendorBase
@@ -40,7 +40,7 @@ class ChatVendor(VendorBase):
 
     api = CHAT
 
-    def __init__(self, client: SDKClient, *, dialect: chat.Dialect = chat.COMPATIBLE) -> None:
+    def __init__(self, client: HTTPClient, *, dialect: chat.Dialect = chat.COMPATIBLE) -> None:
         self._client = client
         self._dialect = dialect
         self.server = client.base_url

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from synth_ai.errors import ServerError
-from synth_ai.http.client import SDKClient, SendOptions
+from synth_ai.http.client import HTTPClient, SendOptions
 from synth_ai.lm.retry import RetryPolicy
 
 _UNFINISHED = ("queued", "in_progress")
@@ -22,7 +22,7 @@ _ASKING = RetryPolicy(attempts=5)
 
 
 async def finished(
-    client: SDKClient, path: str, data: Mapping[str, Any], options: SendOptions | None = None
+    client: HTTPClient, path: str, data: Mapping[str, Any], options: SendOptions | None = None
 ) -> Mapping[str, Any]:
     """The response once the server is done with it, whatever became of it.
 

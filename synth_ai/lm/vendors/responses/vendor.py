@@ -15,8 +15,8 @@ from synth_ai.errors import (
     ServerError,
 )
 from synth_ai.events import Completed, StreamEvent
-from synth_ai.http.client import SDKClient, SendOptions
-from synth_ai.http.error_mapping import from_body
+from synth_ai.http.client import HTTPClient, SendOptions
+from synth_ai.http.error_mapping import error_from_body
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.vendors.apis import RESPONSES
 from synth_ai.lm.vendors.base import VendorBase
@@ -45,7 +45,7 @@ class ResponsesVendor(VendorBase):
 
     api = RESPONSES
 
-    def __init__(self, client: SDKClient, *, remembers: bool = True) -> None:
+    def __init__(self, client: HTTPClient, *, remembers: bool = True) -> None:
         self._client = client
         self._remembers = remembers
         self.server = client.base_url
@@ -73,7 +73,7 @@ class ResponsesVendor(VendorBase):
             async with self._client.stream(PATH, body, options) as events:
                 async for event in events:
                     if event.get("type") == "error":
-                        raise from_body(event, "The stream ended with an error")
+                        raise error_from_body(event, "The stream ended with an error")
                     for ours in reader.read(event):
                         yield ours
                 if reader.body is None:
