@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from synth_ai.content import CALL_OUTPUTS, Item
 from synth_ai.errors import RequestError
 from synth_ai.lm.request import LMRequest
-from synth_ai.store.json import copied
-from synth_ai.store.redaction import redactions
+from synth_ai.store.json import copy_json
+from synth_ai.store.redaction import count_redacted
 from synth_ai.turn import Turn
 
 #: Is given the items of the turns that have to go, and returns what stands in their place: a text or items.
@@ -48,7 +48,7 @@ class Compactor:
     def known(self, request: LMRequest) -> LMRequest:
         """The request with the newest of its turns that were compacted before compacted again, at no cost."""
         turns = request.history
-        redacted = redactions(turns)
+        redacted = count_redacted(turns)
         for at in range(len(turns), 0, -1):
             made = self._made.get((turns[at - 1].id, redacted))
             if made is not None:
@@ -73,7 +73,7 @@ class Compactor:
         gone = turns[:cut]
         # The hook may edit what it is given; the store may not have that.
         result = self._compact(
-            [copied(item) for turn in gone for item in (*turn.input, *turn.output)]
+            [copy_json(item) for turn in gone for item in (*turn.input, *turn.output)]
         )
         made = _as_items(await result if inspect.isawaitable(result) else result)
         self._keep(gone, made)
@@ -120,7 +120,7 @@ def _key(gone: Sequence[Turn]) -> tuple[str, int]:
     """The last of these turns, and how many of them are redacted, those before a beginning included."""
     first = gone[0]
     before = _key(first.of)[1] if isinstance(first, _Beginning) else 0
-    return gone[-1].id, before + redactions(gone)
+    return gone[-1].id, before + count_redacted(gone)
 
 
 def _begins_anew(items: Sequence[Item]) -> bool:

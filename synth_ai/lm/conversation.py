@@ -11,7 +11,7 @@ from synth_ai.errors import RequestError, UnknownResponseError
 from synth_ai.lm.tools import ToolSpec
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.store.base import ResponseStore
-from synth_ai.store.redaction import redactions
+from synth_ai.store.redaction import count_redacted
 from synth_ai.turn import Turn
 
 
@@ -131,7 +131,7 @@ async def continue_from(parent: Parent, store: ResponseStore, vendor: VendorBase
     if turn.server != vendor.server and not turn.redacted:
         return await replay(parent, store, "another backend made it")
     continuation = await replay(parent, store, "the server does not keep this conversation")
-    if redactions(continuation.history):
+    if count_redacted(continuation.history):
         return replace(continuation, replay_reason="a part of it was redacted")
     return continuation
 

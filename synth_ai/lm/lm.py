@@ -40,7 +40,7 @@ from synth_ai.response import BaseLMResponse
 from synth_ai.settings import Settings
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.null import NoStore
+from synth_ai.store.null import NullStore
 from synth_ai.store.open import open_store
 from synth_ai.timeout import Timeout
 from synth_ai.tree.tree import Tree
@@ -174,7 +174,7 @@ class LM:
         self.responses = StoredResponses(self._config)
         self._head = Head()
         self._chains = backend.api_type == "responses" or (
-            backend.api_type == "harmony" and not isinstance(store, NoStore)
+            backend.api_type == "harmony" and not isinstance(store, NullStore)
         )
         if auto_store_responses and backend.api_type == "chat":
             raise OptionError(
@@ -387,7 +387,7 @@ class LM:
         if not isinstance(given, NotGiven):
             given = arguments["tools"] = tool_specs(given or ())
         config = self._config
-        if isinstance(config.store, NoStore):
+        if isinstance(config.store, NullStore):
             # The rounds continue one another, and what the caller wants kept nowhere goes with the run.
             config = replace(config, store=MemoryStore())
         resets = self._head.resets

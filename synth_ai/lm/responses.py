@@ -14,7 +14,7 @@ from synth_ai.errors import NotFoundError, UnknownResponseError
 from synth_ai.lm import sync as portal
 from synth_ai.lm.prices import Price, find_price
 from synth_ai.response import BaseLMResponse, Usage
-from synth_ai.store.json import copied
+from synth_ai.store.json import copy_json
 from synth_ai.store.transfer import export_turns, import_turns
 from synth_ai.turn import Turn
 
@@ -54,7 +54,7 @@ class StoredResponses:
         items: list[Item] = []
         for turn in chain[:-1]:
             items += [*turn.input, *turn.output]
-        return [copied(item) for item in (*items, *chain[-1].input)]
+        return [copy_json(item) for item in (*items, *chain[-1].input)]
 
     async def training_examples_async(self, response_id: str) -> list[TrainingExample]:
         """The branch up to this response as exact token ids with a loss mask; see `synth_ai.lm.training`.
@@ -239,4 +239,4 @@ def as_response(turn: Turn, prices: Mapping[str, Price]) -> BaseLMResponse:
         "replay_reason": turn.replay_reason,
         "warnings": list(turn.warnings),
     }
-    return BaseLMResponse.of_output([copied(item) for item in turn.output], **facts)
+    return BaseLMResponse.of_output([copy_json(item) for item in turn.output], **facts)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synth_ai.store.transfer import to_dict
+from synth_ai.store.facts import to_dict
 from synth_ai.tree.excerpts import backend_of
 from synth_ai.turn import Turn
 

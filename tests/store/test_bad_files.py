@@ -20,7 +20,7 @@ from synth_ai.errors import (
     StoreUnavailableError,
 )
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.null import NoStore
+from synth_ai.store.null import NullStore
 from synth_ai.store.open import open_store
 from synth_ai.store.sqlite.store import SQLiteStore
 
@@ -35,7 +35,7 @@ async def make_store(path: Path, turns: int = 200) -> None:
 async def test_what_open_store_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each way of writing `response_store=` gives the store that it says."""
     assert isinstance(open_store(None), MemoryStore)
-    assert isinstance(open_store(False), NoStore)
+    assert isinstance(open_store(False), NullStore)
     memory = MemoryStore()
     assert open_store(memory) is memory
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -49,14 +49,14 @@ async def test_what_open_store_opens(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("where", ["", True, 3, b"turns.db", ["turns.db"]])
 def test_what_names_no_store(where: object) -> None:
     """A value that is no store is refused where it is given."""
-    with pytest.raises(OptionError, match="it takes a path"):
+    with pytest.raises(OptionError, match="must be a path"):
         open_store(where)  # type: ignore[arg-type]
 
 
 def test_a_server_is_no_store_yet() -> None:
     """An address must not become a file of that name, and its password must not be shown."""
     with pytest.raises(
-        OptionError, match=r"postgresql://\.\.\.: a server as a store is not supported"
+        OptionError, match=r"postgresql://\*\*\*@db/turns', and no store is registered"
     ) as caught:
         open_store("postgresql://ada:hush@db/turns")
     assert "hush" not in str(caught.value)
@@ -66,7 +66,7 @@ def test_a_server_is_no_store_yet() -> None:
 
 def test_paths_where_no_file_can_be(tmp_path: Path) -> None:
     """The error names the path and what is wrong with it."""
-    with pytest.raises(StoreUnavailableError, match=r"missing/turns\.db.*no such folder"):
+    with pytest.raises(StoreUnavailableError, match=r"missing/turns\.db.*folder does not exist"):
         SQLiteStore(tmp_path / "missing" / "turns.db")
     with pytest.raises(StoreUnavailableError, match="is a folder"):
         SQLiteStore(tmp_path)
@@ -118,7 +118,7 @@ async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     before = path.read_bytes()
     with pytest.raises(
-        StoreFormatError, match=r"newer synth_ai \(schema 99; this one reads up to 2\)"
+        StoreFormatError, match=r"newer synth_ai \(schema 99; this one reads up to 3\)"
     ):
         SQLiteStore(path)
     assert path.read_bytes() == before
@@ -170,7 +170,7 @@ async def test_a_full_file_keeps_what_it_had(tmp_path: Path) -> None:
     turns = make_chain(20)
     for turn in turns:
         await store.put(turn)
-    await store._opened().writer.run(
+    await store._require_open().writer.run(
         lambda connection: connection.execute("PRAGMA max_page_count=30").fetchall(), alone=True
     )
     with pytest.raises(StoreUnavailableError, match=r"disk is full.*changed nothing"):

@@ -23,7 +23,7 @@ from synth_ai.lm.vendors.families import ApiType
 from synth_ai.lm.vendors.gpt_oss.decode import Reading
 from synth_ai.lm.vendors.gpt_oss.prompt import Shown, prepared, with_completion, with_turn
 from synth_ai.response import BaseLMResponse
-from synth_ai.store.redaction import redactions
+from synth_ai.store.redaction import count_redacted
 from synth_ai.turn import Turn
 
 #: How many branches keep their rendered ids at hand; others are rendered again when they go on.
@@ -123,7 +123,7 @@ class HarmonyVendor(VendorBase):
             kept = with_completion(
                 transcript, shown, reading.sampled, response.output, response.status
             )
-            self._transcripts.keep(response.response_id, redactions(request.history), kept)
+            self._transcripts.keep(response.response_id, count_redacted(request.history), kept)
         yield Completed(response)
 
 
@@ -248,7 +248,7 @@ class _TranscriptCache:
         if not is_whole(request.history):
             return _rendered(request.history).extended(request.input)
         transcript, known = self._nearest(request.history)
-        redacted = redactions(request.history[:known])
+        redacted = count_redacted(request.history[:known])
         for turn in request.history[known:]:
             transcript = with_turn(transcript, turn)
             redacted += turn.redacted
@@ -266,7 +266,7 @@ class _TranscriptCache:
 
     def _nearest(self, history: Sequence[Turn]) -> tuple[harmony.Transcript, int]:
         """The longest beginning of the history that is here, and how many turns it has."""
-        redacted = redactions(history)
+        redacted = count_redacted(history)
         with self._lock:
             for at in range(len(history) - 1, -1, -1):
                 key = (history[at].id, redacted)
