@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from synth_ai.response import BaseLMResponse, Usage
     from synth_ai.store.base import ResponseStore
     from synth_ai.store.memory import MemoryStore
+    from synth_ai.store.open import register_store
     from synth_ai.store.sqlite.store import SQLiteStore
     from synth_ai.timeout import Timeout
     from synth_ai.tree.tree import Tree
@@ -72,6 +73,7 @@ _HOMES = {
     "Usage": "synth_ai.response",
     "VLLMEngine": "synth_ai.engines.vllm.engine",
     "VendorBase": "synth_ai.lm.vendors.base",
+    "register_store": "synth_ai.store.open",
 }
 _MODULES = ("errors", "harmony", "testing")
 
@@ -109,6 +111,7 @@ __all__ = [
     "__version__",
     "errors",
     "harmony",
+    "register_store",
 ]
 
 

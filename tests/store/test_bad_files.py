@@ -14,14 +14,10 @@ import pytest
 from store.crashes import ENVIRONMENT
 from store.turns import make_chain, make_turn
 from synth_ai.errors import (
-    OptionError,
     StoreCorruptError,
     StoreFormatError,
     StoreUnavailableError,
 )
-from synth_ai.store.memory import MemoryStore
-from synth_ai.store.null import NullStore
-from synth_ai.store.open import open_store
 from synth_ai.store.sqlite.store import SQLiteStore
 
 
@@ -30,38 +26,6 @@ async def make_store(path: Path, turns: int = 200) -> None:
     for turn in make_chain(turns):
         await store.put(turn)
     await store.aclose()
-
-
-async def test_what_open_store_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each way of writing `response_store=` gives the store that it says."""
-    assert isinstance(open_store(None), MemoryStore)
-    assert isinstance(open_store(False), NullStore)
-    memory = MemoryStore()
-    assert open_store(memory) is memory
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for where in (tmp_path / "a.db", str(tmp_path / "a.db"), "~/a.db"):
-        store = open_store(where)
-        assert isinstance(store, SQLiteStore)
-        assert store.path == tmp_path / "a.db"
-        await store.aclose()
-
-
-@pytest.mark.parametrize("where", ["", True, 3, b"turns.db", ["turns.db"]])
-def test_what_names_no_store(where: object) -> None:
-    """A value that is no store is refused where it is given."""
-    with pytest.raises(OptionError, match="must be a path"):
-        open_store(where)  # type: ignore[arg-type]
-
-
-def test_a_server_is_no_store_yet() -> None:
-    """An address must not become a file of that name, and its password must not be shown."""
-    with pytest.raises(
-        OptionError, match=r"postgresql://\*\*\*@db/turns', and no store is registered"
-    ) as caught:
-        open_store("postgresql://ada:hush@db/turns")
-    assert "hush" not in str(caught.value)
-    with pytest.raises(OptionError, match="names no file"):
-        open_store(":memory:")
 
 
 def test_paths_where_no_file_can_be(tmp_path: Path) -> None:
