@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from synth_ai.store.sqlite.rows import row_of
-from synth_ai.store.sqlite.schema import Durability
+from synth_ai.store.sqlite.connections import Durability
+from synth_ai.store.sqlite.rows import encode_row
 from synth_ai.store.sqlite.store import SQLiteStore
 from synth_ai.turn import Turn
 
@@ -82,7 +82,7 @@ class Bare:
 
     def put(self, turn: Turn) -> float:
         """Seconds for one INSERT and its commit; making the JSON is not counted."""
-        row = row_of(turn)
+        row = encode_row(turn)
         start = time.perf_counter()
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(

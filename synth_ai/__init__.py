@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from synth_ai.response import BaseLMResponse, Usage
     from synth_ai.store.base import ResponseStore
     from synth_ai.store.memory import MemoryStore
+    from synth_ai.store.open import register_store
     from synth_ai.store.sqlite.store import SQLiteStore
     from synth_ai.timeout import Timeout
     from synth_ai.tree.tree import Tree
@@ -86,6 +87,7 @@ _HOMES = {
     "VLLMEngine": "synth_ai.engines.vllm.engine",
     "VendorBase": "synth_ai.lm.vendors.base",
     "register_engine": "synth_ai.engines.registry",
+    "register_store": "synth_ai.store.open",
 }
 _MODULES = ("errors", "harmony", "testing")
 
@@ -130,6 +132,7 @@ __all__ = [
     "harmony",
     "options_named",
     "register_engine",
+    "register_store",
     "register_vendor",
 ]
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.writers import numbered_turn
-from synth_ai.store.sqlite.schema import Durability
+from synth_ai.store.sqlite.connections import Durability
 from synth_ai.store.sqlite.store import SQLiteStore
 
 

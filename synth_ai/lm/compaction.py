@@ -17,8 +17,8 @@ from typing import TypeAlias, TypeGuard, cast
 from synth_ai.content import Item, Message, is_call_output
 from synth_ai.errors import RequestError
 from synth_ai.lm.request import LMRequest
-from synth_ai.store.json import copied
-from synth_ai.store.redaction import redactions
+from synth_ai.store.json import copy_json
+from synth_ai.store.redaction import count_redacted
 from synth_ai.turn import Turn
 
 Compact: TypeAlias = Callable[[list[Item]], str | Sequence[Item] | Awaitable[str | Sequence[Item]]]
@@ -50,7 +50,7 @@ class Compactor:
     def reapply(self, request: LMRequest) -> LMRequest:
         """Replace turns as in an earlier call of the branch, without asking the hook again."""
         turns = request.history
-        redacted = redactions(turns)
+        redacted = count_redacted(turns)
 
         # The latest replacement is the shortest.
         for count in range(len(turns), 0, -1):
@@ -81,7 +81,7 @@ class Compactor:
             items += turn.output
 
         # The hook may edit what it is given, and these are the store's own items.
-        result = self._hook([copied(item) for item in items])
+        result = self._hook([copy_json(item) for item in items])
         if inspect.isawaitable(result):
             result = await result
 
@@ -172,10 +172,10 @@ def _key(turns: Sequence[Turn]) -> tuple[str, int]:
 
     The turns that an earlier replacement stands for are counted, too.
     """
-    redacted = redactions(turns)
+    redacted = count_redacted(turns)
     first = turns[0]
     while isinstance(first, CompactedTurn):
-        redacted += redactions(first.replaced)
+        redacted += count_redacted(first.replaced)
         first = first.replaced[0]
 
     return turns[-1].id, redacted

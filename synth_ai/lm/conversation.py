@@ -9,7 +9,7 @@ from datetime import date
 from synth_ai.errors import RequestError, UnknownResponseError
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.tools import ToolSpec
-from synth_ai.store.redaction import redactions
+from synth_ai.store.redaction import count_redacted
 from synth_ai.turn import Turn
 
 
@@ -210,7 +210,7 @@ async def _continue_from(parent: Parent, config: LMConfig) -> Continuation:
         return await replay(parent, config, "another backend made it")
 
     continuation = await replay(parent, config, "the server does not keep this conversation")
-    if redactions(continuation.history):
+    if count_redacted(continuation.history):
         return replace(continuation, replay_reason="a part of it was redacted")
     return continuation
 

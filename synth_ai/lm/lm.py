@@ -37,7 +37,7 @@ from synth_ai.response import BaseLMResponse
 from synth_ai.settings import Settings
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.null import NoStore
+from synth_ai.store.null import NullStore
 from synth_ai.store.open import open_store
 from synth_ai.tree.tree import Tree
 
@@ -155,7 +155,7 @@ class LM:
             settings,
         )
         defaults = backend.api.read_options(options)
-        keeps_turns = response_store is not False and not isinstance(response_store, NoStore)
+        keeps_turns = response_store is not False and not isinstance(response_store, NullStore)
         self._chains = _calls_chain(backend.api, keeps_turns, auto_store_responses)
         self._auto_store = _first_given(auto_store_responses, settings.auto_store_responses, True)
         store = open_store(settings.store if response_store is None else response_store)
@@ -362,7 +362,7 @@ class LM:
         """
         options = RunOptions(max_rounds, on_error, on_step)
         config = self._config
-        if isinstance(config.store, NoStore):
+        if isinstance(config.store, NullStore):
             # The rounds continue one another: they get a store that goes with the run.
             config = replace(config, store=MemoryStore())
         runner = self._derive(self._head, chains=self._chains, config=config)

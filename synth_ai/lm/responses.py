@@ -15,7 +15,7 @@ from synth_ai.lm import sync
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.prices import Price, find_price
 from synth_ai.response import BaseLMResponse, Usage
-from synth_ai.store.json import copied
+from synth_ai.store.json import copy_json
 from synth_ai.store.transfer import export_turns, import_turns
 from synth_ai.turn import Turn
 
@@ -56,7 +56,7 @@ class StoredResponses:
             items += turn.input
             items += turn.output
         items += last.input
-        return [copied(item) for item in items]
+        return [copy_json(item) for item in items]
 
     async def training_examples_async(self, response_id: str) -> list[TrainingExample]:
         """Make training examples of the branch up to this response: token ids with a loss mask.
@@ -273,7 +273,7 @@ def as_response(turn: Turn, prices: Mapping[str, Price]) -> BaseLMResponse:
 
     token_ids = turn.output_token_ids
     return BaseLMResponse.of_output(
-        [copied(item) for item in turn.output],
+        [copy_json(item) for item in turn.output],
         response_id=turn.id,
         previous_response_id=turn.parent_id,
         api_type=turn.api_type,

@@ -1,7 +1,4 @@
-"""What is kept of a conversation: turns, each linked to the one before.
-
-A turn holds only what it added, so a prefix that many branches share is kept once, and a fork costs one link.
-"""
+"""What a store of turns must be able to do, and what it gets for free."""
 
 from __future__ import annotations
 
@@ -9,91 +6,127 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from synth_ai.store.conflicts import new_of
-from synth_ai.store.redaction import redacted
+from synth_ai.store.conflicts import cycle_error, select_new
+from synth_ai.store.redaction import redact_turn
 from synth_ai.turn import Turn
 
 
 class ResponseStore(ABC):
-    """Where turns are kept. Safe to use from many tasks, event loops and threads at once.
+    """A place for turns, each linked to the one before. The base class of every store.
 
-    What is put here is kept as it was then, whatever its caller does with the items later. What is read here is the
-    store's own, not to be changed: it may be the very turn that others read.
+    Four methods are required: `put`, `get`, `delete` and `list`. The others work on top of these;
+    override one where the store can do it in one step, which is faster, and safe when others write
+    at the same time.
+
+    A store is safe to use from many tasks, event loops and threads at once. It keeps a turn as it
+    was when it was put, whatever the caller does with the items later. A turn that is read belongs
+    to the store and must not be changed: it may be the object that others read.
     """
+
+    # --- required ---------------------------------------------------------------------------------
 
     @abstractmethod
     async def put(self, turn: Turn) -> None:
-        """Keep a turn. When this returns, the turn can be read.
+        """Store a turn. When this returns, the turn can be read.
 
-        A turn of the same id that continues the same turn is replaced.
+        A turn of the same id that continues the same turn is replaced; its place in the order of
+        `list` stays.
 
         Raises:
-            StoreConflictError: the id is in use for a turn that continues from another one.
-            StoreError: it could not be kept.
+            StoreConflictError: the id belongs to a turn that continues from another one.
+            StoreError: it could not be stored.
         """
 
     @abstractmethod
     async def get(self, id: str) -> Turn | None:
-        """The turn of this id, or None."""
-
-    @abstractmethod
-    async def chain(self, id: str) -> list[Turn] | None:
-        """The turns from the first one to this id, oldest first; None when any of them is not here."""
-
-    async def descendants(self, id: str) -> list[Turn]:
-        """The turns that continue from this one, and those that continue from them: each after the one it continues.
-
-        This version looks at every turn; a store that can follow the links should.
-        """
-        return descendants_of(await self.list(), id)
+        """Return the turn of this id, or None."""
 
     @abstractmethod
     async def delete(self, id: str, *, descendants: bool = False) -> bool:
-        """Forget a turn; False when it was not here.
+        """Delete a turn.
 
         Args:
             id: the turn.
-            descendants: forget the turns that continue from it too, and those that continue from them.
+            descendants: delete the turns that continue from it too, and those that continue from
+                them.
+
+        Returns:
+            False if there was no such turn.
 
         Raises:
-            StoreConflictError: other turns continue from it and `descendants` is not set; nothing was deleted.
+            StoreConflictError: other turns continue from it and `descendants` is not set; nothing
+                was deleted.
         """
 
-    @abstractmethod
-    async def list(self) -> list[Turn]:
-        """Every turn, oldest first."""
+    # --- optional ---------------------------------------------------------------------------------
+
+    async def chain(self, id: str) -> list[Turn] | None:
+        """Return the turns from the first one to this id, oldest first.
+
+        This version reads one turn after the other.
+
+        Returns:
+            None if any of the turns is not in the store.
+
+        Raises:
+            StoreCorruptError: the turns lead back to themselves.
+        """
+        turns: dict[str, Turn] = {}
+        next_id: str | None = id
+        while next_id is not None:
+            if next_id in turns:
+                raise cycle_error(id)
+
+            turn = await self.get(next_id)
+            if turn is None:
+                return None
+            turns[next_id] = turn
+            next_id = turn.parent_id
+
+        return list(reversed(turns.values()))
+
+    async def descendants(self, id: str) -> list[Turn]:
+        """Return the turns that continue from this one, directly or not.
+
+        Each stands after the one that it continues. This version looks at every turn.
+        """
+        return find_descendants(await self.list(), id)
 
     async def add(self, turns: Sequence[Turn]) -> int:
-        """Keep turns that come from elsewhere, and return how many of them were new: all are added, or none.
+        """Store turns that come from elsewhere: all of them, or none.
 
-        This version writes them one by one; a store that can do it in one step should.
+        Turns that the store has already are left out. This version writes the others one by one.
+
+        Returns:
+            How many of the turns were new.
 
         Raises:
-            StoreConflictError: another turn is here under one of their ids.
+            StoreConflictError: the store has another turn under one of their ids.
             StoreImportError: they would lead back to themselves.
-            StoreError: they could not be kept.
+            StoreError: they could not be stored.
         """
-        known = {turn.id: turn for turn in await self.list()}
-        new = new_of(turns, known.get)
+        stored = {turn.id: turn for turn in await self.list()}
+        new = select_new(turns, stored.get)
         for turn in new:
             await self.put(turn)
         return len(new)
 
     async def redact(self, id: str) -> bool:
-        """Replace the text of a turn for good, so that the turns that continue from it stay valid.
+        """Replace the text of a turn for good; the turns that continue from it stay valid.
 
-        Every text, argument and picture of its items becomes `[redacted]`; its reasoning, token ids and warnings go,
-        and of its settings all but numbers. Its place in the tree, its usage, roles, call ids and the names of
-        functions stay; so do instructions and tools, as they belong to the whole branch. Other turns that quote the
-        text are not searched.
+        Every text, argument and picture of its items becomes `[redacted]`. Its reasoning, token
+        ids and warnings are removed, and all its settings but numbers. Its links to other turns,
+        its usage, roles, call ids and the names of functions stay. So do instructions and tools,
+        as they belong to the whole branch. Other turns that quote the text are not searched.
 
-        No server is asked to continue from this turn, or from one that continues from it, by its id any more, as it
-        would still have the text: such branches are sent again in full, with `[redacted]` in its place. This holds
-        for whoever shares the store, from their next call on; a call that is under way has read the text already.
-        No server is told to delete anything: `lm.responses.redact` does that.
+        From now on no server is asked to continue by its id from this turn, or from one that
+        continues from it, as the server would still have the text: such branches are sent again in
+        full, with `[redacted]` in its place. This holds for everybody who shares the store, from
+        their next call on; a call that is under way has read the text already. No server is told
+        to delete anything: `lm.responses.redact` does that.
 
         Returns:
-            False when the turn was not here.
+            False if there was no such turn.
 
         Raises:
             StoreError: it could not be written.
@@ -101,27 +134,43 @@ class ResponseStore(ABC):
         turn = await self.get(id)
         if turn is None:
             return False
-        for after in await self.descendants(id):
-            if after.stored_on_server:
-                await self.put(replace(after, stored_on_server=False))
-        await self.put(redacted(turn))
+
+        for descendant in await self.descendants(id):
+            if descendant.stored_on_server:
+                await self.put(replace(descendant, stored_on_server=False))
+        await self.put(redact_turn(turn))
         return True
 
     def explain_missing(self, id: str) -> str:
-        """A sentence that says why an id may not be here, for errors."""
+        """Explain, in a sentence for errors, why an id may not be in the store."""
         return f"{id!r} is not in this store."
 
     async def aclose(self) -> None:
-        """Free what the store holds. Safe to call twice."""
+        """Free what the store holds open. Safe to call twice."""
+
+    # --- required too -----------------------------------------------------------------------------
+
+    # The last one, as its name hides the type `list` from whatever follows it in the class.
+    @abstractmethod
+    async def list(self) -> list[Turn]:
+        """Return every turn, oldest first."""
 
 
-def descendants_of(turns: Iterable[Turn], id: str) -> list[Turn]:
-    """Those of the turns that continue from this one, directly or not: each after the one that it continues."""
+def find_descendants(turns: Iterable[Turn], id: str) -> list[Turn]:
+    """Find the turns that continue from this one, directly or not.
+
+    Returns:
+        These turns, each after the one that it continues.
+    """
     children: dict[str, list[Turn]] = {}
     for turn in turns:
-        if turn.parent_id is not None and turn.id != id:
-            children.setdefault(turn.parent_id, []).append(turn)
+        if turn.parent_id is None or turn.id == id:
+            continue
+        children.setdefault(turn.parent_id, []).append(turn)
+
+    # The list grows while the loop reads it. Each turn's children are taken out of the dict, so
+    # that a cycle ends.
     found = children.pop(id, [])
-    for each in found:
-        found += children.pop(each.id, ())
+    for turn in found:
+        found += children.pop(turn.id, [])
     return found

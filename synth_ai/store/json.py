@@ -9,8 +9,10 @@ from pydantic_core import from_json
 from pydantic_core import to_json as to_json_bytes
 
 
-def to_json(value: Any) -> str:
-    """Compact JSON that is valid UTF-8. Dates, models and other values that have a JSON form are written in it.
+def to_json(value: object) -> str:
+    """Write compact JSON that is valid UTF-8.
+
+    Dates, models and other values that have a JSON form are written in it.
 
     Raises:
         TypeError, ValueError, RecursionError: JSON cannot hold `value`.
@@ -18,15 +20,16 @@ def to_json(value: Any) -> str:
     try:
         return to_json_bytes(value, inf_nan_mode="constants").decode()
     except ValueError:
-        # Half of a surrogate pair, as a model that is cut off inside an emoji can leave it, is no UTF-8; an escape is.
+        # A model that is cut off inside an emoji can leave half of a surrogate pair, which UTF-8
+        # cannot hold. The standard library writes it as an escape.
         return json.dumps(value, separators=(",", ":"))
 
 
 def read_json(text: str) -> Any:
-    """What `to_json` wrote.
+    """Read what `to_json` wrote.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: the text is not JSON.
     """
     try:
         return from_json(text)
@@ -35,12 +38,12 @@ def read_json(text: str) -> Any:
         return json.loads(text)
 
 
-def copied(value: Any) -> Any:
-    """Plain data whose lists and dicts are its own, however deep; everything else is shared with `value`."""
+def copy_json(value: Any) -> Any:
+    """Copy plain data with all its lists and dicts, however deep; share every other value."""
     if isinstance(value, dict):
-        return {name: copied(item) for name, item in value.items()}
+        return {name: copy_json(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [copied(item) for item in value]
+        return [copy_json(item) for item in value]
     return value
 
 

@@ -1,4 +1,4 @@
-"""Turns in memory, bounded: the oldest leaf goes first, so that no kept turn loses its beginning."""
+"""Turns in memory, up to a bound: the oldest leaf is dropped first, so no turn loses its parent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from synth_ai.errors import StoreError
-from synth_ai.store.base import ResponseStore, descendants_of
-from synth_ai.store.conflicts import goes_round, has_children, id_in_use, new_of
-from synth_ai.store.json import copied
-from synth_ai.store.redaction import redacted
+from synth_ai.store.base import ResponseStore, find_descendants
+from synth_ai.store.conflicts import children_error, conflict_error, cycle_error, select_new
+from synth_ai.store.json import copy_json
+from synth_ai.store.redaction import redact_turn
 from synth_ai.turn import Turn
 
 DEFAULT_MAX_TURNS = 10_000
@@ -20,22 +20,29 @@ DEFAULT_MAX_TURNS = 10_000
 class MemoryStore(ResponseStore):
     """Turns of this process.
 
-    A loop over a data set leaves many conversations that nobody continues: once `max_turns` is reached, the oldest
-    turn that no other continues from is dropped for each new one. The newest turn is never dropped, so one
-    conversation may grow longer than the bound.
+    A loop over a data set leaves many conversations that nobody continues. Once `max_turns` is
+    reached, each new turn drops the oldest one that no other continues from. The newest turn is
+    never dropped, so one conversation may grow longer than the bound.
 
     Args:
         max_turns: how many turns to keep; None for no bound.
+
+    Raises:
+        StoreError: `max_turns` is less than 1.
     """
 
     def __init__(self, max_turns: int | None = DEFAULT_MAX_TURNS) -> None:
         if max_turns is not None and max_turns < 1:
             raise StoreError(
-                f"max_turns={max_turns} keeps nothing; it takes 1 or more, or None for no bound."
+                f"max_turns must be 1 or more, or None for no bound, not {max_turns}: "
+                f"max_turns={max_turns} keeps nothing."
             )
+
         self._max_turns = max_turns
         self._turns: dict[str, Turn] = {}
-        self._children: dict[str, int] = {}
+        # How many turns continue from an id. An id may be here before its turn, or without it.
+        self._child_counts: dict[str, int] = {}
+        # The ids of turns that no other continues from, oldest first.
         self._leaves: OrderedDict[str, None] = OrderedDict()
         self._dropped = 0
         self._lock = threading.Lock()
@@ -43,25 +50,7 @@ class MemoryStore(ResponseStore):
     async def put(self, turn: Turn) -> None:
         with self._lock:
             self._put(turn)
-            while (
-                self._max_turns is not None
-                and len(self._turns) > self._max_turns
-                and len(self._leaves) > 1
-            ):
-                self._unlink(next(iter(self._leaves)))
-                self._dropped += 1
-
-    async def add(self, turns: Sequence[Turn]) -> int:
-        with self._lock:
-            new = new_of(turns, self._turns.get)
-            if self._max_turns is not None and len(self._turns) + len(new) > self._max_turns:
-                raise StoreError(
-                    f"{len(new)} turns cannot be added: this store keeps {self._max_turns} and has {len(self._turns)}. "
-                    "Nothing was added; use MemoryStore(max_turns=...) or a file."
-                )
-            for turn in new:
-                self._put(turn)
-            return len(new)
+            self._drop_oldest_leaves()
 
     async def get(self, id: str) -> Turn | None:
         return self._turns.get(id)
@@ -74,23 +63,40 @@ class MemoryStore(ResponseStore):
                 turn = self._turns.get(next_id)
                 if turn is None:
                     return None
+
+                # Only a cycle is longer than all turns together. Counting is cheaper than a set
+                # of the ids that were visited.
                 if len(turns) == len(self._turns):
-                    raise goes_round(id)
+                    raise cycle_error(id)
                 turns.append(turn)
                 next_id = turn.parent_id
+
         turns.reverse()
         return turns
+
+    async def add(self, turns: Sequence[Turn]) -> int:
+        with self._lock:
+            new = select_new(turns, self._turns.get)
+            self._check_room(len(new))
+            for turn in new:
+                self._put(turn)
+            return len(new)
 
     async def delete(self, id: str, *, descendants: bool = False) -> bool:
         with self._lock:
             if id not in self._turns:
                 return False
-            below = descendants_of(self._turns.values(), id) if self._children.get(id) else []
-            if below and not descendants:
-                raise has_children(id, self._children[id])
-            for turn in reversed(below):
-                self._unlink(turn.id)
-            self._unlink(id)
+
+            found: list[Turn] = []
+            children = self._child_counts.get(id, 0)
+            if children > 0:
+                found = find_descendants(self._turns.values(), id)
+            if found and not descendants:
+                raise children_error(id, children)
+
+            for turn in reversed(found):
+                self._remove(turn.id)
+            self._remove(id)
             return True
 
     async def redact(self, id: str) -> bool:
@@ -99,10 +105,11 @@ class MemoryStore(ResponseStore):
             turn = self._turns.get(id)
             if turn is None:
                 return False
-            for after in descendants_of(self._turns.values(), id):
-                if after.stored_on_server:
-                    self._turns[after.id] = replace(after, stored_on_server=False)
-            self._turns[id] = redacted(turn)
+
+            for descendant in find_descendants(self._turns.values(), id):
+                if descendant.stored_on_server:
+                    self._turns[descendant.id] = replace(descendant, stored_on_server=False)
+            self._turns[id] = redact_turn(turn)
             return True
 
     async def list(self) -> list[Turn]:
@@ -110,40 +117,70 @@ class MemoryStore(ResponseStore):
             return list(self._turns.values())
 
     def explain_missing(self, id: str) -> str:
-        if not self._dropped:
+        if self._dropped == 0:
             return f"{id!r} is not in this store, which keeps the turns of this process alone."
+
         return (
-            f"{id!r} is not in this store. It keeps {self._max_turns} turns and has dropped the {self._dropped} "
-            "oldest; keep more with response_store=MemoryStore(max_turns=...), or all with response_store='turns.db'."
+            f"{id!r} is not in this store. It keeps {self._max_turns} turns and has dropped the "
+            f"{self._dropped} oldest; keep more with response_store=MemoryStore(max_turns=...), "
+            "or all with response_store='turns.db'."
         )
 
     def _put(self, turn: Turn) -> None:
-        known = self._turns.get(turn.id)
-        if known is None:
+        stored = self._turns.get(turn.id)
+        if stored is None:
             self._link(turn)
-        elif known.parent_id != turn.parent_id:
-            raise id_in_use(turn.id)
+        elif stored.parent_id != turn.parent_id:
+            raise conflict_error(turn.id)
+
         # The caller's response holds the same items, and is the caller's to edit.
-        own = replace(
-            turn, input=tuple(map(copied, turn.input)), output=tuple(map(copied, turn.output))
-        )
-        self._turns[turn.id] = own
+        turn_input = tuple(map(copy_json, turn.input))
+        turn_output = tuple(map(copy_json, turn.output))
+        self._turns[turn.id] = replace(turn, input=turn_input, output=turn_output)
 
     def _link(self, turn: Turn) -> None:
-        if not self._children.get(turn.id):
+        """Count a new turn as a child of its parent."""
+        if not self._child_counts.get(turn.id):
             self._leaves[turn.id] = None
-        if turn.parent_id is not None:
-            self._children[turn.parent_id] = self._children.get(turn.parent_id, 0) + 1
-            self._leaves.pop(turn.parent_id, None)
-
-    def _unlink(self, id: str) -> None:
-        parent = self._turns.pop(id).parent_id
-        self._leaves.pop(id, None)
-        if parent is None:
+        if turn.parent_id is None:
             return
-        self._children[parent] -= 1
-        if not self._children[parent]:
-            del self._children[parent]
-            if parent in self._turns:
-                self._leaves[parent] = None
-                self._leaves.move_to_end(parent, last=False)
+
+        self._child_counts[turn.parent_id] = self._child_counts.get(turn.parent_id, 0) + 1
+        self._leaves.pop(turn.parent_id, None)
+
+    def _remove(self, id: str) -> None:
+        """Remove a turn that no other continues from."""
+        parent_id = self._turns.pop(id).parent_id
+        self._leaves.pop(id, None)
+        if parent_id is None:
+            return
+
+        self._child_counts[parent_id] -= 1
+        if self._child_counts[parent_id] > 0:
+            return
+
+        del self._child_counts[parent_id]
+        if parent_id in self._turns:
+            # A leaf again, and older than any turn that continued from it.
+            self._leaves[parent_id] = None
+            self._leaves.move_to_end(parent_id, last=False)
+
+    def _drop_oldest_leaves(self) -> None:
+        if self._max_turns is None:
+            return
+
+        # One leaf always stays: a single conversation may outgrow the bound.
+        while len(self._turns) > self._max_turns and len(self._leaves) > 1:
+            oldest = next(iter(self._leaves))
+            self._remove(oldest)
+            self._dropped += 1
+
+    def _check_room(self, new: int) -> None:
+        if self._max_turns is None:
+            return
+
+        if len(self._turns) + new > self._max_turns:
+            raise StoreError(
+                f"{new} turns cannot be added: this store keeps {self._max_turns} and has "
+                f"{len(self._turns)}. Nothing was added; use MemoryStore(max_turns=...) or a file."
+            )

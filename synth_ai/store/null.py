@@ -1,4 +1,4 @@
-"""No store at all: nothing is kept, and only a server that keeps responses itself can continue from an id."""
+"""No store at all: only a server that stores responses itself can continue from an id."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from synth_ai.store.base import ResponseStore
 from synth_ai.turn import Turn
 
 
-class NoStore(ResponseStore):
-    """What `response_store=False` asks for."""
+class NullStore(ResponseStore):
+    """A store that keeps nothing, for `response_store=False`."""
 
     async def put(self, turn: Turn) -> None:
         return
@@ -18,17 +18,14 @@ class NoStore(ResponseStore):
     async def get(self, id: str) -> Turn | None:
         return None
 
-    async def chain(self, id: str) -> list[Turn] | None:
-        return None
-
     async def delete(self, id: str, *, descendants: bool = False) -> bool:
         return False
 
-    async def add(self, turns: Sequence[Turn]) -> int:
-        raise StoreError("Turns cannot be added: this LM keeps none (response_store=False).")
-
     async def list(self) -> list[Turn]:
         return []
+
+    async def add(self, turns: Sequence[Turn]) -> int:
+        raise StoreError("Turns cannot be added: this LM keeps none (response_store=False).")
 
     def explain_missing(self, id: str) -> str:
         return f"{id!r} is not here: this LM keeps no turns (response_store=False)."

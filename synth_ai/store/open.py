@@ -4,24 +4,86 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from typing import TypeAlias
 
 from synth_ai.errors import OptionError
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.null import NoStore
+from synth_ai.store.null import NullStore
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+StoreFactory: TypeAlias = Callable[[str], ResponseStore]
+"""Makes a store from its whole URL, such as `redis://localhost/0`."""
+
+# The scheme of a URL (RFC 3986), of two letters or more, as a single one is a drive of Windows:
+#   redis://localhost/0      -> redis
+#   S3+cached://bucket       -> S3+cached
+#   C://turns.db, turns.db   -> no match: these are paths
+_URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+# What may hold a secret in a URL: all in front of the last @, and all behind the first ? or #
+#   redis://ada:hush@db/0?token=hush   -> redis://***@db/0?***
+#   s3://bucket#key=hush               -> s3://bucket#***
+_CREDENTIALS = re.compile(r"(?<=://).*@", re.DOTALL)
+_QUERY = re.compile(r"(?<=[?#]).+", re.DOTALL)
+
+# Schemes for what needs no URL, and what to write in its place.
+_RESERVED = {
+    "file": "give the path of the file itself, such as 'turns.db'",
+    "sqlite": "give the path of the file itself, such as 'turns.db'",
+    "memory": "leave response_store out to keep turns in memory",
+}
+
+_factories: dict[str, StoreFactory] = {}
+
+
+def register_store(scheme: str, factory: StoreFactory) -> None:
+    """Have `response_store="scheme://..."` open a store of your own class.
+
+    ::
+
+        register_store("redis", RedisStore.from_url)
+        lm = LM("gpt-5.5", response_store="redis://localhost/0")
+
+    Args:
+        scheme: what stands before `://`, in letters of either case. One that is registered
+            already is replaced.
+        factory: is called with the whole URL for each LM that names it, and returns the store. The
+            LM closes it.
+
+    Raises:
+        OptionError: `scheme` does not look like one, is for a built-in store or for paths, or
+            `factory` cannot be called.
+    """
+    if not isinstance(scheme, str) or _URL_SCHEME.fullmatch(f"{scheme}://") is None:
+        raise OptionError(
+            "scheme must be two or more letters, digits, '+', '-' or '.', with a letter first, "
+            f"such as 'redis', not {scheme!r}: it is what stands before '://' in a URL."
+        )
+    if scheme.lower() in _RESERVED:
+        raise OptionError(
+            f"scheme must not be {scheme!r}, which is built in; use one of your own, such as "
+            f"'my-{scheme.lower()}'. Reserved are: {', '.join(_RESERVED)}."
+        )
+    if not callable(factory):
+        raise OptionError(
+            "factory must be a function that takes a URL and returns a ResponseStore, "
+            f"not {factory!r:.100}."
+        )
+
+    _factories[scheme.lower()] = factory
 
 
 def open_store(where: str | os.PathLike[str] | ResponseStore | bool | None = None) -> ResponseStore:
-    """The store that `where` names.
+    """Open the store that `where` names.
 
     Args:
-        where: a path is a SQLite file (made if there is none), a store is itself, None is memory, False is no store.
+        where: a path is a SQLite file (made if there is none), a URL is a store of a class that
+            was registered for its scheme (see `register_store`), a store is itself, None is
+            memory, False is no store.
 
     Raises:
-        OptionError: `where` is none of these, or an address of a server: there is no store for one yet. A class of
-            your own that is a `ResponseStore` can be given instead.
+        OptionError: `where` is none of these, or no store is registered for the scheme.
         StoreUnavailableError: the file cannot be made or opened.
         StoreFormatError: it is not a store of turns, or a newer version wrote it.
         StoreCorruptError: it is damaged.
@@ -31,25 +93,58 @@ def open_store(where: str | os.PathLike[str] | ResponseStore | bool | None = Non
     if where is None:
         return MemoryStore()
     if where is False:
-        return NoStore()
-    if isinstance(where, (str, os.PathLike)) and os.fspath(where):
-        return _open_path(os.fspath(where))
-    raise OptionError(
-        f"response_store={where!r}; it takes a path such as 'turns.db', a store, None (memory) or False (no store)."
-    )
-
-
-def _open_path(path: str) -> ResponseStore:
-    if found := _URL.match(path):
+        return NullStore()
+    if not isinstance(where, (str, os.PathLike)) or not os.fspath(where):
         raise OptionError(
-            f"response_store={found.group()}...: a server as a store is not supported. Give the path of a file, or an "
-            "object of your own class of ResponseStore."
+            "response_store must be a path such as 'turns.db', the URL of a registered store, a "
+            f"ResponseStore, None (memory) or False (no store), not {_mask_secrets(repr(where))}."
         )
+
+    path = os.fspath(where)
+    url = _URL_SCHEME.match(path)
+    if url is not None:
+        return _open_url(path, scheme=url[1])
+    return _open_file(path)
+
+
+def _open_url(url: str, scheme: str) -> ResponseStore:
+    masked = _mask_secrets(url)
+    instead = _RESERVED.get(scheme.lower())
+    if instead is not None:
+        raise OptionError(f"response_store must not be {masked!r}: {instead}.")
+
+    factory = _factories.get(scheme.lower())
+    if factory is None:
+        registered = ", ".join(sorted(_factories)) or "none so far"
+        raise OptionError(
+            f"response_store is {masked!r}, and no store is registered for {scheme!r} (registered: "
+            f"{registered}). Call synth_ai.register_store({scheme!r}, factory) first, or give the "
+            "path of a file or an object of your own class of ResponseStore."
+        )
+
+    store = factory(url)
+    if not isinstance(store, ResponseStore):
+        raise OptionError(
+            f"The factory that is registered for {scheme!r} must return a ResponseStore, "
+            f"not an object of type {type(store).__name__!r}."
+        )
+    return store
+
+
+def _open_file(path: str) -> ResponseStore:
     if path == ":memory:":
         raise OptionError(
-            "response_store=':memory:' names no file; leave response_store out to keep turns in memory."
+            "response_store must not be ':memory:', which names no file; "
+            "leave response_store out to keep turns in memory."
         )
-    # Most programs keep turns in memory: they need not load SQLite.
+
+    # Imported here, as most programs keep turns in memory and need not load SQLite.
     from synth_ai.store.sqlite.store import SQLiteStore
 
     return SQLiteStore(path)
+
+
+def _mask_secrets(text: str) -> str:
+    """Hide whatever may be a password or a key in a URL."""
+    without_credentials = _CREDENTIALS.sub("***@", text)
+    return _QUERY.sub("***", without_credentials)

@@ -10,7 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from synth_ai.store.transfer import to_dict
+from synth_ai.store.facts import to_dict
 from synth_ai.tree.turn_tree import TurnTree
 
 if TYPE_CHECKING:

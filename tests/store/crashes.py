@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from store.writers import numbered_turn
-from synth_ai.store.sqlite.schema import Durability
+from synth_ai.store.sqlite.connections import Durability
 from synth_ai.store.sqlite.store import SQLiteStore
 
 WRITER = Path(__file__).with_name("writers.py")

@@ -1,29 +1,52 @@
-"""What holds for every store that keeps turns."""
+"""What holds for every store that keeps turns.
+
+To run these tests for a store of your own, register it in a module of yours (`register_store`, see
+`outside.py`), and give pytest that module and the URL of a store. `{folder}` in it becomes a new
+folder for each test, or else the store must be empty each time it is opened::
+
+    export STORE_URL="mine://{folder}/turns"
+    PYTHONPATH=. python -m pytest -p my_module tests/store/test_every_store.py -k STORE_URL
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from store.outside import SCHEME
 from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreConflictError, StoreCorruptError, StoreImportError
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore
+from synth_ai.store.open import open_store
 from synth_ai.store.sqlite.store import SQLiteStore
 
 
-@pytest.fixture(params=["memory", "power-loss", "process-crash"])
+def opens(url: str) -> Callable[[Path], ResponseStore]:
+    """Make a function that opens the store of a URL in a folder."""
+    return lambda folder: open_store(url.replace("{folder}", str(folder)))
+
+
+STORES: dict[str, Callable[[Path], ResponseStore]] = {
+    "memory": lambda folder: MemoryStore(),
+    "power-loss": lambda folder: SQLiteStore(folder / "turns.db", durability="power-loss"),
+    "process-crash": lambda folder: SQLiteStore(folder / "turns.db", durability="process-crash"),
+    "outside": opens(f"{SCHEME}://{{folder}}"),
+}
+if "STORE_URL" in os.environ:
+    STORES["STORE_URL"] = opens(os.environ["STORE_URL"])
+
+
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ResponseStore]:
-    kind = request.param
-    store = (
-        MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "turns.db", durability=kind)
-    )
-    yield store
-    await store.aclose()
+    opened = STORES[request.param](tmp_path)
+    yield opened
+    await opened.aclose()
 
 
 async def put_all(store: ResponseStore, turns: list) -> None:

@@ -7,7 +7,7 @@ import pytest
 from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreError
 from synth_ai.store.memory import MemoryStore
-from synth_ai.store.null import NoStore
+from synth_ai.store.null import NullStore
 
 
 async def test_the_oldest_leaves_go_first() -> None:
@@ -49,7 +49,7 @@ def test_a_bound_of_nothing_is_refused() -> None:
 
 async def test_no_store_keeps_nothing() -> None:
     """What `response_store=False` asks for takes every turn and has none."""
-    store = NoStore()
+    store = NullStore()
     await store.put(make_turn("a"))
     assert (await store.get("a"), await store.chain("a"), await store.list()) == (None, None, [])
     assert not await store.delete("a")

@@ -20,8 +20,10 @@ import pytest
 from store.crashes import ENVIRONMENT
 from store.turns import make_chain, make_turn
 from synth_ai.errors import OptionError, StoreError, StoreUnavailableError
-from synth_ai.store.sqlite import schema as sqlite_file
+from synth_ai.store.sqlite import schema as sqlite_schema
+from synth_ai.store.sqlite.connections import Durability
 from synth_ai.store.sqlite.store import SQLiteStore
+from synth_ai.store.sqlite.threads import Writer
 
 
 @pytest.fixture
@@ -40,6 +42,12 @@ def rows_of(path: Path, query: str) -> list[tuple[object, ...]]:
 
 def bytes_of(path: Path) -> bytes:
     return b"".join(file.read_bytes() for file in files_of(path))
+
+
+async def until_idle(writer: Writer) -> None:
+    """Wait for the writer's thread, which answers first and tidies up afterwards."""
+    while writer._draining:
+        await asyncio.to_thread(time.sleep, 0.001)
 
 
 async def test_a_second_store_continues_what_the_first_wrote(path: Path) -> None:
@@ -89,7 +97,7 @@ async def test_the_file_is_private_before_anything_is_in_it(
 
 @pytest.mark.parametrize(("durability", "synchronous"), [("power-loss", 2), ("process-crash", 1)])
 async def test_the_connection_that_writes_has_the_documented_settings(
-    path: Path, durability: sqlite_file.Durability, synchronous: int
+    path: Path, durability: Durability, synchronous: int
 ) -> None:
     """The guarantee rests on these; nothing else in the tests would notice that one was gone."""
     store = SQLiteStore(path, durability=durability)
@@ -105,7 +113,7 @@ async def test_the_connection_that_writes_has_the_documented_settings(
         )
         return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
-    writer = store._opened().writer
+    writer = store._require_open().writer
     documented = {
         "journal_mode": "wal",
         "synchronous": synchronous,
@@ -116,8 +124,9 @@ async def test_the_connection_that_writes_has_the_documented_settings(
     }
     assert await writer.run(settings, alone=True) == documented
     if durability == "process-crash":
-        assert writer._here is not None
-        assert writer._run_here(writer._here, settings, 0) == documented
+        await store.put(make_turn("first"))
+        await until_idle(writer)
+        assert writer._run_inline(settings, 0) == documented
     await store.aclose()
 
 
@@ -139,7 +148,7 @@ async def test_callers_at_once_share_a_commit(path: Path) -> None:
     store = SQLiteStore(path)
     await store.put(make_turn("first"))
     commits: list[str] = []
-    await store._opened().writer.run(
+    await store._require_open().writer.run(
         lambda connection: connection.set_trace_callback(commits.append)
     )
     commits.clear()
@@ -160,9 +169,9 @@ async def test_one_bad_turn_does_not_fail_its_group(path: Path) -> None:
     await store.aclose()
 
 
-@pytest.mark.parametrize("durability", get_args(sqlite_file.Durability))
+@pytest.mark.parametrize("durability", get_args(Durability))
 async def test_the_loop_runs_while_another_process_holds_the_lock(
-    path: Path, durability: sqlite_file.Durability
+    path: Path, durability: Durability
 ) -> None:
     """A store that has to wait does not stop the program's other tasks."""
     store = SQLiteStore(path, durability=durability)
@@ -186,24 +195,22 @@ async def test_the_loop_runs_while_another_process_holds_the_lock(
     [("power-loss", 100, False), ("process-crash", 100, True), ("process-crash", 100_000, False)],
 )
 async def test_who_writes_a_turn(
-    path: Path, durability: sqlite_file.Durability, size: int, by_the_caller: bool
+    path: Path, durability: Durability, size: int, by_the_caller: bool
 ) -> None:
     """Where no commit waits for the disk, a turn does not go to the writer's thread, unless it is a large one."""
     store = SQLiteStore(path, durability=durability)
-    writer = store._opened().writer
+    writer = store._require_open().writer
     await store.put(make_turn("first"))
-    # The thread tells first and rests afterwards.
-    while writer._running:
-        await asyncio.to_thread(time.sleep, 0.001)
+    await until_idle(writer)
     assert (
         await writer.run(lambda _: threading.get_ident(), size=size) == threading.get_ident()
     ) == by_the_caller
     await store.aclose()
 
 
-@pytest.mark.parametrize("durability", get_args(sqlite_file.Durability))
+@pytest.mark.parametrize("durability", get_args(Durability))
 async def test_turns_that_are_put_at_once_keep_their_order(
-    path: Path, durability: sqlite_file.Durability
+    path: Path, durability: Durability
 ) -> None:
     """Whoever writes them: what is killed in between leaves no turn without the one before it."""
     store = SQLiteStore(path, durability=durability)
@@ -220,16 +227,16 @@ async def test_what_an_interrupt_leaves_is_taken_back(path: Path) -> None:
     store = SQLiteStore(path, durability="process-crash", timeout=5)
     for n in range(2):
         await store.put(make_turn(f"before_{n}"))
-    here = store._opened().writer._here
+    here = store._require_open().writer._inline_connection
     assert here is not None
-    assert here.opened() is not None
+    assert here.get_open() is not None
 
     def interrupted(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO bodies (text) VALUES ('half')")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await store._opened().writer.run(interrupted)
+        await store._require_open().writer.run(interrupted)
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
 
@@ -240,9 +247,9 @@ async def test_what_an_interrupt_leaves_is_taken_back(path: Path) -> None:
     await store.aclose()
 
 
-@pytest.mark.parametrize("durability", get_args(sqlite_file.Durability))
+@pytest.mark.parametrize("durability", get_args(Durability))
 async def test_a_reader_that_takes_its_time_holds_nobody_up(
-    path: Path, durability: sqlite_file.Durability
+    path: Path, durability: Durability
 ) -> None:
     """The WAL cannot go into the file while another program reads; the puts meanwhile do not wait for it."""
     store = SQLiteStore(path, durability=durability)
@@ -436,40 +443,23 @@ async def test_compact_gives_the_room_back(path: Path) -> None:
 async def test_an_older_schema_is_brought_up_to_date(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new version of the library reads what the old one wrote."""
+    """A new version of the library reads what the old one wrote; SQL and functions bring it there."""
     turns = make_chain(3)
     store = SQLiteStore(path)
     for turn in turns:
         await store.put(turn)
     await store.aclose()
-    next_version = ("ALTER TABLE turns ADD COLUMN note TEXT", "UPDATE turns SET note = 'migrated'")
-    monkeypatch.setattr(sqlite_file, "MIGRATIONS", (*sqlite_file.MIGRATIONS, next_version))
+
+    def fill_notes(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE turns SET note = 'migrated'")
+
+    next_version = ("ALTER TABLE turns ADD COLUMN note TEXT", fill_notes)
+    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", (*sqlite_schema.MIGRATIONS, next_version))
     store = SQLiteStore(path)
     assert await store.chain("turn_2") == turns
     await store.put(make_turn("turn_3", "turn_2"))
     await store.aclose()
     assert rows_of(path, "SELECT note FROM turns ORDER BY seq") == [("migrated",)] * 3 + [(None,)]
-
-
-async def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
-    """Its turns lack what later ones say of themselves, which then is as it is where nothing happened."""
-    turns = make_chain(2)
-    store = SQLiteStore(path)
-    for turn in turns:
-        await store.put(turn)
-    await store.aclose()
-    later = ("redacted", "incomplete_reason", "error", "request_id", "replay_reason", "warnings")
-    with sqlite3.connect(path) as connection:
-        removed = ", ".join(f"'$.{name}'" for name in later)
-        connection.execute(
-            f"UPDATE bodies SET text = json_remove(text, {removed}) WHERE text LIKE '{{%'"
-        )
-        connection.execute("PRAGMA user_version=1")
-    connection.close()
-    store = SQLiteStore(path)
-    assert await store.list() == turns
-    await store.aclose()
-    assert rows_of(path, "PRAGMA user_version") == [(2,)]
 
 
 async def test_a_migration_that_fails_changes_nothing(
@@ -481,7 +471,7 @@ async def test_a_migration_that_fails_changes_nothing(
     await store.aclose()
     with monkeypatch.context() as patch:
         bad = ("ALTER TABLE turns ADD COLUMN note TEXT", "INSERT INTO nowhere VALUES (1)")
-        patch.setattr(sqlite_file, "MIGRATIONS", (*sqlite_file.MIGRATIONS, bad))
+        patch.setattr(sqlite_schema, "MIGRATIONS", (*sqlite_schema.MIGRATIONS, bad))
         with pytest.raises(StoreError, match="nowhere"):
             SQLiteStore(path)
     store = SQLiteStore(path)
@@ -507,7 +497,7 @@ def test_options_are_checked(path: Path) -> None:
     """A misspelt durability must not silently be a weaker one."""
     with pytest.raises(OptionError, match="'full'"):
         SQLiteStore(path, durability="full")  # type: ignore[arg-type]
-    with pytest.raises(StoreUnavailableError, match="There is no store"):
+    with pytest.raises(StoreUnavailableError, match="does not exist"):
         SQLiteStore(path, create=False)
     assert not path.exists()
 

@@ -17,7 +17,7 @@ import pytest
 from store.crashes import ENVIRONMENT, WRITER, check_what_is_left, kill_a_writer
 from store.turns import make_turn
 from store.writers import numbered_turn
-from synth_ai.store.sqlite.schema import Durability
+from synth_ai.store.sqlite.connections import Durability
 from synth_ai.store.sqlite.store import SQLiteStore
 
 DURABILITIES = pytest.mark.parametrize("durability", get_args(Durability))

@@ -13,7 +13,7 @@ import pytest
 from store.test_bad_files import in_a_mount, make_store
 from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
-from synth_ai.store.sqlite import schema as sqlite_file
+from synth_ai.store.sqlite import schema as sqlite_schema
 from synth_ai.store.sqlite.readonly import read_turns
 from synth_ai.store.sqlite.store import SQLiteStore
 
@@ -112,7 +112,7 @@ async def test_what_cannot_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     connection.close()
     names = sorted(file.name for file in tmp_path.iterdir())
     for bad, error, what in (
-        (tmp_path / "none.db", StoreUnavailableError, "There is no store"),
+        (tmp_path / "none.db", StoreUnavailableError, "does not exist"),
         (tmp_path, StoreUnavailableError, "is a folder"),
         (notes, StoreFormatError, "no SQLite file"),
         (other, StoreFormatError, "another program's"),
@@ -122,8 +122,8 @@ async def test_what_cannot_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert read_turns(empty) == []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "synth_ai.store.sqlite.readonly.MIGRATIONS",
-            (*sqlite_file.MIGRATIONS, ("ALTER TABLE turns",)),
+            "synth_ai.store.sqlite.schema.MIGRATIONS",
+            (*sqlite_schema.MIGRATIONS, ("ALTER TABLE turns",)),
         )
         with pytest.raises(StoreFormatError, match="open it once"):
             read_turns(path)

@@ -8,7 +8,7 @@ import hashlib
 import sys
 from typing import Any, cast
 
-from synth_ai.store.sqlite.schema import Durability
+from synth_ai.store.sqlite.connections import Durability
 from synth_ai.store.sqlite.store import SQLiteStore
 from synth_ai.turn import Turn
 

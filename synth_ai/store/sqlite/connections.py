@@ -1,8 +1,9 @@
-"""Connections to the SQLite file, each used by one thread at a time, and none of them open while the process forks.
+"""Connections to the SQLite file, each used by one thread at a time, none open while forking.
 
-SQLite keeps the locks of a process in memory that a forked child inherits, so a child would believe that it holds what
-its parent holds: neither then minds the other. So every connection is closed before a fork, and opened again by
-whoever needs it next: https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
+SQLite keeps the locks of a process in memory that a forked child inherits. The child would believe
+that it holds what its parent holds, and neither would mind the other. So every connection is closed
+before a fork, and opened again by whoever needs it next:
+https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
 """
 
 from __future__ import annotations
@@ -13,24 +14,88 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
-from typing import TypeAlias
+from pathlib import Path
+from typing import Literal, TypeAlias
 from weakref import WeakSet
+
+Durability = Literal["power-loss", "process-crash"]
+"""What a commit survives: a loss of power, or the end of the process."""
 
 Connect: TypeAlias = Callable[[], sqlite3.Connection]
 
-#: Held by who makes a file, and by who makes a connection that is not held here.
-making = threading.Lock()
+_SYNCHRONOUS: dict[Durability, str] = {"power-loss": "FULL", "process-crash": "NORMAL"}
+
+_PRAGMAS = (
+    "fullfsync=ON",  # macOS: fsync alone leaves the data in the drive's cache
+    "checkpoint_fullfsync=ON",
+    "secure_delete=ON",  # what is deleted is overwritten with zeros
+    "temp_store=MEMORY",  # no text spills into a temporary file
+    "cache_size=-8000",  # KiB: the upper levels of the indexes of a large file
+    "journal_size_limit=16777216",  # bytes that the WAL keeps on disk after a checkpoint
+    # SQLite's own checkpoints run beside writers of other connections, which up to SQLite 3.51.2
+    # can, rarely, lose what these wrote (sqlite.org/wal.html#walresetbug). Ours run while the
+    # write lock is held.
+    "wal_autocheckpoint=0",
+)
 
 
-class Held:
-    """One connection, opened at its first use.
+def connect(path: Path, durability: Durability, *, timeout: float) -> sqlite3.Connection:
+    """Open a connection with our settings.
+
+    It starts no transactions by itself, see `transaction`.
 
     Args:
-        connect: makes it.
+        path: the file, which must exist.
+        durability: what its commits survive.
+        timeout: seconds to wait for a lock of another connection.
+    """
+    # A URI with mode=rw never makes a file: a store that was moved away must not come back empty.
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA synchronous={_SYNCHRONOUS[durability]}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Commit all that the block does, or none of it.
+
+    Args:
+        connection: what the block uses.
+        kind: `IMMEDIATE` takes the write lock at once, `DEFERRED` only if the block writes.
+    """
+    try:
+        connection.execute(f"BEGIN {kind}")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk or a failing one makes SQLite roll back by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+class LockedConnection:
+    """A connection that one thread at a time uses, opened at its first use.
+
+    Args:
+        connect: opens it.
 
     Attributes:
-        lock: held by who uses it.
-        number: who uses several takes them in the order of their numbers, so that nobody waits for each other.
+        lock: held by whoever uses the connection.
+        number: the order in which to take the locks of several, so that no two threads wait for
+            each other.
     """
 
     def __init__(self, connect: Connect) -> None:
@@ -38,23 +103,26 @@ class Held:
         self._connection: sqlite3.Connection | None = None
         self.lock = threading.Lock()
         self.number = next(_numbers)
-        with _registering:
-            _all.add(self)
+        with _registration_lock:
+            _all_connections.add(self)
 
     @contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for this thread alone; waits for it."""
+        """Wait for the connection, and give it to this thread alone; open it if it is closed."""
         with self.lock:
             if self._connection is None:
                 self._connection = self._connect()
-            yield _settled(self._connection)
+            _roll_back(self._connection)
+            yield self._connection
 
-    def opened(self) -> sqlite3.Connection | None:
-        """The connection if it is open, for who has the lock."""
-        return None if self._connection is None else _settled(self._connection)
+    def get_open(self) -> sqlite3.Connection | None:
+        """Return the connection if it is open, to a caller that holds the lock."""
+        if self._connection is not None:
+            _roll_back(self._connection)
+        return self._connection
 
     def open(self) -> None:
-        """Have the connection open, and nothing half done on it."""
+        """Open the connection if it is closed, and roll back what an interrupt left on it."""
         with self.use():
             pass
 
@@ -64,33 +132,42 @@ class Held:
             self.close_locked()
 
     def close_locked(self) -> None:
-        """The same for who has the lock."""
+        """Close the connection, for a caller that holds the lock."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
-def _settled(connection: sqlite3.Connection) -> sqlite3.Connection:
-    # An interrupt can come between any two steps, and leave a transaction that keeps everybody else out.
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # An interrupt can come between any two steps, and leave a transaction that keeps everybody
+    # else out.
     if connection.in_transaction:
         connection.execute("ROLLBACK")
-    return connection
 
+
+# --- forks ------------------------------------------------------------------------------------
+
+#: Held while a file is made or brought up to date, over a connection that is not registered here.
+setup_lock = threading.Lock()
 
 _numbers = count()
-_all: WeakSet[Held] = WeakSet()
-_registering = threading.Lock()
-_forking = ExitStack()
+_all_connections: WeakSet[LockedConnection] = WeakSet()
+_registration_lock = threading.Lock()
+
+# The locks that are held while the process forks. Parent and child both release them afterwards.
+_locks_of_fork = ExitStack()
 
 
-def _before_fork() -> None:
-    _forking.enter_context(making)
-    _forking.enter_context(_registering)
-    for held in sorted(_all, key=lambda held: held.number):
-        _forking.enter_context(held.lock)
-        held.close_locked()
+def _close_all_before_fork() -> None:
+    _locks_of_fork.enter_context(setup_lock)
+    _locks_of_fork.enter_context(_registration_lock)
+    for connection in sorted(_all_connections, key=lambda each: each.number):
+        _locks_of_fork.enter_context(connection.lock)
+        connection.close_locked()
 
 
 os.register_at_fork(
-    before=_before_fork, after_in_parent=_forking.close, after_in_child=_forking.close
+    before=_close_all_before_fork,
+    after_in_parent=_locks_of_fork.close,
+    after_in_child=_locks_of_fork.close,
 )

@@ -1,4 +1,4 @@
-"""What the SQLite store asks of its file. Each function runs inside a transaction of its caller's."""
+"""What the SQLite store asks of its file. Each function runs in a transaction of its caller."""
 
 from __future__ import annotations
 
@@ -6,191 +6,266 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TypeVar
 
-from synth_ai.store.conflicts import goes_round, has_children, id_in_use, new_of
-from synth_ai.store.redaction import redacted
-from synth_ai.store.sqlite.rows import Row, SharedText, StoredRow, row_of, turns_of
+from synth_ai.store.conflicts import children_error, conflict_error, cycle_error, select_new
+from synth_ai.store.redaction import redact_turn
+from synth_ai.store.sqlite.rows import Row, SharedText, StoredRow, decode_rows, encode_row
 from synth_ai.turn import Turn
 
+T = TypeVar("T")
+
+# --- reading ----------------------------------------------------------------------------------
+
+# The fields of `StoredRow`.
 _COLUMNS = """turns.id, turns.parent_id, turns.created_at, bodies.text, bodies.token_ids,
     turns.instructions, turns.tools"""
+
 _TURNS = f"SELECT {_COLUMNS} FROM turns JOIN bodies ON bodies.seq = turns.content"
 
-# CROSS JOIN keeps SQLite from scanning the whole table in the outer loop. UNION, not UNION ALL: a cycle ends.
+# CROSS JOIN keeps SQLite from scanning the whole table in the outer loop. UNION, and not UNION ALL,
+# lets a cycle end.
 _CHAIN = f"""WITH RECURSIVE up (seq, parent_id) AS (
         SELECT seq, parent_id FROM turns WHERE id = ?
         UNION
-        SELECT turns.seq, turns.parent_id FROM up CROSS JOIN turns ON turns.id = up.parent_id
+        SELECT turns.seq, turns.parent_id
+        FROM up CROSS JOIN turns ON turns.id = up.parent_id
     )
-    SELECT {_COLUMNS} FROM up CROSS JOIN turns ON turns.seq = up.seq CROSS JOIN bodies ON bodies.seq = turns.content"""
+    SELECT {_COLUMNS}
+    FROM up CROSS JOIN turns ON turns.seq = up.seq
+    CROSS JOIN bodies ON bodies.seq = turns.content"""
 
+# The turn itself first, then all that continue from it, level by level.
 _DESCENDANTS = f"""WITH RECURSIVE down (seq, id) AS (
         SELECT seq, id FROM turns WHERE id = ?
         UNION
-        SELECT turns.seq, turns.id FROM down CROSS JOIN turns ON turns.parent_id = down.id
+        SELECT turns.seq, turns.id
+        FROM down CROSS JOIN turns ON turns.parent_id = down.id
     )
-    SELECT {_COLUMNS} FROM down CROSS JOIN turns ON turns.seq = down.seq
+    SELECT {_COLUMNS}
+    FROM down CROSS JOIN turns ON turns.seq = down.seq
     CROSS JOIN bodies ON bodies.seq = turns.content"""
 
-_WITH_DESCENDANTS = """WITH RECURSIVE down (seq, id, content) AS (
-        SELECT seq, id, content FROM turns WHERE id = ?
-        UNION
-        SELECT turns.seq, turns.id, turns.content FROM down CROSS JOIN turns ON turns.parent_id = down.id
-    )
-    SELECT seq, content FROM down"""
-_COUNT_CHILDREN = "SELECT count(*) FROM turns WHERE parent_id = ?"
-
-_INSERT_BODY = "INSERT INTO bodies (text, token_ids) VALUES (?, ?)"
-_INSERT_TURN = """INSERT INTO turns (id, parent_id, created_at, content, instructions, tools)
-    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
-_KNOWN = "SELECT seq, parent_id, content FROM turns WHERE id = ?"
-_UPDATE_TURN = (
-    "UPDATE turns SET created_at = ?, content = ?, instructions = ?, tools = ? WHERE seq = ?"
-)
-
-# A record of the same length is overwritten where it lies, page by page.
-_BLANK_BODY = """UPDATE bodies SET
-    text = CAST(zeroblob(length(CAST(text AS BLOB))) AS TEXT),
-    token_ids = CASE WHEN token_ids IS NULL THEN NULL ELSE zeroblob(length(token_ids)) END
-    WHERE seq = ?"""
-# Reads every turn: an index for it would cost each put a page, and deleting is rare.
-_UNUSED_TEXTS = """SELECT body FROM texts WHERE body NOT IN (
-    SELECT instructions FROM turns WHERE instructions IS NOT NULL
-    UNION SELECT tools FROM turns WHERE tools IS NOT NULL)"""
-
 # SQLite before 3.32 takes 999 values in one statement.
-_MOST_VALUES = 900
-
-
-def put(connection: sqlite3.Connection, row: Row) -> None:
-    """Keep a turn, in place of the one of this id if it continues the same turn."""
-    instructions, tools = (
-        _keep_text(connection, row.instructions),
-        _keep_text(connection, row.tools),
-    )
-    content = connection.execute(_INSERT_BODY, (row.content, row.token_ids)).lastrowid
-    new = (row.id, row.parent_id, row.created_at, content, instructions, tools)
-    if connection.execute(_INSERT_TURN, new).rowcount:
-        return
-    seq, parent_id, earlier = connection.execute(_KNOWN, (row.id,)).fetchone()
-    if parent_id != row.parent_id:
-        raise id_in_use(row.id)
-    connection.execute(_UPDATE_TURN, (row.created_at, content, instructions, tools, seq))
-    connection.execute(_BLANK_BODY, (earlier,))
+_MAX_VALUES = 900
 
 
 def get(connection: sqlite3.Connection, id: str) -> Turn | None:
-    """The turn of this id."""
-    turns = _read(connection, f"{_TURNS} WHERE turns.id = ?", (id,))
+    """Read the turn of this id."""
+    turns = _read_turns(connection, f"{_TURNS} WHERE turns.id = ?", (id,))
     return turns[0] if turns else None
 
 
-def add(connection: sqlite3.Connection, turns: Sequence[Turn]) -> int:
-    """Add turns that come from elsewhere; how many of them were new."""
-    new = new_of(turns, lambda id: get(connection, id))
-    for turn in new:
-        put(connection, row_of(turn))
-    return len(new)
-
-
-def redact(connection: sqlite3.Connection, id: str) -> bool:
-    """Replace the text of a turn, and have no server continue from it or from what comes after it."""
-    turn = get(connection, id)
-    if turn is None:
-        return False
-    for after in descendants(connection, id):
-        if after.stored_on_server:
-            put(connection, row_of(replace(after, stored_on_server=False)))
-    put(connection, row_of(redacted(turn)))
-    return True
-
-
-def every(connection: sqlite3.Connection) -> list[Turn]:
-    """Every turn, in the order in which they came."""
-    return _read(connection, f"{_TURNS} ORDER BY turns.seq", ())
+def all_turns(connection: sqlite3.Connection) -> list[Turn]:
+    """Read every turn, in the order in which they came."""
+    return _read_turns(connection, f"{_TURNS} ORDER BY turns.seq", ())
 
 
 def chain(connection: sqlite3.Connection, id: str) -> list[Turn] | None:
-    """The turns from the first one to this id; None when any is missing."""
-    found = {turn.id: turn for turn in _read(connection, _CHAIN, (id,))}
+    """Read the turns from the first one to this id; None if any is missing."""
+    found = {turn.id: turn for turn in _read_turns(connection, _CHAIN, (id,))}
+
     turns: list[Turn] = []
     next_id: str | None = id
     while next_id is not None:
         turn = found.pop(next_id, None)
         if turn is None:
             if any(turn.id == next_id for turn in turns):
-                raise goes_round(id)
+                raise cycle_error(id)
             return None
         turns.append(turn)
         next_id = turn.parent_id
+
     turns.reverse()
     return turns
 
 
 def descendants(connection: sqlite3.Connection, id: str) -> list[Turn]:
-    """The turns that continue from this one, directly or not, each after the one that it continues."""
-    return [turn for turn in _read(connection, _DESCENDANTS, (id,)) if turn.id != id]
+    """Read the turns that continue from this one, each after the one that it continues."""
+    turns = _read_turns(connection, _DESCENDANTS, (id,))
+    return [turn for turn in turns if turn.id != id]
 
 
-def delete(connection: sqlite3.Connection, id: str, *, descendants: bool) -> bool:
-    """Forget a turn, and those that continue from it if asked to; and the shared texts that nobody needs then."""
-    found = connection.execute(_WITH_DESCENDANTS, (id,)).fetchall()
-    if len(found) > 1 and not descendants:
-        raise has_children(id, connection.execute(_COUNT_CHILDREN, (id,)).fetchone()[0])
-    connection.executemany("DELETE FROM turns WHERE seq = ?", [(seq,) for seq, _ in found])
-    unused = connection.execute(_UNUSED_TEXTS).fetchall()
-    connection.executemany("DELETE FROM texts WHERE body = ?", unused)
-    connection.executemany(_BLANK_BODY, [*((content,) for _, content in found), *unused])
-    return bool(found)
-
-
-def drop_blanks(connection: sqlite3.Connection) -> None:
-    """Remove the rows of deleted bodies. What SQLite then leaves in the gaps of pages goes with the VACUUM after it."""
-    connection.execute(
-        """DELETE FROM bodies WHERE seq NOT IN (SELECT content FROM turns)
-        AND seq NOT IN (SELECT body FROM texts)"""
-    )
-
-
-def first_problem(connection: sqlite3.Connection) -> str | None:
-    """What SQLite finds wrong with the file first; None when all is well."""
-    found: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    return None if found == "ok" else found
-
-
-def _keep_text(connection: sqlite3.Connection, shared: SharedText | None) -> int | None:
-    """The number of the body that holds a shared text, which is written if it is new."""
-    if shared is None:
-        return None
-    known: tuple[int] | None = connection.execute(
-        "SELECT body FROM texts WHERE hash = ?", (shared.hash,)
-    ).fetchone()
-    if known is not None:
-        return known[0]
-    body = connection.execute(_INSERT_BODY, (shared.text, None)).lastrowid
-    connection.execute("INSERT INTO texts (body, hash) VALUES (?, ?)", (body, shared.hash))
-    return body
-
-
-def _read(connection: sqlite3.Connection, query: str, arguments: Sequence[Any]) -> list[Turn]:
+def _read_turns(connection: sqlite3.Connection, query: str, arguments: Sequence[str]) -> list[Turn]:
     rows: list[StoredRow] = connection.execute(query, arguments).fetchall()
-    return turns_of(
-        rows, _texts(connection, {body for row in rows for body in row[5:] if body is not None})
-    )
+
+    # The last two columns: the bodies of instructions and tools.
+    shared_bodies: set[int | None] = set()
+    for row in rows:
+        shared_bodies.update(row[5:])
+    shared_bodies.discard(None)
+
+    return decode_rows(rows, _read_texts(connection, shared_bodies))
 
 
-def _texts(connection: sqlite3.Connection, bodies: Iterable[int]) -> dict[int, str]:
+def _read_texts(connection: sqlite3.Connection, bodies: Iterable[int | None]) -> dict[int, str]:
     texts: dict[int, str] = {}
-    for some in _chunks(bodies):
-        marks = ", ".join("?" * len(some))
-        texts.update(
-            connection.execute(f"SELECT seq, text FROM bodies WHERE seq IN ({marks})", some)
-        )
+    for chunk in _split_into_chunks(bodies):
+        marks = ", ".join("?" * len(chunk))
+        query = f"SELECT seq, text FROM bodies WHERE seq IN ({marks})"
+        texts.update(connection.execute(query, chunk))
     return texts
 
 
-def _chunks(values: Iterable[int]) -> Iterator[list[int]]:
-    rest = iter(values)
-    while some := list(islice(rest, _MOST_VALUES)):
-        yield some
+def _split_into_chunks(values: Iterable[T]) -> Iterator[list[T]]:
+    remaining = iter(values)
+    while True:
+        chunk = list(islice(remaining, _MAX_VALUES))
+        if not chunk:
+            return
+        yield chunk
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+_INSERT_BODY = "INSERT INTO bodies (text, token_ids) VALUES (?, ?)"
+
+_INSERT_TURN = """INSERT INTO turns (id, parent_id, created_at, content, instructions, tools)
+    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+
+_STORED_TURN = "SELECT seq, parent_id, content FROM turns WHERE id = ?"
+
+_UPDATE_TURN = """UPDATE turns SET created_at = ?, content = ?, instructions = ?, tools = ?
+    WHERE seq = ?"""
+
+_FIND_TEXT = "SELECT body FROM texts WHERE hash = ?"
+
+_INSERT_TEXT = "INSERT INTO texts (body, hash) VALUES (?, ?)"
+
+
+def put(connection: sqlite3.Connection, row: Row) -> None:
+    """Store a turn, in place of the one of this id if it continues the same turn.
+
+    Raises:
+        StoreConflictError: the id belongs to a turn that continues from another one.
+    """
+    instructions = _store_text(connection, row.instructions)
+    tools = _store_text(connection, row.tools)
+    content = connection.execute(_INSERT_BODY, (row.content, row.token_ids)).lastrowid
+
+    new = (row.id, row.parent_id, row.created_at, content, instructions, tools)
+    inserted = connection.execute(_INSERT_TURN, new).rowcount
+    if inserted:
+        return
+
+    seq, parent_id, old_content = connection.execute(_STORED_TURN, (row.id,)).fetchone()
+    if parent_id != row.parent_id:
+        raise conflict_error(row.id)
+    connection.execute(_UPDATE_TURN, (row.created_at, content, instructions, tools, seq))
+    blank_body(connection, old_content)
+
+
+def add(connection: sqlite3.Connection, turns: Sequence[Turn]) -> int:
+    """Add turns that come from elsewhere, and return how many of them were new."""
+    new = select_new(turns, lambda id: get(connection, id))
+    for turn in new:
+        put(connection, encode_row(turn))
+    return len(new)
+
+
+def _store_text(connection: sqlite3.Connection, shared: SharedText | None) -> int | None:
+    """Return the number of the body that holds a shared text; store the text if it is new."""
+    if shared is None:
+        return None
+
+    stored: tuple[int] | None = connection.execute(_FIND_TEXT, (shared.hash,)).fetchone()
+    if stored is not None:
+        return stored[0]
+
+    body = connection.execute(_INSERT_BODY, (shared.text, None)).lastrowid
+    connection.execute(_INSERT_TEXT, (body, shared.hash))
+    return body
+
+
+# --- deleting ---------------------------------------------------------------------------------
+
+_WITH_DESCENDANTS = """WITH RECURSIVE down (seq, id, content) AS (
+        SELECT seq, id, content FROM turns WHERE id = ?
+        UNION
+        SELECT turns.seq, turns.id, turns.content
+        FROM down CROSS JOIN turns ON turns.parent_id = down.id
+    )
+    SELECT seq, content FROM down"""
+
+_COUNT_CHILDREN = "SELECT count(*) FROM turns WHERE parent_id = ?"
+
+# Reads every turn: an index for it would cost each put a page, and deleting is rare.
+_UNUSED_TEXTS = """SELECT body FROM texts WHERE body NOT IN (
+    SELECT instructions FROM turns WHERE instructions IS NOT NULL
+    UNION SELECT tools FROM turns WHERE tools IS NOT NULL)"""
+
+# SQLite overwrites a record of the same length where it lies, page by page.
+_BLANK_BODY = """UPDATE bodies SET
+    text = CAST(zeroblob(length(CAST(text AS BLOB))) AS TEXT),
+    token_ids = CASE WHEN token_ids IS NULL THEN NULL ELSE zeroblob(length(token_ids)) END
+    WHERE seq = ?"""
+
+_DELETE_BLANK_BODIES = """DELETE FROM bodies
+    WHERE seq NOT IN (SELECT content FROM turns) AND seq NOT IN (SELECT body FROM texts)"""
+
+
+def delete(connection: sqlite3.Connection, id: str, *, descendants: bool) -> bool:
+    """Delete a turn, with those that continue from it if `descendants` is set.
+
+    Shared texts that no turn needs any more go with them.
+
+    Returns:
+        False if there was no such turn.
+
+    Raises:
+        StoreConflictError: other turns continue from it and `descendants` is not set.
+    """
+    found: list[tuple[int, int]] = connection.execute(_WITH_DESCENDANTS, (id,)).fetchall()
+    if len(found) > 1 and not descendants:
+        children = connection.execute(_COUNT_CHILDREN, (id,)).fetchone()[0]
+        raise children_error(id, children)
+
+    for seq, content in found:
+        connection.execute("DELETE FROM turns WHERE seq = ?", (seq,))
+        blank_body(connection, content)
+
+    unused: list[tuple[int]] = connection.execute(_UNUSED_TEXTS).fetchall()
+    for (body,) in unused:
+        connection.execute("DELETE FROM texts WHERE body = ?", (body,))
+        blank_body(connection, body)
+
+    return len(found) > 0
+
+
+def redact(connection: sqlite3.Connection, id: str) -> bool:
+    """Replace the text of a turn, and have no server continue from it or from its descendants.
+
+    Returns:
+        False if there was no such turn.
+    """
+    turn = get(connection, id)
+    if turn is None:
+        return False
+
+    for descendant in descendants(connection, id):
+        if descendant.stored_on_server:
+            put(connection, encode_row(replace(descendant, stored_on_server=False)))
+    put(connection, encode_row(redact_turn(turn)))
+    return True
+
+
+def blank_body(connection: sqlite3.Connection, body: int) -> None:
+    """Overwrite a body with zeros of the same length."""
+    connection.execute(_BLANK_BODY, (body,))
+
+
+def delete_blank_bodies(connection: sqlite3.Connection) -> None:
+    """Delete the rows of blank bodies, before a VACUUM.
+
+    What SQLite then leaves of other bodies in the gaps of its pages goes with the VACUUM.
+    """
+    connection.execute(_DELETE_BLANK_BODIES)
+
+
+# --- checking ---------------------------------------------------------------------------------
+
+
+def find_damage(connection: sqlite3.Connection) -> str | None:
+    """Read the whole file, and return what SQLite finds wrong first; None if all is well."""
+    found: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    return None if found == "ok" else found

@@ -1,4 +1,4 @@
-"""One file opened once in a process, however many stores are made of it, and opened anew in a forked child."""
+"""The open files: each once in a process, however many stores are made of it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,39 @@ from pathlib import Path
 from typing import TypeAlias
 
 from synth_ai.errors import StoreUnavailableError
-from synth_ai.store.sqlite.schema import Durability, connect, translated
+from synth_ai.store.sqlite.connections import Durability, connect
+from synth_ai.store.sqlite.error_mapping import map_errors
 from synth_ai.store.sqlite.threads import Guard, Readers, Writer
 
-Key: TypeAlias = tuple[int, int, Durability]
+FileKey: TypeAlias = tuple[int, int, Durability]
+"""Device and inode, so that two paths to one file share it; and what its commits survive."""
 
 
 class SharedFile:
     """The threads and connections of one file.
 
     Attributes:
+        key: which file it is.
         writer: the thread that writes.
         readers: the threads that read.
+        users: how many stores use it.
     """
 
     def __init__(self, path: Path, durability: Durability, timeout: float) -> None:
-        self.key = _key(path, durability)
-        guard = _guard(path, timeout, self.key)
-        patient, hasty = (
-            partial(connect, path, durability, timeout=seconds) for seconds in (timeout, 0.0)
-        )
-        self.writer = Writer(patient, guard, hasty if durability == "process-crash" else None)
-        self.readers = Readers(patient, guard)
+        self.key = _read_key(path, durability)
+        guard = _make_guard(path, timeout, self.key)
+
+        # Callers that write on their own thread must not wait there for another process's lock.
+        waiting = partial(connect, path, durability, timeout=timeout)
+        not_waiting = partial(connect, path, durability, timeout=0.0)
+        inline = not_waiting if durability == "process-crash" else None
+
+        self.writer = Writer(waiting, guard, inline)
+        self.readers = Readers(waiting, guard)
         self.users = 0
         self._pid = os.getpid()
-        # Runs at the exit of the interpreter too, after the last work: then the WAL goes back into the file.
+        # Runs at the exit of the interpreter too, after the last work: then the WAL goes back into
+        # the file.
         self.close = weakref.finalize(self, _close, self._pid, self.readers, self.writer)
 
     @property
@@ -45,19 +53,26 @@ class SharedFile:
         return self._pid == os.getpid()
 
 
-_open: weakref.WeakValueDictionary[Key, SharedFile] = weakref.WeakValueDictionary()
+_open_files: weakref.WeakValueDictionary[FileKey, SharedFile] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
-# What a forked child has of its parent's, never closed there: SQLite's connections must not be used across a fork.
+
+# What a forked child has of its parent's. It is never closed there: SQLite's connections must not
+# be used across a fork.
 _inherited: list[SharedFile] = []
 
 
 def acquire(path: Path, durability: Durability, timeout: float) -> SharedFile:
-    """The file at this path, opened now if it is not open yet. Each call needs a `release`."""
-    key = _key(path, durability)
+    """Return the file at this path, opened if it is not open yet. Each call needs a `release`.
+
+    Raises:
+        StoreUnavailableError: there is no such file any more.
+    """
+    key = _read_key(path, durability)
     with _lock:
-        file = _open.get(key)
+        file = _open_files.get(key)
         if file is None:
-            file = _open[key] = SharedFile(path, durability, timeout)
+            file = SharedFile(path, durability, timeout)
+            _open_files[key] = file
         file.users += 1
         return file
 
@@ -66,33 +81,39 @@ def release(file: SharedFile) -> None:
     """Close the file if nobody else uses it. Blocks until its work is done."""
     with _lock:
         file.users -= 1
-        if file.users:
+        if file.users > 0:
             return
-        if _open.get(file.key) is file:
-            del _open[file.key]
+        if _open_files.get(file.key) is file:
+            del _open_files[file.key]
+
     file.close()
 
 
-def _key(path: Path, durability: Durability) -> Key:
+def _read_key(path: Path, durability: Durability) -> FileKey:
     try:
         status = path.stat()
     except OSError as error:
         raise StoreUnavailableError(
-            f"The store {str(path)!r} is gone: {error.strerror}. It was moved or removed while it was open."
+            f"The store {str(path)!r} is gone: {error.strerror}. It was moved or removed while it "
+            "was open."
         ) from error
     return status.st_dev, status.st_ino, durability
 
 
-def _guard(path: Path, timeout: float, key: Key) -> Guard:
-    """What all work runs in: it checks that the path still names this file, and translates errors."""
+def _make_guard(path: Path, timeout: float, key: FileKey) -> Guard:
+    """Make the context that all work runs in.
+
+    It checks that the path still names this file, and maps errors.
+    """
+    durability = key[2]
 
     @contextmanager
     def guard() -> Iterator[None]:
-        with translated(path, timeout):
-            if _key(path, key[2]) != key:
+        with map_errors(path, timeout):
+            if _read_key(path, durability) != key:
                 raise StoreUnavailableError(
-                    f"The store {str(path)!r} was replaced by another file while it was open, so nothing was written. "
-                    "Open the new one with another SQLiteStore(...)."
+                    f"The store {str(path)!r} was replaced by another file while it was open, so "
+                    "nothing was written. Open the new one with another SQLiteStore(...)."
                 )
             yield
 
@@ -105,11 +126,12 @@ def _close(pid: int, readers: Readers, writer: Writer) -> None:
         writer.close()
 
 
-def _after_fork() -> None:
+def _forget_parents_files() -> None:
     global _lock
+    # Another thread of the parent may have held the lock.
     _lock = threading.Lock()
-    _inherited.extend(_open.values())
-    _open.clear()
+    _inherited.extend(_open_files.values())
+    _open_files.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_forget_parents_files)

@@ -1,8 +1,12 @@
-"""The threads that touch the SQLite file, so that no event loop ever waits for a disk.
+"""Who touches the SQLite file, so that no event loop ever waits for a disk.
 
-One thread writes. Whatever was asked of it while the disk was busy goes into one transaction, so a hundred callers
-at once pay for one fsync. A few others read, each over a connection of its own. Where a commit does not wait for the
-disk, going to a thread and back costs more than the work, so a small one is done by whoever asks, unless it would wait.
+Reading is done by a few threads. Writing is done in one of two ways:
+
+- Queued: one thread writes. All that was asked of it while the disk was busy goes into one
+  transaction, so a hundred callers at once pay for one fsync.
+- Inline: with the durability `process-crash` a commit does not wait for the disk. Then going to a
+  thread and back costs more than a small write itself, so callers write on their own thread,
+  unless anything would make them wait there.
 """
 
 from __future__ import annotations
@@ -15,216 +19,337 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from synth_ai.errors import StoreError, StoreUnavailableError
-from synth_ai.store.sqlite.connections import Connect, Held
-from synth_ai.store.sqlite.schema import transaction
+from synth_ai.store.sqlite.connections import Connect, LockedConnection, transaction
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
+"""What is done with a connection, inside a transaction."""
+
 Guard: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""Makes a context that all work runs in; it checks the file and maps errors."""
 
-# A group's commit is one append to the WAL; past this many, callers would wait for each other's bytes, not the disk.
+# A group's commit is one append to the WAL; with more jobs in it, callers would wait for each
+# other's bytes, not for the disk.
 _MAX_GROUP = 256
-# SQLite's own measure: 1000 pages of 4 KiB. One turn writes about four pages and its content.
+
+# SQLite's own measure: 1000 pages of 4 KiB.
 _CHECKPOINT_BYTES = 1000 * 4096
+
+# One turn writes about four pages beside its content.
 _TURN_BYTES = 4 * 4096
-# What takes longer to copy than the way to the thread and back.
-_LARGE_BYTES = 64 * 1024
+
+# More than this takes longer to copy than the way to the thread and back.
+_MAX_INLINE_BYTES = 64 * 1024
 
 
-class _InUse(Exception):
-    """Somebody else uses the connection, or it is not open."""
+class _MustQueue(Exception):
+    """Work cannot be done inline now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work that waits for the writer, and who waits for it.
+    """Work in the writer's queue.
 
     Attributes:
+        work: what to do.
         size: about how many bytes it writes.
-        alone: it runs by itself and opens its own transactions.
+        alone: whether it runs by itself and starts its own transactions.
+        loop: the event loop that its caller waits on.
+        future: what its caller waits for.
     """
 
     work: Work[Any]
     size: int
     alone: bool
     loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Any]
+    future: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended: with a result, or with an error."""
+
+    job: Job
+    result: object = None
+    error: BaseException | None = None
 
 
 class Writer:
-    """The one thread of this process that writes to the file.
+    """Writes to the file, for all callers in this process.
 
     Args:
-        connect: makes the thread's connection.
-        guard: a context that every commit runs in; it checks the file and translates errors.
-        connect_here: makes the connection that callers use themselves, whose commits wait neither for the disk nor
-            for a lock. None where there is no such way.
+        connect: opens the connections of the thread.
+        guard: a context that every commit runs in; it checks the file and maps errors.
+        connect_inline: opens the connection of inline writes, whose commits wait neither for the
+            disk nor for a lock; None if there is no such way.
     """
 
-    def __init__(self, connect: Connect, guard: Guard, connect_here: Connect | None = None) -> None:
-        self._own, self._copying = Held(connect), Held(connect)
-        self._here = None if connect_here is None else Held(connect_here)
+    def __init__(
+        self, connect: Connect, guard: Guard, connect_inline: Connect | None = None
+    ) -> None:
         self._guard = guard
+        self._queue_connection = LockedConnection(connect)
+        self._checkpoint_connection = LockedConnection(connect)
+        self._inline_connection = (
+            None if connect_inline is None else LockedConnection(connect_inline)
+        )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="synth-ai-store-writer")
-        self._waiting: deque[Job] = deque()
-        self._running = False
+
+        # The lock guards the three below it. Nobody waits for a disk while holding it.
         self._lock = threading.Lock()
-        # Bytes since the WAL went into the file. The first commit after that begins the WAL anew, which waits for the
-        # disk whatever the durability is.
-        self._unchecked = 0
+        self._queue: deque[Job] = deque()
+        # Whether the thread is at work on the queue, or about to start.
+        self._draining = False
+        # About how many bytes were written since the last checkpoint.
+        self._wal_bytes = 0
 
     async def run(self, work: Work[T], *, size: int = 0, alone: bool = False) -> T:
-        """The result of `work`, once what it wrote is committed.
+        """Do work, and return its result once what it wrote is committed.
 
-        `work` may run twice: when another one of its group fails, each is tried again in a transaction of its own.
+        Args:
+            work: what to do, in a transaction. It may run up to three times, each time after the
+                transaction before was rolled back: inline, then in a group of the queue, and
+                then by itself, if another job of its group failed.
+            size: about how many bytes it writes.
+            alone: run it by itself, exactly once, without a transaction around it.
         """
-        # What the thread has not done yet comes first: turns that are put at once are kept in their order.
-        at_once = (
-            not (alone or self._running or size > _LARGE_BYTES)
-            and 0 < self._unchecked < _CHECKPOINT_BYTES
-        )
-        if at_once and self._here is not None:
-            # Whatever goes wrong here, such as a lock of another process, is for the thread to wait for or to tell.
-            with suppress(_InUse, sqlite3.Error, StoreError):
-                return self._run_here(self._here, work, size)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        with self._lock:
-            if not self._running:
-                _submit(self._thread, self._drain)
-                self._running = True
-            self._waiting.append(Job(work, size, alone, loop, done))
-        return await done
+        if not alone:
+            try:
+                return self._run_inline(work, size)
+            except (_MustQueue, sqlite3.Error, StoreError):
+                # Whatever went wrong, such as a lock of another process: the thread can wait for
+                # it, and reports what is still wrong then.
+                pass
+
+        return await self._enqueue(work, size, alone)
 
     def close(self) -> None:
-        """Finish what waits, then close the connection. Blocks; safe to call twice."""
+        """Finish the queue, then close the connections. Blocks; safe to call twice."""
         self._thread.shutdown(wait=True)
-        self._own.close()
-        self._copying.close()
-        if self._here is not None:
-            self._here.close()
+        self._queue_connection.close()
+        self._checkpoint_connection.close()
+        if self._inline_connection is not None:
+            self._inline_connection.close()
 
-    def _run_here(self, here: Held, work: Work[T], size: int) -> T:
-        """The result of `work`, done by the caller's own thread."""
-        if here.lock.locked():
-            raise _InUse
-        # A `with` of the lock itself: no interrupt comes between taking it and seeing to it that it is given back.
-        with here.lock:
-            connection = here.opened()
+    # --- inline -----------------------------------------------------------------------------------
+
+    def _run_inline(self, work: Work[T], size: int) -> T:
+        """Do work on the caller's own thread.
+
+        Raises:
+            _MustQueue: the caller would have to wait for something here.
+        """
+        inline = self._inline_connection
+        if inline is None or size > _MAX_INLINE_BYTES:
+            raise _MustQueue
+
+        # What the thread has not done yet comes first: turns that are put at once keep their order.
+        # No lock is needed to ask, as whoever queued something before sees it here.
+        if self._draining:
+            raise _MustQueue
+
+        # Another thread is writing inline.
+        if inline.lock.locked():
+            raise _MustQueue
+
+        # A `with` of the lock itself: no interrupt comes between taking it and seeing to its
+        # release.
+        with inline.lock:
+            # It is opened by the thread, as that may take long.
+            connection = inline.get_open()
             if connection is None:
-                raise _InUse
-            with self._guard(), transaction(connection):
-                result = work(connection)
-        self._unchecked += size + _TURN_BYTES
-        return result
+                raise _MustQueue
 
-    def _drain(self) -> None:
-        while group := self._next_group():
-            if self._here is not None:
-                # Who cannot use it comes to this thread.
-                with suppress(sqlite3.Error):
-                    self._here.open()
-            results = self._commit(group)
-            self._unchecked += sum(job.size + _TURN_BYTES for job in group)
-            _deliver(zip(group, results, strict=True))
-            # The turns are committed: a checkpoint that fails only leaves a longer WAL, for the next one.
+            with self._guard(), transaction(connection):
+                self._count_inline(size + _TURN_BYTES)
+                return work(connection)
+
+    def _count_inline(self, written: int) -> None:
+        """Count the bytes of an inline write.
+
+        Raises:
+            _MustQueue: a checkpoint is due, or under way, or was just made. The first commit after
+                a checkpoint starts the WAL anew, which waits for the disk whatever the durability.
+        """
+        # Asked with SQLite's write lock held, as a checkpoint does it: none can come in between.
+        with self._lock:
+            if not 0 < self._wal_bytes < _CHECKPOINT_BYTES:
+                raise _MustQueue
+            self._wal_bytes += written
+
+    # --- queued -----------------------------------------------------------------------------------
+
+    async def _enqueue(self, work: Work[T], size: int, alone: bool) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        with self._lock:
+            if not self._draining:
+                _submit(self._thread, self._drain_queue)
+                self._draining = True
+            self._queue.append(Job(work, size, alone, loop, future))
+
+        return await future
+
+    def _drain_queue(self) -> None:
+        """Do what is in the queue, until it is empty. Runs on the thread."""
+        while True:
+            group = self._next_group()
+            if not group:
+                return
+
+            # Nothing but an empty queue may end this loop: nobody else would answer those who wait.
+            try:
+                self._open_inline()
+                outcomes = self._commit(group)
+                _deliver(outcomes)
+                self._tidy_up(group)
+            except BaseException as error:
+                # Whoever was answered before keeps that answer.
+                _deliver([Outcome(job, error=error) for job in group])
+
+    def _open_inline(self) -> None:
+        """Have the inline connection open, and no transaction of an interrupted caller on it.
+
+        Such a transaction would keep this thread from writing too.
+        """
+        if self._inline_connection is None:
+            return
+
+        # Whoever cannot use it comes to this thread.
+        with suppress(sqlite3.Error):
+            self._inline_connection.open()
+
+    def _next_group(self) -> list[Job]:
+        """Take the next jobs from the queue: one that runs alone, or as many others as follow."""
+        group: list[Job] = []
+        with self._lock:
+            while self._queue and len(group) < _MAX_GROUP:
+                if self._queue[0].alone and group:
+                    break
+                group.append(self._queue.popleft())
+                if group[0].alone:
+                    break
+            self._draining = len(group) > 0
+
+        return group
+
+    def _commit(self, group: list[Job]) -> list[Outcome]:
+        """Do the jobs of a group in one transaction; if one fails, each in its own."""
+        try:
+            with self._guard(), self._queue_connection.use() as connection:
+                if group[0].alone:
+                    return [Outcome(group[0], result=group[0].work(connection))]
+                with transaction(connection):
+                    return [Outcome(job, result=job.work(connection)) for job in group]
+        except Exception as error:
+            # The whole file is out of reach: none of them would fare better by itself.
+            if len(group) == 1 or isinstance(error, StoreUnavailableError):
+                return [Outcome(job, error=error) for job in group]
+
+        outcomes = []
+        for job in group:
+            outcomes += self._commit([job])
+        return outcomes
+
+    def _tidy_up(self, group: list[Job]) -> None:
+        """Do what is due after a group was committed, so that no caller waits for it."""
+        with self._lock:
+            for job in group:
+                # What runs alone may write any number of bytes, or empty the WAL by itself.
+                # Counted like this, a checkpoint follows in either case.
+                self._wal_bytes += _CHECKPOINT_BYTES if job.alone else job.size + _TURN_BYTES
+            is_due = self._wal_bytes >= _CHECKPOINT_BYTES
+
+        if is_due:
+            # If it fails, the WAL only grows longer, for the next one.
             with suppress(sqlite3.Error):
                 self._checkpoint()
 
-    def _next_group(self) -> list[Job]:
-        with self._lock:
-            group: list[Job] = []
-            while (
-                self._waiting and len(group) < _MAX_GROUP and not (group and self._waiting[0].alone)
-            ):
-                group.append(self._waiting.popleft())
-                if group[-1].alone:
-                    break
-            self._running = bool(group)
-            return group
-
-    def _commit(self, group: list[Job]) -> list[Any]:
-        """The result of every job of a group; an exception where it failed."""
-        try:
-            with self._guard(), self._own.use() as connection:
-                if group[0].alone:
-                    return [group[0].work(connection)]
-                with transaction(connection):
-                    return [job.work(connection) for job in group]
-        except Exception as error:
-            if len(group) == 1 or isinstance(error, StoreUnavailableError):
-                return [error] * len(group)
-            return [result for job in group for result in self._commit([job])]
-
     def _checkpoint(self) -> None:
-        """Move the WAL into the file once it has grown, as far as readers let it, see `connect`.
+        """Move the WAL into the file, as far as readers let it; see `_PRAGMAS` of connections.
 
-        One connection holds the write lock while another copies. A single one that asked for both (`FULL`) would keep
-        all writers waiting for the slowest reader, or, told to wait less, go on without the lock.
+        One connection holds the write lock while another copies. A single one that asked for both
+        (`FULL`) would keep all writers waiting for the slowest reader, or, told to wait less, go on
+        without the lock.
         """
-        if self._unchecked < _CHECKPOINT_BYTES:
-            return
-        self._unchecked = 0
-        with self._own.use() as connection, self._copying.use() as copying, transaction(connection):
-            copying.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        try:
+            with (
+                self._queue_connection.use() as writing,
+                self._checkpoint_connection.use() as copying,
+                transaction(writing),
+            ):
+                copying.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        finally:
+            # Not earlier: as long as the count is high, nobody writes inline.
+            with self._lock:
+                self._wal_bytes = 0
 
 
 class Readers:
-    """A few threads that read, each over its own connection, so that readers do not wait for one another."""
+    """A few threads that read, each over its own connection, so that none waits for another."""
 
     def __init__(self, connect: Connect, guard: Guard, count: int = 4) -> None:
         self._connect = connect
         self._guard = guard
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="synth-ai-store-reader")
-        self._own = threading.local()
-        self._held: list[Held] = []
+        self._of_this_thread = threading.local()
+        self._connections: list[LockedConnection] = []
 
     async def run(self, work: Work[T]) -> T:
-        """The result of `work`, which sees the file as it was at one moment."""
+        """Do work that sees the file as it was at one moment, and return its result."""
         return await asyncio.wrap_future(_submit(self._threads, self._read, work))
 
     def close(self) -> None:
         """Finish what is being read, then close the connections. Blocks; safe to call twice."""
         self._threads.shutdown(wait=True)
-        while self._held:
-            self._held.pop().close()
+        while self._connections:
+            self._connections.pop().close()
 
     def _read(self, work: Work[T]) -> T:
-        held: Held | None = getattr(self._own, "held", None)
-        if held is None:
-            held = self._own.held = Held(self._connect)
-            self._held.append(held)
-        with self._guard(), held.use() as connection, transaction(connection, "DEFERRED"):
+        locked: LockedConnection | None = getattr(self._of_this_thread, "connection", None)
+        if locked is None:
+            locked = LockedConnection(self._connect)
+            self._of_this_thread.connection = locked
+            self._connections.append(locked)
+
+        with self._guard(), locked.use() as connection, transaction(connection, "DEFERRED"):
             return work(connection)
 
 
-def _submit(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> Future[T]:
+def _submit(
+    threads: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> Future[T]:
     try:
-        return threads.submit(work, *arguments)
+        return threads.submit(function, *args, **kwargs)
     except RuntimeError as error:
         raise StoreError(f"The store was closed while it was being used: {error}.") from error
 
 
-def _deliver(results: Iterable[tuple[Job, Any]]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-    for job, result in results:
-        by_loop.setdefault(job.loop, []).append((job.done, result))
-    for loop, settled in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_settle, settled)
-        except RuntimeError:
-            # The loop was closed while its caller waited: nobody is left to tell.
-            continue
+def _deliver(outcomes: Iterable[Outcome]) -> None:
+    """Wake up whoever waits for these jobs: each event loop once, as that is what costs."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_loop.setdefault(outcome.job.loop, []).append(outcome)
+
+    for loop, its_outcomes in by_loop.items():
+        # A loop that was closed while its caller waited: nobody is left to tell.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, its_outcomes)
 
 
-def _settle(results: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for done, result in results:
-        if done.done():
+def _settle(outcomes: Iterable[Outcome]) -> None:
+    """Give callers their results. Runs on their event loop."""
+    for outcome in outcomes:
+        future = outcome.job.future
+        if future.done():
+            # Its caller gave up.
             continue
-        if isinstance(result, Exception):
-            done.set_exception(result)
+        if outcome.error is not None:
+            future.set_exception(outcome.error)
         else:
-            done.set_result(result)
+            future.set_result(outcome.result)

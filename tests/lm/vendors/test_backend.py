@@ -363,7 +363,7 @@ def test_the_store_by_argument_and_variable(
     assert LM("x", vendor=vendor, response_store=own)._config.store is own
     kinds = {
         None: "SQLiteStore",
-        False: "NoStore",
+        False: "NullStore",
         str(tmp_path / "argument.db"): "SQLiteStore",
     }
     for given, kind in kinds.items():

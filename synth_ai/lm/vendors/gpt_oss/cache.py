@@ -11,7 +11,7 @@ from synth_ai import harmony
 from synth_ai.content import Item
 from synth_ai.lm.compaction import is_whole
 from synth_ai.lm.vendors.gpt_oss.prompt import append_turn
-from synth_ai.store.redaction import redactions
+from synth_ai.store.redaction import count_redacted
 from synth_ai.turn import Turn
 
 #: How many transcripts are kept. A branch has one for each of its turns, which share their ids.
@@ -66,12 +66,12 @@ class TranscriptCache:
             response_id: the id of the response.
             transcript: both as ids.
         """
-        self._put((response_id, redactions(history)), transcript)
+        self._put((response_id, count_redacted(history)), transcript)
 
     def _render_history(self, history: Sequence[Turn]) -> harmony.Transcript:
         """Render the turns that are not in the cache, and put them there."""
         transcript, count = self._find_longest(history)
-        redacted = redactions(history[:count])
+        redacted = count_redacted(history[:count])
         for turn in history[count:]:
             transcript = append_turn(transcript, turn)
             redacted += turn.redacted
@@ -85,7 +85,7 @@ class TranscriptCache:
         Returns:
             The transcript, and how many turns it has; an empty one and 0 if none is here.
         """
-        redacted = redactions(history)
+        redacted = count_redacted(history)
         with self._lock:
             for count in range(len(history), 0, -1):
                 turn = history[count - 1]

@@ -1,0 +1,187 @@
+"""A turn as plain facts for JSON: their names, now and in older files, and what each must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, TypeAlias
+
+from synth_ai.store.json import is_utf8
+from synth_ai.turn import Turn
+
+Check: TypeAlias = Callable[[object], bool]
+
+FIELD_NAMES = tuple(field.name for field in fields(Turn))
+
+# What some fields were called before version 3 of the SQLite schema and of exports.
+_NEW_NAMES = {"origin": "server", "kept": "stored_on_server"}
+_OLD_NAMES = {new: old for old, new in _NEW_NAMES.items()}
+
+OLD_FIELD_NAMES = tuple(_OLD_NAMES.get(name, name) for name in FIELD_NAMES)
+
+
+def to_dict(turn: Turn) -> dict[str, Any]:
+    """Convert a turn to the facts that JSON can hold, by the names of its fields."""
+    facts = {name: getattr(turn, name) for name in FIELD_NAMES}
+    if turn.output_token_ids is not None:
+        facts["output_token_ids"] = list(turn.output_token_ids)
+    return facts
+
+
+def rename_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the facts of an older file their present names.
+
+    ::
+
+        {"model": "gpt-5", "origin": "https://...", "kept": true}
+        ->  {"model": "gpt-5", "server": "https://...", "stored_on_server": true}
+    """
+    return {_NEW_NAMES.get(name, name): value for name, value in facts.items()}
+
+
+def from_dict(facts: Mapping[str, Any]) -> Turn:
+    """Make the turn of facts that `find_mistake` has nothing against."""
+    values = dict(facts)
+    for name in ("input", "output", "tools", "warnings"):
+        if values.get(name) is not None:
+            values[name] = tuple(values[name])
+    return Turn(**values)
+
+
+def find_mistake(facts: Mapping[str, object]) -> str | None:
+    """Find what keeps facts from being a turn.
+
+    Returns:
+        What is wrong, for errors: the first mistake, as in `its id is '3'`. None if all is well.
+    """
+    missing = [name for name in _REQUIRED if name not in facts]
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+
+    for name, value in facts.items():
+        is_right = _CHECKS[name]
+        if not is_right(value):
+            return f"its {name} is {str(value)[:60]!r}"
+
+    return None
+
+
+# --- what each fact must be -------------------------------------------------------------------
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and value != "" and is_utf8(value)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_time(value: object) -> bool:
+    # Not isinstance: true and false are int too.
+    return type(value) in (int, float)
+
+
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_object, value))
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_list_of_items(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_item, value))
+
+
+def _is_item(value: object) -> bool:
+    """Whether this is an item, as far as whoever renders it relies on that."""
+    if not isinstance(value, dict):
+        return False
+    return isinstance(value.get("content"), (str, list, type(None)))
+
+
+def _is_list_of_token_ids(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_token_id, value))
+
+
+def _is_token_id(value: object) -> bool:
+    # The SQLite store has four bytes for an id.
+    return type(value) is int and 0 <= value < 2**32
+
+
+def _is_usage(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_count, value.values()))
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_status(value: object) -> bool:
+    return value in ("completed", "incomplete", "failed", "in_progress", "queued", "cancelled")
+
+
+def _is_settings(value: object) -> bool:
+    """Whether these are options by name.
+
+    Harmony reads `tool_choice` again when it renders a turn by its token ids::
+
+        None    "auto"    {"type": "function", "function": {"name": "f"}}
+    """
+    if not isinstance(value, dict):
+        return False
+
+    choice = value.get("tool_choice")
+    if not isinstance(choice, dict):
+        return choice is None or isinstance(choice, str)
+
+    function = choice.get("function", {"name": ""})
+    return isinstance(function, dict) and isinstance(function.get("name"), str)
+
+
+def _or_none(check: Check) -> Check:
+    def check_or_none(value: object) -> bool:
+        return value is None or check(value)
+
+    return check_or_none
+
+
+_REQUIRED = ("id", "parent_id", "api_type", "model", "input", "output")
+
+_CHECKS: Mapping[str, Check] = {
+    "id": _is_id,
+    "parent_id": _or_none(_is_text),
+    "api_type": _is_name,
+    "model": _is_text,
+    "input": _is_list_of_items,
+    "output": _is_list_of_items,
+    "instructions": _or_none(_is_text),
+    "tools": _or_none(_is_list_of_objects),
+    "status": _is_status,
+    "server": _or_none(_is_text),
+    "stored_on_server": _is_flag,
+    "redacted": _is_flag,
+    "incomplete_reason": _or_none(_is_text),
+    "error": _or_none(_is_text),
+    "request_id": _or_none(_is_text),
+    "replay_reason": _or_none(_is_text),
+    "warnings": _is_list_of_texts,
+    "usage": _or_none(_is_usage),
+    "output_token_ids": _or_none(_is_list_of_token_ids),
+    "settings": _is_settings,
+    "date": _or_none(_is_text),
+    "created_at": _is_time,
+}
