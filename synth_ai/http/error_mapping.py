@@ -148,8 +148,9 @@ def _is_too_long(body: object) -> bool:
     """Tell whether an error body says that the conversation does not fit into the context."""
     if not isinstance(body, Mapping):
         return False
-    if str(body.get("code")) in _TOO_LONG or str(body.get("type")) in _TOO_LONG:
-        return True
+    for key in ("code", "type"):
+        if str(body.get(key)) in _TOO_LONG:
+            return True
 
     # vLLM and others say it in words alone.
     return "maximum context length" in str(body.get("message"))
