@@ -14,10 +14,10 @@ from synth_ai.engines.gpus import card_named, find_cards
 from synth_ai.engines.model_names import resolve_model
 from synth_ai.engines.vllm.presets import (
     check_memory,
-    config_file,
-    preset_for,
-    recommended_count,
-    serve_command,
+    choose_preset,
+    format_config_file,
+    format_serve_command,
+    recommend_gpu_count,
 )
 from synth_ai.errors import EngineStartError, OptionError, UnknownResponseError
 from synth_ai.store.sqlite.readonly import read_turns
@@ -98,12 +98,14 @@ def engine_args(
         raise EngineStartError(
             "There is no GPU on this machine that could be asked; name one, such as --gpu h100."
         )
-    count = gpus or recommended_count(cards)
+    count = gpus or recommend_gpu_count(cards)
     given = {"tensor_parallel_size": count} if gpus or count > 1 else {}
     check_memory(name, cards, given)
-    preset = preset_for(name, cards[:count], given, eagle3=eagle3, streams=streams)
+    preset = choose_preset(name, cards[:count], given, eagle3=eagle3, streams=streams)
     preset = replace(preset, engine_args={**preset.engine_args, **given})
-    typer.echo(config_file(preset) if file else serve_command(name, preset), nl=not file)
+    typer.echo(
+        format_config_file(preset) if file else format_serve_command(name, preset), nl=not file
+    )
     if gpus is None:
         typer.echo(
             f"These are for {count} x {cards[0].name}, as recommended; --gpus takes another number.",

@@ -25,10 +25,10 @@ from synth_ai.engines.gpus import (
 from synth_ai.engines.vllm.presets import (
     Preset,
     check_memory,
-    config_file,
-    preset_for,
-    recommended_count,
-    serve_command,
+    choose_preset,
+    format_config_file,
+    format_serve_command,
+    recommend_gpu_count,
 )
 from synth_ai.errors import EngineStartError, OptionError
 
@@ -37,7 +37,9 @@ SMALL, LARGE = "openai/gpt-oss-20b", "openai/gpt-oss-120b"
 
 def preset(name: str, model: str = LARGE, count: int = 1, **options: Any) -> Preset:
     """The preset for so many of a card, sharing the model."""
-    return preset_for(model, [card_named(name)] * count, {"tensor_parallel_size": count}, **options)
+    return choose_preset(
+        model, [card_named(name)] * count, {"tensor_parallel_size": count}, **options
+    )
 
 
 ALL = [
@@ -84,9 +86,9 @@ def test_environment_names_are_vllms_own() -> None:
     """The names read from vLLM's source are those that it has."""
     import vllm.envs
 
-    from synth_ai.engines.vllm.args import environment_names
+    from synth_ai.engines.vllm.args import read_environment_names
 
-    assert environment_names() == {
+    assert read_environment_names() == {
         name for name in vllm.envs.environment_variables if name.startswith("VLLM_")
     }
 
@@ -95,12 +97,12 @@ def test_environment_names_are_vllms_own() -> None:
 @pytest.mark.parametrize("preset_", ALL)
 def test_command_and_file_say_the_same(preset_: Preset, parser: Any, tmp_path: Path) -> None:
     """vLLM's own parser reads the command and the file back as the arguments."""
-    words = shlex.split(serve_command(LARGE, preset_).replace("\\\n", " "))
+    words = shlex.split(format_serve_command(LARGE, preset_).replace("\\\n", " "))
     start = words.index("vllm")
     assert words[start : start + 3] == ["vllm", "serve", LARGE]
     assert words[:start] == [f"{name}={value}" for name, value in preset_.environment.items()]
     file = tmp_path / "settings.yaml"
-    file.write_text(config_file(preset_))
+    file.write_text(format_config_file(preset_))
 
     for arguments in (
         ["--model", LARGE, *words[start + 3 :]],
@@ -154,7 +156,7 @@ def test_blackwell_ampere_and_amd() -> None:
 def test_streams_and_eagle() -> None:
     """Tokens are reported in groups only where nobody streams; the draft model is for the large model alone."""
     assert "stream_interval" not in preset("h200").engine_args
-    assert preset_for(SMALL, [], {}, streams=False).engine_args == {"stream_interval": 20}
+    assert choose_preset(SMALL, [], {}, streams=False).engine_args == {"stream_interval": 20}
     assert preset("h200", streams=False).engine_args["stream_interval"] == 20
     assert preset("h200", eagle3=True).engine_args["speculative_config"]["method"] == "eagle3"
     with pytest.raises(OptionError, match="gpt-oss-20b"):
@@ -163,7 +165,7 @@ def test_streams_and_eagle() -> None:
 
 def test_no_card_recommends_nothing() -> None:
     """Without a GPU vLLM's own defaults stay."""
-    assert preset_for(LARGE, [], {}) == Preset()
+    assert choose_preset(LARGE, [], {}) == Preset()
 
 
 def test_memory() -> None:
@@ -215,15 +217,17 @@ def test_memory_of_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["two", 0, 1.5, True, None])
 def test_a_number_of_cards_that_is_none(name: str, value: Any) -> None:
     """Told when the engine is made, with the value."""
-    with pytest.raises(OptionError, match=rf"{name}={value!r} is no number of GPUs"):
+    with pytest.raises(
+        OptionError, match=rf"{name} must be a whole number of GPUs, 1 or more, not {value!r}"
+    ):
         VLLMEngine("gpt-oss-20b", **{name: value})
 
 
 def test_recommended_count() -> None:
     """AMD's cards share the model eight at a time, where there are so many."""
-    assert recommended_count([card_named("mi300x")] * 8) == 8
-    assert recommended_count([card_named("mi300x")] * 4) == 1
-    assert recommended_count([card_named("h100")] * 8) == 1
+    assert recommend_gpu_count([card_named("mi300x")] * 8) == 8
+    assert recommend_gpu_count([card_named("mi300x")] * 4) == 1
+    assert recommend_gpu_count([card_named("h100")] * 8) == 1
 
 
 @pytest.mark.vllm

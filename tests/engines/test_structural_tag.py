@@ -8,7 +8,7 @@ import pytest
 
 from synth_ai import harmony
 from synth_ai.engines.base import Structure
-from synth_ai.engines.vllm.structural_tag import structural_tag
+from synth_ai.engines.vllm.structural_tag import make_structural_tag
 from synth_ai.harmony.tokens import CONTROL_TOKENS, token_bytes
 
 pytestmark = pytest.mark.vllm
@@ -51,7 +51,7 @@ def allows() -> Callable[[Structure, str], bool]:
 
     def allows(structure: Structure, completion: str) -> bool:
         matcher = xgrammar.GrammarMatcher(
-            compiler.compile_structural_tag(structural_tag(structure))
+            compiler.compile_structural_tag(make_structural_tag(structure))
         )
         return all(
             matcher.accept_token(id_) for id_ in harmony.encode(completion, control_tokens=True)

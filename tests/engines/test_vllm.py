@@ -79,9 +79,9 @@ def test_engine_arguments_are_vllms_own() -> None:
 
     from vllm import AsyncEngineArgs
 
-    from synth_ai.engines.vllm.args import engine_arg_names
+    from synth_ai.engines.vllm.args import read_engine_arg_names
 
-    assert engine_arg_names() == {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    assert read_engine_arg_names() == {field.name for field in dataclasses.fields(AsyncEngineArgs)}
 
 
 @needs_vllm

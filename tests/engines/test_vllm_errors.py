@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synth_ai.engines.vllm.args import check_build_can_run, is_cpu_build
+from synth_ai.engines.vllm.args import check_cpu_can_run, is_cpu_build
 from synth_ai.engines.vllm.errors import start_error
 from synth_ai.errors import EngineStartError
 
@@ -24,4 +24,4 @@ def test_published_models_are_not_for_the_cpu_build(model: str) -> None:
     if not is_cpu_build():
         pytest.skip("this vLLM is built for GPUs")
     with pytest.raises(EngineStartError, match="needs a GPU"):
-        check_build_can_run(model)
+        check_cpu_can_run(model)

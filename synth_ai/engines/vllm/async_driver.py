@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from synth_ai.engines.base import EngineFacts
 from synth_ai.engines.mailbox import Call, Mailbox
-from synth_ai.engines.vllm.args import LoadPlan, prepare_environment
+from synth_ai.engines.vllm.args import LoadPlan, set_environment
 from synth_ai.engines.vllm.errors import call_error, closed_error, start_error
-from synth_ai.engines.vllm.params import token_delta
+from synth_ai.engines.vllm.params import read_output
 from synth_ai.engines.vllm.processes import EngineProcesses, check_can_spawn
 from synth_ai.errors import EngineStartError
 
@@ -159,7 +159,7 @@ class AsyncDriver:
             async for output in self._llm.generate(
                 tokens_input(call.prompt), call.params, call.id, lora_request=lora
             ):
-                call.put(token_delta(output, wanted))
+                call.put(read_output(output, wanted))
         except asyncio.CancelledError:
             call.put(closed_error())
             # vLLM aborts by itself, but for a request that is cancelled while it is on its way to the engine.
@@ -175,7 +175,7 @@ def _load(plan: LoadPlan, processes: EngineProcesses) -> AsyncLLM:
     """Import vLLM and start an AsyncLLM; blocks for as long as that takes."""
     check_can_spawn()
     settings = plan.settings()
-    prepare_environment(settings.environment)
+    set_environment(settings.environment)
     from vllm import AsyncEngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM

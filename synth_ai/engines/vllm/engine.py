@@ -22,7 +22,7 @@ from synth_ai.engines.base import (
 from synth_ai.engines.mailbox import Call
 from synth_ai.engines.model_names import locate_model
 from synth_ai.engines.vllm.args import LoadPlan
-from synth_ai.engines.vllm.params import sampling_params
+from synth_ai.engines.vllm.params import make_sampling_params
 from synth_ai.errors import EngineDeadError, EngineRequestError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class VLLMEngine(Engine):
         facts = await self.facts()
         check_prompt(prompt, facts)
         check_sampling(sampling, facts)
-        params = sampling_params(sampling, room=facts.context_length - len(prompt), stream=stream)
+        params = make_sampling_params(sampling, tokens_left=facts.context_length - len(prompt), stream=stream)
         driver, _ = self._started()
         call = Call(list(prompt), params)
         driver.submit(call)

@@ -29,7 +29,7 @@ from synth_ai.engines.model_names import ModelSource
 from synth_ai.engines.vllm.args import LoadPlan
 from synth_ai.engines.vllm.engine import Driver, VLLMEngine, sampling_of_each
 from synth_ai.engines.vllm.errors import call_error, closed_error
-from synth_ai.engines.vllm.params import sampling_params, token_delta
+from synth_ai.engines.vllm.params import make_sampling_params, read_output
 from synth_ai.errors import EngineDeadError, EngineStartError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class OfflineEngine(VLLMEngine):
             check_prompt(prompt, facts)
             check_sampling(own, facts)
             params.append(
-                sampling_params(own, room=facts.context_length - len(prompt), stream=False)
+                make_sampling_params(own, tokens_left=facts.context_length - len(prompt), stream=False)
             )
         batch = Batch([list(prompt) for prompt in prompts], params)
         driver.submit_batch(batch)
@@ -237,7 +237,7 @@ class OfflineDriver:
         if output.finished:
             self._forget(call)
         try:
-            call.put(token_delta(output, call.params.logprobs))
+            call.put(read_output(output, call.params.logprobs))
         except (
             Exception
         ) as error:  # The caller waits on another thread: it must get whatever went wrong.
@@ -275,7 +275,7 @@ class OfflineDriver:
                 outputs = self._llm.generate(prompts, batch.params, use_tqdm=False)
             if len(outputs) == len(prompts):
                 pairs = zip(outputs, batch.params, strict=True)
-                batch.put([token_delta(output, params.logprobs) for output, params in pairs])
+                batch.put([read_output(output, params.logprobs) for output, params in pairs])
             else:
                 batch.put(closed_error())
         except Exception as error:  # The caller waits on another thread, as above.
