@@ -54,8 +54,11 @@ class EngineProcesses:
 
     def __init__(self) -> None:
         self.error: EngineStartError | None = None
+        # While it spawns: the names of its processes, and the processes that were there before.
         self._names: set[str] = set()
         self._others: frozenset[process.BaseProcess] = frozenset()
+        # Afterwards: its processes themselves.
+        self._spawned: frozenset[process.BaseProcess] | None = None
 
     @contextmanager
     def spawning(self) -> Iterator[None]:
@@ -82,21 +85,31 @@ class EngineProcesses:
                 data["init_main_from_name"] = __name__
                 return data
 
-            # Names are not unique: another process may have been given the same one.
             self._others = frozenset(multiprocessing.active_children())
             spawn.get_preparation_data = get_preparation_data
             try:
                 yield
             finally:
                 spawn.get_preparation_data = original
+                self._spawned = frozenset(self._find_running())
 
     def cancel(self) -> None:
         """Spawn no more, and kill what was spawned; from any thread."""
-        # Set first, so that a process which is just being spawned is either refused or found below.
+        # Set first: what would be spawned from here on is refused.
         self.error = EngineStartError("The engine was closed while it was loading.")
-        for child in multiprocessing.active_children():
-            if child.name in self._names and child not in self._others:
-                child.kill()
+        for child in self._find_running():
+            child.kill()
+
+    def _find_running(self) -> list[process.BaseProcess]:
+        """Find the processes of this engine that are still running."""
+        children = multiprocessing.active_children()
+        if self._spawned is not None:
+            return [child for child in children if child in self._spawned]
+
+        # While vLLM spawns them nobody else has the objects. The names alone would not do: vLLM
+        # gives the processes of all engines the same.
+        new = [child for child in children if child not in self._others]
+        return [child for child in new if child.name in self._names]
 
 
 def _end_with_parent(parent_pid: int) -> None:
