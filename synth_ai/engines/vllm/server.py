@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import NotRequired, TypedDict, TypeGuard
 
 from synth_ai.engines.base import (
     Engine,
@@ -23,6 +23,16 @@ from synth_ai.timeout import Timeout
 
 _VOCABULARY_SIZE = 201_088  # of gpt-oss; a server does not tell
 _PATH = "/completions"
+_NEEDS_VLLM = (
+    "RemoteEngine needs a vLLM server; for another OpenAI-compatible server use api='chat'."
+)
+
+
+class _Model(TypedDict):
+    """An entry in a server's list of models. The context length is vLLM's addition."""
+
+    id: str
+    max_model_len: NotRequired[object]
 
 
 class RemoteEngine(Engine):
@@ -73,11 +83,12 @@ class RemoteEngine(Engine):
         Raises:
             ServerError: it cannot be asked.
             NotFoundError: it does not serve this model.
-            MalformedAnswerError: it does not tell the context length, as vLLM does.
+            MalformedAnswerError: it does not list models with their context lengths, as vLLM does.
         """
         if self._facts is None:
-            answer = await self._client.get("/models")
-            model = _find_model(answer.data.get("data") or [], self.model, self.base_url)
+            answer = await self._client.get("/models", self._options)
+            models = _read_models(answer.data, self.base_url)
+            model = _find_model(models, self.model, self.base_url)
             self.model = model["id"]
             self._facts = _read_facts(model, self.base_url)
 
@@ -127,14 +138,17 @@ class RemoteEngine(Engine):
                     yield delta
                     continue
 
-                # The event after the last tokens brings the usage, and with it the cached tokens.
-                usage_event: Mapping[str, Any] = await anext(stream, {})
-                yield replace(delta, cached_tokens=read_cached_tokens(usage_event))
+                # vLLM sends the usage, with the cached tokens, in an event after the last tokens.
+                usage_event: Mapping[str, object] = await anext(stream, {})
+                cached_tokens = read_cached_tokens(usage_event)
+                if cached_tokens is not None:
+                    delta = replace(delta, cached_tokens=cached_tokens)
+                yield delta
                 return
 
-        raise MalformedAnswerError(
-            f"{self.base_url} ended the stream before the completion was finished."
-        )
+            raise MalformedAnswerError(
+                f"{self.base_url} ended the stream before the completion was finished."
+            )
 
 
 def _add_version(base_url: str) -> str:
@@ -151,38 +165,53 @@ def _add_version(base_url: str) -> str:
     return f"{address}/v1"
 
 
-def _find_model(models: Sequence[Mapping[str, Any]], name: str, base_url: str) -> Mapping[str, Any]:
+def _read_models(body: Mapping[str, object], base_url: str) -> list[_Model]:
+    models = body.get("data") or []
+    if not _is_list_of_models(models):
+        raise MalformedAnswerError(
+            f"{base_url} did not answer with a list of models. {_NEEDS_VLLM}", body=body
+        )
+    return models
+
+
+def _is_list_of_models(models: object) -> TypeGuard[list[_Model]]:
+    if not isinstance(models, list):
+        return False
+    return all(isinstance(model, dict) and isinstance(model.get("id"), str) for model in models)
+
+
+def _find_model(models: Sequence[_Model], name: str, base_url: str) -> _Model:
     """Find a model in the server's list: the very name first, then another spelling of it.
 
     Raises:
         NotFoundError: it is not in the list.
     """
     for model in models:
-        if not name or model.get("id") == name:
+        if not name or model["id"] == name:
             return model
 
     for model in models:
-        if full_name(str(model.get("id"))) == full_name(name):
+        if full_name(model["id"]) == full_name(name):
             return model
 
-    names = ", ".join(repr(model.get("id")) for model in models)
+    names = ", ".join(repr(model["id"]) for model in models)
     raise NotFoundError(
         f"{base_url} does not serve {name!r}; it serves {names or 'no model at all'}.",
         status_code=404,
     )
 
 
-def _read_facts(model: Mapping[str, Any], base_url: str) -> EngineFacts:
+def _read_facts(model: _Model, base_url: str) -> EngineFacts:
     context_length = model.get("max_model_len")
     if not isinstance(context_length, int):
         raise MalformedAnswerError(
-            f"{base_url} does not tell the context length of {model.get('id')!r} (max_model_len). "
-            "RemoteEngine needs a vLLM server; for another OpenAI-compatible server use api='chat'."
+            f"{base_url} does not tell the context length of {model['id']!r} (max_model_len). "
+            f"{_NEEDS_VLLM}"
         )
     return EngineFacts(context_length=context_length, vocabulary_size=_VOCABULARY_SIZE)
 
 
-def _read_completion(body: Mapping[str, Any], num_logprobs: int | None) -> TokenDelta:
+def _read_completion(body: Mapping[str, object], num_logprobs: int | None) -> TokenDelta:
     delta = read_delta(body, num_logprobs)
     if delta is None or delta.finish_reason is None:
         raise MalformedAnswerError("The server's answer holds no finished completion.", body=body)

@@ -40,7 +40,7 @@ def make_request_body(
     return body
 
 
-def read_delta(body: Mapping[str, Any], num_logprobs: int | None) -> TokenDelta | None:
+def read_delta(body: Mapping[str, object], num_logprobs: int | None) -> TokenDelta | None:
     """Read the delta in an answer, or in one event of a stream.
 
     ::
@@ -58,14 +58,25 @@ def read_delta(body: Mapping[str, Any], num_logprobs: int | None) -> TokenDelta 
         None for an event without tokens, such as the one with the usage.
 
     Raises:
-        MalformedAnswerError: there are no token ids, as from a server that does not return them.
+        MalformedAnswerError: there are no token ids, as from a server that does not return them,
+            or the answer has another shape.
         EngineRequestError: the server failed this request.
     """
-    choices = body.get("choices")
+    choices: Any = body.get("choices")
     if not choices:
         return None
 
-    choice = choices[0]
+    try:
+        return _read_choice(choices[0], body, num_logprobs)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise MalformedAnswerError(
+            f"The server's answer is not a completion as vLLM sends it: {body!r:.300}", body=body
+        ) from error
+
+
+def _read_choice(
+    choice: Mapping[str, Any], body: Mapping[str, object], num_logprobs: int | None
+) -> TokenDelta:
     token_ids = choice.get("token_ids")
     if token_ids is None:
         raise MalformedAnswerError(
@@ -82,16 +93,19 @@ def read_delta(body: Mapping[str, Any], num_logprobs: int | None) -> TokenDelta 
     )
 
 
-def read_cached_tokens(body: Mapping[str, Any]) -> int | None:
+def read_cached_tokens(body: Mapping[str, object]) -> int | None:
     """Read how many prompt tokens came from the server's cache.
 
     Returns:
         None for a server that was not started to report them, and for an event without the usage.
     """
-    usage = body.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    count: int | None = details.get("cached_tokens")
-    return count
+    value: object = body
+    for key in ("usage", "prompt_tokens_details", "cached_tokens"):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+
+    return value if isinstance(value, int) else None
 
 
 def _read_logprobs(
