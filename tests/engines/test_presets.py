@@ -113,6 +113,19 @@ def test_command_and_file_say_the_same(preset_: Preset, parser: Any, tmp_path: P
             assert _plain(getattr(parsed, name), value) == value, name
 
 
+@pytest.mark.vllm
+def test_an_argument_that_is_off(parser: Any, tmp_path: Path) -> None:
+    """A flag that is False has a form of its own in a command; vLLM reads it, and the file's, as False."""
+    preset_ = Preset({"async_scheduling": False, "enable_prefix_caching": False})
+    words = shlex.split(format_serve_command(LARGE, preset_).replace("\\\n", " "))
+    assert {"--no-async-scheduling", "--no-enable-prefix-caching"} <= set(words)
+    file = tmp_path / "settings.yaml"
+    file.write_text(format_config_file(preset_))
+    for arguments in (words[3:], ["--config", str(file)]):
+        parsed = parser.parse_args(["--model", LARGE, *arguments])
+        assert (parsed.async_scheduling, parsed.enable_prefix_caching) == (False, False)
+
+
 def _plain(parsed: Any, like: Any) -> Any:
     """What the parser made of a value, with its configuration objects as the dicts that they came from."""
     if not isinstance(like, dict):

@@ -326,8 +326,8 @@ def format_config_file(preset: Preset) -> str:
 
 
 def _server_args(preset: Preset) -> Iterable[tuple[str, object]]:
-    server_args = {**preset.engine_args, **SERVER_ARGS}
-    return server_args.items()
+    args = {**preset.engine_args, **SERVER_ARGS}
+    return args.items()
 
 
 def _format_option(name: str, value: object) -> str:
@@ -337,13 +337,15 @@ def _format_option(name: str, value: object) -> str:
 
         block_size, 64                                  ->  --block-size 64
         async_scheduling, True                          ->  --async-scheduling
+        enable_prefix_caching, False                    ->  --no-enable-prefix-caching
         prefix_cache_retention_interval, None           ->  --prefix-cache-retention-interval None
         compilation_config, {"cudagraph_mode": "FULL"}  ->  --compilation-config '{"cudagraph_...'
     """
     flag = f"--{_option_name(name)}"
     if value is True:
         return flag
-
+    if value is False:
+        return f"--no-{_option_name(name)}"
     if value is None:
         return f"{flag} None"
 
