@@ -1,4 +1,4 @@
-"""Presets: every setting exists in the installed vLLM, and says the same as arguments, command and file."""
+"""Presets: every setting exists in the installed vLLM, the same in arguments, command and file."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_command_and_file_say_the_same(preset_: Preset, parser: Any, tmp_path: P
 
 @pytest.mark.vllm
 def test_an_argument_that_is_off(parser: Any, tmp_path: Path) -> None:
-    """A flag that is False has a form of its own in a command; vLLM reads it, and the file's, as False."""
+    """False is `--no-FLAG` in a command; vLLM reads that, and what the file says, as False."""
     preset_ = Preset({"async_scheduling": False, "enable_prefix_caching": False})
     words = shlex.split(format_serve_command(LARGE, preset_).replace("\\\n", " "))
     assert {"--no-async-scheduling", "--no-enable-prefix-caching"} <= set(words)
@@ -127,7 +127,7 @@ def test_an_argument_that_is_off(parser: Any, tmp_path: Path) -> None:
 
 
 def _plain(parsed: Any, like: Any) -> Any:
-    """What the parser made of a value, with its configuration objects as the dicts that they came from."""
+    """What the parser made of a value, its configuration objects as the dicts they came from."""
     if not isinstance(like, dict):
         return parsed
     read = parsed.get if isinstance(parsed, dict) else lambda name: getattr(parsed, name)
@@ -137,7 +137,7 @@ def _plain(parsed: Any, like: Any) -> Any:
 
 
 def test_hopper() -> None:
-    """One 80 GB card with the large model takes a small batch and more memory; two of them do not."""
+    """One 80 GB GPU with the large model takes a small batch and more memory; two do not."""
     assert preset("h100").engine_args == {
         "async_scheduling": True,
         "max_cudagraph_capture_size": 2048,
@@ -167,7 +167,7 @@ def test_blackwell_ampere_and_amd() -> None:
 
 
 def test_streams_and_eagle() -> None:
-    """Tokens are reported in groups only where nobody streams; the draft model is for the large model alone."""
+    """Tokens come in groups only if nobody streams; only the large model has a draft model."""
     assert "stream_interval" not in preset("h200").engine_args
     assert choose_preset(SMALL, [], {}, streams=False).engine_args == {"stream_interval": 20}
     assert preset("h200", streams=False).engine_args["stream_interval"] == 20
@@ -197,7 +197,7 @@ def test_memory() -> None:
 
 @pytest.mark.parametrize("mib", [16_376, 15_360, 16_384])
 def test_a_card_of_about_16_gb(mib: int) -> None:
-    """What is sold as 16 GB has a little less, and the small model runs on it; 12 GB are too few."""
+    """What is sold as 16 GB has a little less and runs the small model; 12 GB are too few."""
     check_memory(SMALL, [Card("NVIDIA RTX 4080", "ada", mib / 1024)], {})
     with pytest.raises(EngineStartError, match="about 16 GB"):
         check_memory(SMALL, [Card("NVIDIA RTX 4070", "ada", 12)], {})
@@ -260,7 +260,7 @@ NVIDIA X, 1024, 99.0, GPU-ee
 
 
 def test_nvidia_listing() -> None:
-    """The answer of nvidia-smi becomes cards, the fastest first as CUDA has them; what it says without a driver not."""
+    """What nvidia-smi lists becomes GPUs, the fastest first as in CUDA; without a driver, none."""
     cards = nvidia_cards(LISTING)
     assert [card.uuid for card in cards] == ["GPU-ee", "GPU-dd", "GPU-bb", "GPU-aa"]
     assert [card.architecture for card in cards] == ["other", "blackwell", "hopper", "other"]
@@ -325,7 +325,7 @@ def engine_args_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple
 
 
 def test_engine_args_of_a_card(capsys: pytest.CaptureFixture[str]) -> None:
-    """The command takes the recommended number of cards and says so; a number that is given beats it."""
+    """The command takes the recommended number of GPUs and says so, unless a number is given."""
     out, err = engine_args_of(capsys, "gpt-oss-120b", "--gpu", "mi300x")
     assert "--tensor-parallel-size 8" in out
     assert "8 x AMD Instinct MI300X, as recommended; --gpus" in err
@@ -338,7 +338,7 @@ def test_engine_args_of_a_card(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_server_keeps_the_branches_in_its_cache(capsys: pytest.CaptureFixture[str]) -> None:
-    """vLLM's own default forgets most of a branch, so the command and the file say otherwise, as vLLM reads it."""
+    """vLLM's default forgets most of a branch, so the command and the file set another value."""
     assert (
         "--prefix-cache-retention-interval None"
         in engine_args_of(capsys, "gpt-oss-20b", "--gpu", "h100")[0]

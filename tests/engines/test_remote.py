@@ -91,7 +91,7 @@ def served() -> Iterator[Serving]:
 async def test_names_of_the_published_models(
     served: Serving, asked: str | None, names: list[str], found: str
 ) -> None:
-    """`vllm serve openai/gpt-oss-20b` is found by the short name and the other way round; the very name comes first."""
+    """A published model is found by its short name and its full one; the very name comes first."""
     engine = RemoteEngine(served(models(*names)), asked)
     assert (await engine.facts()).context_length == 4096
     assert engine.model == found
@@ -179,7 +179,7 @@ async def read(engine: RemoteEngine, *, stream: bool) -> list[TokenDelta]:
 async def test_cached_tokens_of_a_stream(
     served: Serving, events: list[object], cached: int | None
 ) -> None:
-    """They come behind the last tokens, or with them; what comes without them takes them from nobody."""
+    """They come behind the last tokens or with them; an event without them takes nothing away."""
     engine = RemoteEngine(served(models("gpt-oss-20b"), stream(*events)))
     first, last = await read(engine, stream=True)
     assert first == TokenDelta((7,))

@@ -1,4 +1,4 @@
-"""Failures of vLLM's that have a way out, told in our words."""
+"""Failures of vLLM's that have a way out: the errors name it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from synth_ai.errors import EngineStartError
 
 
 def test_a_removed_harmony_package_says_how_to_mend_it() -> None:
-    """Removing one of the two Harmony packages takes the other's module away, and vLLM imports it."""
+    """Removing one of the two Harmony packages removes the other's module, which vLLM imports."""
     error = start_error(
         ModuleNotFoundError("No module named 'openai_harmony'", name="openai_harmony")
     )
