@@ -114,7 +114,7 @@ def _parse_source(path: str) -> ast.Module:
 
 
 def vllm_version() -> str:
-    """The version of the installed vLLM, from its metadata: of `vllm`, or of its CPU build."""
+    """Read the version of the installed vLLM, or of its CPU build, from its metadata."""
     try:
         return version("vllm")
     except PackageNotFoundError:
@@ -256,6 +256,6 @@ def set_environment(variables: Mapping[str, str]) -> None:
     # This program has threads, and a process that is forked from one with threads can hang.
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
 
-    # Where the user has imported vLLM already, the level of its log has been decided there.
+    # If the user has imported vLLM already, the level of its log has been decided there.
     if "vllm" not in sys.modules:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")

@@ -123,8 +123,8 @@ class AsyncDriver:
         try:
             facts = await self._load()
         except BaseException as error:
-            # Whatever it was, the callers must hear of it: they wait on another thread. An engine
-            # that was closed says so itself; asked before `_shut_down`, which closes it.
+            # Whatever it was, the callers must hear of it: they wait on another thread. If the
+            # engine was closed meanwhile, that is the cause; read before `_shut_down` sets it.
             failure = self._processes.error or start_error(error)
             self._shut_down()
             self._facts.set_exception(failure)

@@ -30,7 +30,7 @@ from synth_ai.engines.vllm.params import make_sampling_params
 from synth_ai.errors import EngineDeadError, EngineRequestError
 
 if TYPE_CHECKING:
-    from vllm import LLM
+    from vllm import LLM, SamplingParams
 
 
 class _Session(NamedTuple):
@@ -136,12 +136,8 @@ class VLLMEngine(Engine):
         self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
     ) -> AsyncGenerator[TokenDelta, None]:
         facts = await self.facts()
-        check_prompt(prompt, facts)
-        check_sampling(sampling, facts)
+        call = Call(list(prompt), _make_params(prompt, sampling, facts, stream=stream))
 
-        tokens_left = facts.context_length - len(prompt)
-        params = make_sampling_params(sampling, tokens_left=tokens_left, stream=stream)
-        call = Call(list(prompt), params)
         # Looked up only now: the engine may have been closed or restarted while this call waited.
         driver = self._ensure_session().driver
         driver.submit(call)
@@ -296,16 +292,11 @@ class UserLLMEngine(VLLMEngine):
             return await super().generate_batch(prompts, sampling)
 
         facts = await self.facts()
-        params = []
         samplings = sampling_of_each(sampling, len(prompts))
-        for prompt, prompt_sampling in zip(prompts, samplings, strict=True):
-            check_prompt(prompt, facts)
-            check_sampling(prompt_sampling, facts)
-
-            tokens_left = facts.context_length - len(prompt)
-            params.append(
-                make_sampling_params(prompt_sampling, tokens_left=tokens_left, stream=False)
-            )
+        params = [
+            _make_params(prompt, prompt_sampling, facts, stream=False)
+            for prompt, prompt_sampling in zip(prompts, samplings, strict=True)
+        ]
 
         batch = Batch([list(prompt) for prompt in prompts], params)
         driver.submit_batch(batch)
@@ -319,6 +310,22 @@ class UserLLMEngine(VLLMEngine):
 
     def _new_driver(self) -> Driver:
         return LLMDriver(self._llm)
+
+
+def _make_params(
+    prompt: Sequence[int], sampling: Sampling, facts: EngineFacts, *, stream: bool
+) -> SamplingParams:
+    """Check a call, and make vLLM's sampling parameters for it.
+
+    Raises:
+        EngineRequestError: vLLM could not serve it, or would die of it.
+        ContextLengthError: the prompt leaves no room in the context.
+    """
+    check_prompt(prompt, facts)
+    check_sampling(sampling, facts)
+
+    tokens_left = facts.context_length - len(prompt)
+    return make_sampling_params(sampling, tokens_left=tokens_left, stream=stream)
 
 
 def sampling_of_each(sampling: Sampling | Sequence[Sampling], count: int) -> Sequence[Sampling]:

@@ -139,14 +139,14 @@ class LLMDriver:
         self._waiting.add(reply)
         if self._is_over():
             self._waiting.discard(reply)
-            raise self._why_over()
+            raise self._end_error()
 
         self._commands.put(command)
 
     def _is_over(self) -> bool:
         return self._dead or self._stopped.is_set()
 
-    def _why_over(self) -> EngineDeadError:
+    def _end_error(self) -> EngineDeadError:
         if self._dead:
             return EngineDeadError(_DEAD)
         return closed_error()
@@ -164,7 +164,7 @@ class LLMDriver:
     def _fail_waiting(self) -> None:
         # A copy, as other threads add to the set meanwhile.
         for reply in list(self._waiting):
-            reply.put(self._why_over())
+            reply.put(self._end_error())
         self._waiting.clear()
 
     # What follows runs on the driver's thread.
@@ -275,8 +275,8 @@ class LLMDriver:
     def _leave_generate_if(self, must_leave: Callable[[], bool]) -> Iterator[None]:
         """Have `LLM.generate` return within one step once `must_leave()`.
 
-        It calls `LLMEngine.step` for as long as there are unfinished requests, and that step is the
-        only place to get between. It then returns the outputs of those that are finished.
+        It calls `LLMEngine.step` for as long as there are unfinished requests, and has no other way
+        out. Without any it returns the outputs that there are.
         """
         step = self._engine.step
 

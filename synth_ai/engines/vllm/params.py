@@ -37,7 +37,7 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 
 
 def make_sampling_params(sampling: Sampling, *, tokens_left: int, stream: bool) -> SamplingParams:
-    """Build vLLM's sampling parameters for one request.
+    """Make vLLM's sampling parameters for one request.
 
     Args:
         tokens_left: how many tokens the prompt leaves of the context.

@@ -94,17 +94,17 @@ _BLACKWELL = (
 )
 
 _LARGE_ON_ONE_H100 = (
-    _Setting("gpu_memory_utilization", 0.95, "the weights leave little of the memory"),
+    _Setting("gpu_memory_utilization", 0.95, "vLLM's default leaves too little beside the weights"),
     _Setting("max_num_batched_tokens", 1024, "a larger batch runs out of memory"),
 )
 
 _LARGE_ON_SEVERAL_H100 = (
-    _Setting("gpu_memory_utilization", 0.9, "0.95 leaves too little for what GPUs exchange"),
+    _Setting("gpu_memory_utilization", 0.9, "0.95 runs out of memory when GPUs share the model"),
 )
 
 _CDNA = (
     _Setting("gpu_memory_utilization", 0.95, "more memory for the cache"),
-    _Setting("block_size", 64, "faster attention on AMD"),
+    _Setting("block_size", 64, "faster on AMD, by the recipe"),
     _Setting(
         "compilation_config",
         {"cudagraph_mode": "FULL_AND_PIECEWISE"},
@@ -113,17 +113,17 @@ _CDNA = (
 )
 
 _UNREAD_STREAMS = (
-    _Setting("stream_interval", 20, "fewer wake-ups, where nobody reads streams token by token"),
+    _Setting("stream_interval", 20, "fewer wake-ups, as nobody reads token by token"),
 )
 
 _AMD_ENVIRONMENT: Mapping[str, str] = {
-    # AMD's kernels, with the one for attention that knows gpt-oss's sinks.
+    # AMD's AITER kernels, with unified attention in place of the one for multi-head attention.
     "VLLM_ROCM_USE_AITER": "1",
     "VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION": "1",
     "VLLM_ROCM_USE_AITER_MHA": "0",
 }
 
-# The exchange between GPUs, compressed.
+# Compresses what the GPUs exchange.
 _CDNA3_ENVIRONMENT: Mapping[str, str] = {"VLLM_ROCM_QUICK_REDUCE_QUANTIZATION": "INT4"}
 
 
@@ -276,7 +276,8 @@ def check_memory(model: str, gpus: Sequence[Card], engine_args: Mapping[str, obj
     if shrinks:
         return
 
-    # Both are GiB, which the message calls GB, as the makers of GPUs do with theirs.
+    # All in GiB, which the message calls GB as people do. It names the advertised figure, though a
+    # tenth less is enough.
     advertised = _ADVERTISED_GB.get(model)
     if advertised is None:
         needed = weights_gib(model)

@@ -106,8 +106,8 @@ class EngineProcesses:
         if self._spawned is not None:
             return [child for child in children if child in self._spawned]
 
-        # While vLLM spawns them nobody else has the objects. The names alone would not do: vLLM
-        # gives the processes of all engines the same.
+        # While vLLM is still spawning, there are only names to tell them by. Later names would not
+        # do, as vLLM gives the processes of all engines the same.
         new = [child for child in children if child not in self._others]
         return [child for child in new if child.name in self._names]
 

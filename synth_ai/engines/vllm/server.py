@@ -56,7 +56,7 @@ class RemoteEngine(Engine):
         timeout: seconds until an answer, or the next event of a stream, must have come.
 
     Attributes:
-        model: the name as given, and as the server has it once `facts` has asked for it.
+        model: the name as given; once `facts` has asked, the server's name for it.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class RemoteEngine(Engine):
             answer = await self._client.get("/models", self._options)
             models = _read_models(answer.data, self.base_url)
             model = _find_model(models, self.model, self.base_url)
-            self.model = model["id"]
             self._facts = _read_facts(model, self.base_url)
+            self.model = model["id"]
 
         return self._facts
 

@@ -18,7 +18,7 @@ _ID_PREFIX = "token_id:"
 def make_request_body(
     model: str, prompt: Sequence[int], sampling: Sampling, *, tokens_left: int, stream: bool
 ) -> dict[str, object]:
-    """Build the body of a request.
+    """Make the body of a request.
 
     Args:
         tokens_left: how many tokens the prompt leaves of the context.

@@ -51,7 +51,7 @@ _CONSTRAIN, _CHANNEL, _MESSAGE = 200_003, 200_005, 200_008
 #
 # The stop tokens are not part of it: vLLM allows them wherever the tag may end.
 def make_structural_tag(structure: Structure) -> str:
-    """Build the constraint as JSON, as vLLM takes it."""
+    """Make the constraint as JSON, as vLLM takes it."""
     reasoning = _optional(_message("analysis", structure.reasoning_budget))
     answer = _answer(structure.schema)
 
@@ -73,7 +73,7 @@ def _dump(format_: Node) -> str:
 
 
 def _answer(schema: Mapping[str, object]) -> Node:
-    """The message on the final channel: JSON of the schema, with or without its type named."""
+    """Make the message on the final channel: JSON of the schema, whose type may be named."""
     content_type = _either(_text(" json"), _text(" <|constrain|>json"))
     # Limited, because a model may otherwise write blanks until its tokens run out.
     content: Node = {"type": "json_schema", "json_schema": dict(schema), "max_whitespace_cnt": 1}
@@ -84,7 +84,7 @@ def _answer(schema: Mapping[str, object]) -> Node:
 
 
 def _message(channel: str, max_tokens: int | None) -> Node:
-    """A whole message on a channel, and the start of the next one."""
+    """Make a whole message on a channel, and the start of the next one."""
     return _sequence(
         _text(f"<|channel|>{channel}<|message|>"),
         _tokens(max_tokens=max_tokens),
@@ -93,7 +93,7 @@ def _message(channel: str, max_tokens: int | None) -> Node:
 
 
 def _calls(tool: str) -> list[Node]:
-    """The forms of a call of a tool: its recipient is behind the channel, or in front of it.
+    """Make the forms of a call of a tool: its recipient is behind the channel, or in front of it.
 
     ::
 
@@ -142,7 +142,7 @@ def _text(value: str) -> Node:
 
 
 def _tokens(*, allowed: Iterable[int] = (), max_tokens: int | None = None) -> Node:
-    """Any tokens but control tokens, of which only those in `allowed` may come.
+    """Make a run of any tokens but control tokens, of which only those in `allowed` may come.
 
     Args:
         max_tokens: how many at most; None for any number.
