@@ -1,4 +1,4 @@
-"""The real vLLM server of the tests: it answers both APIs, and no process of it outlives the tests."""
+"""The real vLLM server of the tests: it answers both APIs, and none of its processes stays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ child.wait()
 A_SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 PARENT_OF_A_SERVER = """
 import subprocess, sys
-server = subprocess.Popen([sys.executable, *sys.argv[1:]], stdout=subprocess.PIPE, start_new_session=True)
+server = subprocess.Popen(
+    [sys.executable, *sys.argv[1:]], stdout=subprocess.PIPE, start_new_session=True
+)
 server.stdout.readline()
 print(server.pid, flush=True)
 server.wait()
@@ -38,7 +40,7 @@ linux = pytest.mark.skipif(
 
 
 def ends(pid: int) -> Callable[[], bool]:
-    """A function that waits for the end of a process, which need not be our own, and says whether it came."""
+    """Return a function that waits for the end of any process, and tells whether it came."""
     handle = os.pidfd_open(pid)
 
     def wait() -> bool:
@@ -55,7 +57,7 @@ def ends(pid: int) -> Callable[[], bool]:
 
 @pytest.mark.vllm
 def test_the_server_answers_both_apis(vllm_server: VLLMServer) -> None:
-    """The tiny model speaks through a real server: Chat, and Responses with a chain in the server's own store."""
+    """The tiny model on a real server: Chat, and Responses with a chain in the server's store."""
     with openai.OpenAI(base_url=vllm_server.base_url, api_key="none", timeout=60) as client:
         chat = client.chat.completions.create(
             model=vllm_server.model,

@@ -14,10 +14,10 @@ from synth_ai.engines.gpus import GPU, find_gpus, look_up_gpu
 from synth_ai.engines.model_names import resolve_model
 from synth_ai.engines.vllm.presets import (
     check_memory,
-    config_file,
-    preset_for,
-    recommended_count,
-    serve_command,
+    choose_preset,
+    format_config_file,
+    format_serve_command,
+    recommend_gpu_count,
 )
 from synth_ai.errors import EngineStartError, OptionError, UnknownResponseError
 from synth_ai.store.sqlite.readonly import read_turns
@@ -104,7 +104,7 @@ def engine_args(
     """Print the recommended settings for a model on a GPU as a `vllm serve` command."""
     model = resolve_model(model)
     available = _find_gpus(gpu, gpus)
-    count = gpus or recommended_count(available)
+    count = gpus or recommend_gpu_count(available)
 
     # vLLM takes one GPU by itself, so the number is left out unless it is more or was asked for.
     chosen_args = {}
@@ -113,13 +113,13 @@ def engine_args(
         chosen_args["tensor_parallel_size"] = count
 
     check_memory(model, available, chosen_args)
-    preset = preset_for(model, available[:count], chosen_args, eagle3=eagle3, streams=streams)
+    preset = choose_preset(model, available[:count], chosen_args, eagle3=eagle3, streams=streams)
     preset = replace(preset, engine_args={**preset.engine_args, **chosen_args})
 
     if file:
-        typer.echo(config_file(preset), nl=False)
+        typer.echo(format_config_file(preset), nl=False)
     else:
-        typer.echo(serve_command(model, preset))
+        typer.echo(format_serve_command(model, preset))
 
     # On stderr, so that the command or the file can be piped.
     if gpus is None:

@@ -361,9 +361,11 @@ async def test_a_server_stops_what_nobody_waits_for(
 ) -> None:
     """A cancelled call and a closed stream end on the server too, long before their last token."""
     # The server would else stop at the model's own end of the story, after some thirty tokens.
-    body_of = remote.request_body
+    body_of = remote.make_request_body
     monkeypatch.setattr(
-        remote, "request_body", lambda *what, **more: body_of(*what, **more) | {"ignore_eos": True}
+        remote,
+        "make_request_body",
+        lambda *what, **more: body_of(*what, **more) | {"ignore_eos": True},
     )
     engine = RemoteEngine(vllm_server.base_url, vllm_server.model)
     metrics = vllm_server.base_url.removesuffix("/v1") + "/metrics"

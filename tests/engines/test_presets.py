@@ -1,4 +1,4 @@
-"""Presets: every setting exists in the installed vLLM, and says the same as arguments, command and file."""
+"""Presets: every setting exists in the installed vLLM, the same in arguments, command and file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from synth_ai import VLLMEngine
-from synth_ai.engines import gpus as gpus_module
+from synth_ai.engines import gpus as cards_module
 from synth_ai.engines.gpus import (
     GPU,
     KNOWN_GPUS,
@@ -25,10 +25,10 @@ from synth_ai.engines.gpus import (
 from synth_ai.engines.vllm.presets import (
     Preset,
     check_memory,
-    config_file,
-    preset_for,
-    recommended_count,
-    serve_command,
+    choose_preset,
+    format_config_file,
+    format_serve_command,
+    recommend_gpu_count,
 )
 from synth_ai.errors import EngineStartError, OptionError
 
@@ -37,7 +37,7 @@ SMALL, LARGE = "openai/gpt-oss-20b", "openai/gpt-oss-120b"
 
 def preset(name: str, model: str = LARGE, count: int = 1, **options: Any) -> Preset:
     """The preset for so many of a card, sharing the model."""
-    return preset_for(
+    return choose_preset(
         model, [look_up_gpu(name)] * count, {"tensor_parallel_size": count}, **options
     )
 
@@ -86,9 +86,9 @@ def test_environment_names_are_vllms_own() -> None:
     """The names read from vLLM's source are those that it has."""
     import vllm.envs
 
-    from synth_ai.engines.vllm.args import environment_names
+    from synth_ai.engines.vllm.args import read_environment_names
 
-    assert environment_names() == {
+    assert read_environment_names() == {
         name for name in vllm.envs.environment_variables if name.startswith("VLLM_")
     }
 
@@ -97,12 +97,12 @@ def test_environment_names_are_vllms_own() -> None:
 @pytest.mark.parametrize("preset_", ALL)
 def test_command_and_file_say_the_same(preset_: Preset, parser: Any, tmp_path: Path) -> None:
     """vLLM's own parser reads the command and the file back as the arguments."""
-    words = shlex.split(serve_command(LARGE, preset_).replace("\\\n", " "))
+    words = shlex.split(format_serve_command(LARGE, preset_).replace("\\\n", " "))
     start = words.index("vllm")
     assert words[start : start + 3] == ["vllm", "serve", LARGE]
     assert words[:start] == [f"{name}={value}" for name, value in preset_.environment.items()]
     file = tmp_path / "settings.yaml"
-    file.write_text(config_file(preset_))
+    file.write_text(format_config_file(preset_))
 
     for arguments in (
         ["--model", LARGE, *words[start + 3 :]],
@@ -113,8 +113,21 @@ def test_command_and_file_say_the_same(preset_: Preset, parser: Any, tmp_path: P
             assert _plain(getattr(parsed, name), value) == value, name
 
 
+@pytest.mark.vllm
+def test_an_argument_that_is_off(parser: Any, tmp_path: Path) -> None:
+    """False is `--no-FLAG` in a command; vLLM reads that, and what the file says, as False."""
+    preset_ = Preset({"async_scheduling": False, "enable_prefix_caching": False})
+    words = shlex.split(format_serve_command(LARGE, preset_).replace("\\\n", " "))
+    assert {"--no-async-scheduling", "--no-enable-prefix-caching"} <= set(words)
+    file = tmp_path / "settings.yaml"
+    file.write_text(format_config_file(preset_))
+    for arguments in (words[3:], ["--config", str(file)]):
+        parsed = parser.parse_args(["--model", LARGE, *arguments])
+        assert (parsed.async_scheduling, parsed.enable_prefix_caching) == (False, False)
+
+
 def _plain(parsed: Any, like: Any) -> Any:
-    """What the parser made of a value, with its configuration objects as the dicts that they came from."""
+    """What the parser made of a value, its configuration objects as the dicts they came from."""
     if not isinstance(like, dict):
         return parsed
     read = parsed.get if isinstance(parsed, dict) else lambda name: getattr(parsed, name)
@@ -124,7 +137,7 @@ def _plain(parsed: Any, like: Any) -> Any:
 
 
 def test_hopper() -> None:
-    """One 80 GB card with the large model takes a small batch and more memory; two of them do not."""
+    """One 80 GB GPU with the large model takes a small batch and more memory; two do not."""
     assert preset("h100").engine_args == {
         "async_scheduling": True,
         "max_cudagraph_capture_size": 2048,
@@ -154,9 +167,9 @@ def test_blackwell_ampere_and_amd() -> None:
 
 
 def test_streams_and_eagle() -> None:
-    """Tokens are reported in groups only where nobody streams; the draft model is for the large model alone."""
+    """Tokens come in groups only if nobody streams; only the large model has a draft model."""
     assert "stream_interval" not in preset("h200").engine_args
-    assert preset_for(SMALL, [], {}, streams=False).engine_args == {"stream_interval": 20}
+    assert choose_preset(SMALL, [], {}, streams=False).engine_args == {"stream_interval": 20}
     assert preset("h200", streams=False).engine_args["stream_interval"] == 20
     assert preset("h200", eagle3=True).engine_args["speculative_config"]["method"] == "eagle3"
     with pytest.raises(OptionError, match="gpt-oss-20b"):
@@ -165,7 +178,7 @@ def test_streams_and_eagle() -> None:
 
 def test_no_card_recommends_nothing() -> None:
     """Without a GPU vLLM's own defaults stay."""
-    assert preset_for(LARGE, [], {}) == Preset()
+    assert choose_preset(LARGE, [], {}) == Preset()
 
 
 def test_memory() -> None:
@@ -184,7 +197,7 @@ def test_memory() -> None:
 
 @pytest.mark.parametrize("mib", [16_376, 15_360, 16_384])
 def test_a_card_of_about_16_gb(mib: int) -> None:
-    """What is sold as 16 GB has a little less, and the small model runs on it; 12 GB are too few."""
+    """What is sold as 16 GB has a little less and runs the small model; 12 GB are too few."""
     check_memory(SMALL, [GPU("NVIDIA RTX 4080", "ada", mib / 1024)], {})
     with pytest.raises(EngineStartError, match="about 16 GB"):
         check_memory(SMALL, [GPU("NVIDIA RTX 4070", "ada", 12)], {})
@@ -217,15 +230,17 @@ def test_memory_of_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["two", 0, 1.5, True, None])
 def test_a_number_of_cards_that_is_none(name: str, value: Any) -> None:
     """Told when the engine is made, with the value."""
-    with pytest.raises(OptionError, match=rf"{name}={value!r} is no number of GPUs"):
+    with pytest.raises(
+        OptionError, match=rf"{name} must be a whole number of GPUs, 1 or more, not {value!r}"
+    ):
         VLLMEngine("gpt-oss-20b", **{name: value})
 
 
 def test_recommended_count() -> None:
     """AMD's cards share the model eight at a time, where there are so many."""
-    assert recommended_count([look_up_gpu("mi300x")] * 8) == 8
-    assert recommended_count([look_up_gpu("mi300x")] * 4) == 1
-    assert recommended_count([look_up_gpu("h100")] * 8) == 1
+    assert recommend_gpu_count([look_up_gpu("mi300x")] * 8) == 8
+    assert recommend_gpu_count([look_up_gpu("mi300x")] * 4) == 1
+    assert recommend_gpu_count([look_up_gpu("h100")] * 8) == 1
 
 
 @pytest.mark.vllm
@@ -245,7 +260,7 @@ NVIDIA X, 1024, 99.0, GPU-ee
 
 
 def test_nvidia_listing() -> None:
-    """The answer of nvidia-smi becomes cards, the fastest first as CUDA has them; what it says without a driver not."""
+    """What nvidia-smi lists becomes GPUs, the fastest first as in CUDA; without a driver, none."""
     cards = parse_nvidia_smi(LISTING)
     assert [card.uuid for card in cards] == ["GPU-ee", "GPU-dd", "GPU-bb", "GPU-aa"]
     assert [card.architecture for card in cards] == ["other", "blackwell", "hopper", "other"]
@@ -289,7 +304,7 @@ def test_cards_that_the_program_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     class Answer:
         stdout = LISTING
 
-    monkeypatch.setattr(gpus_module.subprocess, "run", lambda *_, **__: Answer())
+    monkeypatch.setattr(cards_module.subprocess, "run", lambda *_, **__: Answer())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     assert [card.uuid for card in find_gpus()] == ["GPU-dd"]
@@ -310,7 +325,7 @@ def engine_args_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple
 
 
 def test_engine_args_of_a_card(capsys: pytest.CaptureFixture[str]) -> None:
-    """The command takes the recommended number of cards and says so; a number that is given beats it."""
+    """The command takes the recommended number of GPUs and says so, unless a number is given."""
     out, err = engine_args_of(capsys, "gpt-oss-120b", "--gpu", "mi300x")
     assert "--tensor-parallel-size 8" in out
     assert "8 x AMD Instinct MI300X, as recommended; --gpus" in err
@@ -323,7 +338,7 @@ def test_engine_args_of_a_card(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_server_keeps_the_branches_in_its_cache(capsys: pytest.CaptureFixture[str]) -> None:
-    """vLLM's own default forgets most of a branch, so the command and the file say otherwise, as vLLM reads it."""
+    """vLLM's default forgets most of a branch, so the command and the file set another value."""
     assert (
         "--prefix-cache-retention-interval None"
         in engine_args_of(capsys, "gpt-oss-20b", "--gpu", "h100")[0]

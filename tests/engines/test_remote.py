@@ -1,33 +1,60 @@
-"""The remote engine's ways with a server's list of models."""
+"""The remote engine against servers that answer as vLLM does, or otherwise."""
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
 from synth_ai import LM, RemoteEngine
-from synth_ai.errors import NotFoundError
+from synth_ai.engines.base import Sampling, TokenDelta
+from synth_ai.errors import MalformedAnswerError, NotFoundError, TimedOutError
 
 Serving = Callable[..., str]
 
 
+def models(*names: str) -> bytes:
+    """A list of models of these names, as vLLM has it."""
+    listing = {"data": [{"id": name, "max_model_len": 4096} for name in names]}
+    return json.dumps(listing).encode()
+
+
+def stream(*events: object) -> bytes:
+    """A stream of these events."""
+    frames = [f"data: {json.dumps(event)}\n\n" for event in events]
+    return "".join([*frames, "data: [DONE]\n\n"]).encode()
+
+
 @contextmanager
-def serving(*names: str) -> Iterator[str]:
-    """The address of a server that lists models of these names, as vLLM does."""
-    listing = json.dumps({"data": [{"id": name, "max_model_len": 4096} for name in names]}).encode()
+def serving(
+    listing: bytes, completion: bytes = b"", *, ready: threading.Event | None = None
+) -> Iterator[str]:
+    """The address of a server that has these answers, and gives them when it is ready."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/v1/models" else 404)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(listing)))
+            if ready is not None:
+                ready.wait(60)
+            self.answer(listing if self.path == "/v1/models" else b"", "application/json")
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.answer(completion, "text/event-stream" if asked["stream"] else "application/json")
+
+        def answer(self, body: bytes, content_type: str) -> None:
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(listing)
+            # A caller who gave up is no longer there.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -38,6 +65,8 @@ def serving(*names: str) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
+            if ready is not None:
+                ready.set()
             server.shutdown()
             thread.join()
 
@@ -46,7 +75,7 @@ def serving(*names: str) -> Iterator[str]:
 def served() -> Iterator[Serving]:
     """Starts such servers for the length of the test."""
     with ExitStack() as servers:
-        yield lambda *names: servers.enter_context(serving(*names))
+        yield lambda *answers, **how: servers.enter_context(serving(*answers, **how))
 
 
 @pytest.mark.parametrize(
@@ -62,8 +91,8 @@ def served() -> Iterator[Serving]:
 async def test_names_of_the_published_models(
     served: Serving, asked: str | None, names: list[str], found: str
 ) -> None:
-    """`vllm serve openai/gpt-oss-20b` is found by the short name and the other way round; the very name comes first."""
-    engine = RemoteEngine(served(*names), asked)
+    """A published model is found by its short name and its full one; the very name comes first."""
+    engine = RemoteEngine(served(models(*names)), asked)
     assert (await engine.facts()).context_length == 4096
     assert engine.model == found
     await engine.aclose()
@@ -72,7 +101,7 @@ async def test_names_of_the_published_models(
 @pytest.mark.parametrize("asked", ["gpt-oss-20b", "20b", "openai/20b"])
 async def test_a_model_that_is_not_served(served: Serving, asked: str) -> None:
     """Another model is not taken for it, and the error says what there is."""
-    engine = RemoteEngine(served("openai/gpt-oss-120b"), asked)
+    engine = RemoteEngine(served(models("openai/gpt-oss-120b")), asked)
     with pytest.raises(
         NotFoundError, match=f"does not serve '{asked}'; it serves 'openai/gpt-oss-120b'"
     ):
@@ -84,10 +113,107 @@ async def test_an_lm_finds_the_model_by_its_short_name(
     served: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By `base_url=` and by the environment's address alike."""
-    address = served("openai/gpt-oss-20b")
+    address = served(models("openai/gpt-oss-20b"))
     monkeypatch.setenv("SYNTH_GPU_HARMONY_ENDPOINT", address)
     for lm in (LM("gpt-oss-20b", api="harmony", base_url=address), LM("gpt-oss-20b")):
         async with lm:
             assert lm.engine is not None
             await lm.engine.facts()
             assert lm.engine.model == "openai/gpt-oss-20b"
+
+
+async def test_the_timeout_is_for_the_list_of_models_too(served: Serving) -> None:
+    """The first call of an engine asks for it, and a server may be there and not answer."""
+    address = served(models("gpt-oss-20b"), ready=threading.Event())
+    engine = RemoteEngine(address, timeout=0.2)
+    before = time.monotonic()
+    with pytest.raises(TimedOutError):
+        await engine.facts()
+    assert time.monotonic() - before < 10
+    await engine.aclose()
+
+
+@pytest.mark.parametrize(
+    "listing", [{"data": "gpt-oss-20b"}, {"data": ["gpt-oss-20b"]}, {"data": [{"name": "x"}]}]
+)
+async def test_a_list_of_models_of_another_shape(served: Serving, listing: object) -> None:
+    """Something else than vLLM answers, and the error says so."""
+    engine = RemoteEngine(served(json.dumps(listing).encode()))
+    with pytest.raises(MalformedAnswerError, match="needs a vLLM server"):
+        await engine.facts()
+    await engine.aclose()
+
+
+def usage(cached_tokens: int) -> dict[str, Any]:
+    """What an answer or an event says of the cache."""
+    return {"usage": {"prompt_tokens_details": {"cached_tokens": cached_tokens}}}
+
+
+def tokens(*ids: int, finish_reason: str | None = None, **more: Any) -> dict[str, Any]:
+    """An answer or an event with these tokens."""
+    return {"choices": [{"token_ids": ids, "finish_reason": finish_reason}], **more}
+
+
+async def read(engine: RemoteEngine, *, stream: bool) -> list[TokenDelta]:
+    """The deltas of a completion."""
+    try:
+        sampling = Sampling(logprobs=0)
+        return [delta async for delta in engine.generate([17360], sampling, stream=stream)]
+    finally:
+        await engine.aclose()
+
+
+@pytest.mark.parametrize(
+    ("events", "cached"),
+    [
+        ([tokens(7), tokens(8, finish_reason="stop"), {"choices": [], **usage(16)}], 16),
+        ([tokens(7), tokens(8, finish_reason="stop", **usage(16))], 16),
+        (
+            [tokens(7), tokens(8, finish_reason="stop", **usage(0)), {"choices": [], **usage(16)}],
+            16,
+        ),
+        ([tokens(7), tokens(8, finish_reason="stop", **usage(16)), {"choices": []}], 16),
+        ([tokens(7), tokens(8, finish_reason="stop")], None),
+    ],
+)
+async def test_cached_tokens_of_a_stream(
+    served: Serving, events: list[object], cached: int | None
+) -> None:
+    """They come behind the last tokens or with them; an event without them takes nothing away."""
+    engine = RemoteEngine(served(models("gpt-oss-20b"), stream(*events)))
+    first, last = await read(engine, stream=True)
+    assert first == TokenDelta((7,))
+    assert last == TokenDelta((8,), "stop", cached_tokens=cached)
+
+
+async def test_a_stream_that_ends_too_early(served: Serving) -> None:
+    """It is no completion."""
+    engine = RemoteEngine(served(models("gpt-oss-20b"), stream(tokens(7))))
+    with pytest.raises(MalformedAnswerError, match="before the completion was finished"):
+        await read(engine, stream=True)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "text",
+        {"token_ids": 7},
+        {"token_ids": [7], "finish_reason": ["stop"]},
+        {"token_ids": [7], "finish_reason": "stop", "logprobs": {}},
+        {
+            "token_ids": [7],
+            "finish_reason": "stop",
+            "logprobs": {"token_logprobs": [], "top_logprobs": []},
+        },
+    ],
+)
+async def test_a_completion_of_another_shape(
+    served: Serving, choice: object, streamed: bool
+) -> None:
+    """Whatever is wrong with it, the error is one of the server's."""
+    body = {"choices": [choice]}
+    completion = stream(body) if streamed else json.dumps(body).encode()
+    engine = RemoteEngine(served(models("gpt-oss-20b"), completion))
+    with pytest.raises(MalformedAnswerError, match="not a completion as vLLM sends it"):
+        await read(engine, stream=streamed)

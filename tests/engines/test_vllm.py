@@ -56,8 +56,10 @@ def test_without_vllm() -> None:
 def test_construction_is_cheap() -> None:
     """Making an engine imports neither vLLM nor torch and starts nothing."""
     code = (
-        "import sys, threading; from synth_ai import VLLMEngine; VLLMEngine('gpt-oss-20b', max_model_len=4096);"
-        "print([name for name in ('vllm', 'torch', 'transformers') if name in sys.modules], threading.active_count())"
+        "import sys, threading; from synth_ai import VLLMEngine;"
+        "VLLMEngine('gpt-oss-20b', max_model_len=4096);"
+        "heavy = [name for name in ('vllm', 'torch', 'transformers') if name in sys.modules];"
+        "print(heavy, threading.active_count())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[] 1\n"
@@ -79,9 +81,9 @@ def test_engine_arguments_are_vllms_own() -> None:
 
     from vllm import AsyncEngineArgs
 
-    from synth_ai.engines.vllm.args import engine_arg_names
+    from synth_ai.engines.vllm.args import read_engine_arg_names
 
-    assert engine_arg_names() == {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    assert read_engine_arg_names() == {field.name for field in dataclasses.fields(AsyncEngineArgs)}
 
 
 @needs_vllm
@@ -95,7 +97,7 @@ def test_engine_arguments_are_vllms_own() -> None:
     ],
 )
 def test_folder_without_a_model(tmp_path: Path, config: str | None, named: str) -> None:
-    """A folder that holds no gpt-oss is refused when the engine is made, and the error says what is wrong."""
+    """A folder without a gpt-oss is refused when the engine is made; the error says why."""
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(OptionError, match=named):
@@ -198,7 +200,7 @@ def test_defaults_give_way(tiny_model: Path) -> None:
 async def test_failed_load(
     tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any
 ) -> None:
-    """A load that fails says why to everyone who waits for it, leaves no process, and can be tried again."""
+    """A failed load says why to everyone who waits, leaves no process, and can be tried again."""
     engine = VLLMEngine(tiny_model, **tiny_engine_args | {"max_model_len": -7})
     first = await asyncio.gather(*(engine.facts() for _ in range(3)), return_exceptions=True)
     assert [type(error) for error in first] == [EngineStartError] * 3
@@ -213,7 +215,7 @@ async def test_failed_load(
 async def test_cache_too_small(
     tiny_model: Path, tiny_engine_args: dict[str, Any], processes: Any
 ) -> None:
-    """Where only the log of vLLM's process has the cause, the error says where to look and what to change."""
+    """If only the log of vLLM's process has the cause, the error names it and what to change."""
     engine = VLLMEngine(tiny_model, **tiny_engine_args | {"kv_cache_memory_bytes": 1})
     with pytest.raises(EngineStartError, match=r"log above, on stderr.*kv_cache_memory_bytes"):
         await engine.start()
@@ -224,7 +226,7 @@ async def test_cache_too_small(
 async def test_death_and_restart(
     tiny_model: Path, tiny_engine_args: dict[str, Any], prompt_of: Any, processes: Any, until: Until
 ) -> None:
-    """kill -9 of the engine fails every waiting call at once, later calls say so, and a restart serves again."""
+    """kill -9 of the engine fails all calls at once, later ones too, and a restart serves again."""
     engine = VLLMEngine(tiny_model, **tiny_engine_args)
     # Concurrent first callers share one load.
     await asyncio.gather(engine.facts(), engine.start(), complete(engine, prompt_of("Hello!")))
@@ -287,7 +289,7 @@ async def test_engine_that_nobody_holds(
 async def test_batch_goes_through_generate(
     tiny_llm: Any, tiny_offline_engine: VLLMEngine, prompt_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch on an idle engine is one LLM.generate; calls that come meanwhile and bad batches are served right."""
+    """A batch on an idle engine is one LLM.generate; calls that come meanwhile are served right."""
     batches: list[int] = []
     original = tiny_llm.generate
 
@@ -311,7 +313,7 @@ async def test_batch_goes_through_generate(
 async def test_an_lm_s_batch_goes_through_generate(
     tiny_llm: Any, tiny_offline_engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`lm.respond_batch` is one LLM.generate, with every call's own options, answer and error, as called alone."""
+    """`lm.respond_batch` is one LLM.generate, with each call's options, answer and error."""
     batches: list[list[Any]] = []
     original = tiny_llm.generate
 
@@ -400,7 +402,8 @@ def tell(**facts):
     print(json.dumps(facts), flush=True)
 
 async def complete(max_tokens=3):
-    return [d.token_ids async for d in engine.generate([200006, 17360, 200008], Sampling(max_tokens=max_tokens))]
+    deltas = engine.generate([200006, 17360, 200008], Sampling(max_tokens=max_tokens))
+    return [delta.token_ids async for delta in deltas]
 
 asyncio.run(engine.start())
 tell(processes=[process.pid for process in psutil.Process().children(recursive=True)])
@@ -408,7 +411,7 @@ tell(processes=[process.pid for process in psutil.Process().children(recursive=T
 
 
 class Script:
-    """A program of a user's, in a process of its own, that starts an engine without a main guard."""
+    """A user's program, in a separate process, that starts an engine without a main guard."""
 
     def __init__(self, code: str, *arguments: str, stdin: bool = False, cwd: Path) -> None:
         path = cwd / "script.py"
@@ -467,7 +470,7 @@ def code(tiny_model: Path, tiny_engine_args: dict[str, Any]) -> str:
 
 @needs_vllm
 def test_script_without_guard_and_fork(code: str, tmp_path: Path, until: Until) -> None:
-    """A script without a main guard works, a process forked from it leaves the engine alone, its end ends all."""
+    """A script without a main guard works, a fork leaves the engine alone, its end ends all."""
     code += """
 pid = os.fork()
 if pid == 0:
@@ -492,7 +495,7 @@ tell(lengths=[len(ids) for ids in asyncio.run(complete())])
 
 @needs_vllm
 def test_scripts_from_stdin_that_are_stopped(code: str, tmp_path: Path, until: Until) -> None:
-    """A script read from standard input works, and a signal in the middle of a call leaves no process behind."""
+    """A script from standard input works, and a signal during a call leaves no process behind."""
     code += """
 async def endless():
     task = asyncio.create_task(complete(4000))
@@ -520,7 +523,7 @@ asyncio.run(endless())
 
 @needs_vllm
 def test_start_in_a_spawned_process_that_imports_main(tmp_path: Path, tiny_model: Path) -> None:
-    """Where a user's own spawned process imports an unguarded script, the error comes quickly and says what to do."""
+    """If a user's spawned process imports an unguarded script, a quick error says what to do."""
     code = f"""
 import asyncio, multiprocessing, sys
 from synth_ai import LM, VLLMEngine

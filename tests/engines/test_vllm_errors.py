@@ -1,16 +1,16 @@
-"""Failures of vLLM's that have a way out, told in our words."""
+"""Failures of vLLM's that have a way out: the errors name it."""
 
 from __future__ import annotations
 
 import pytest
 
-from synth_ai.engines.vllm.args import check_build_can_run, is_cpu_build
+from synth_ai.engines.vllm.args import check_cpu_can_run, is_cpu_build
 from synth_ai.engines.vllm.errors import start_error
 from synth_ai.errors import EngineStartError
 
 
 def test_a_removed_harmony_package_says_how_to_mend_it() -> None:
-    """Removing one of the two Harmony packages takes the other's module away, and vLLM imports it."""
+    """Removing one of the two Harmony packages removes the other's module, which vLLM imports."""
     error = start_error(
         ModuleNotFoundError("No module named 'openai_harmony'", name="openai_harmony")
     )
@@ -24,4 +24,4 @@ def test_published_models_are_not_for_the_cpu_build(model: str) -> None:
     if not is_cpu_build():
         pytest.skip("this vLLM is built for GPUs")
     with pytest.raises(EngineStartError, match="needs a GPU"):
-        check_build_can_run(model)
+        check_cpu_can_run(model)

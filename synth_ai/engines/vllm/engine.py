@@ -8,8 +8,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from synth_ai.engines.base import (
     Engine,
@@ -18,49 +17,60 @@ from synth_ai.engines.base import (
     TokenDelta,
     check_prompt,
     check_sampling,
+    sampling_of_each,
 )
+from synth_ai.engines.batching import BatchingEngine
 from synth_ai.engines.mailbox import EngineCall
-from synth_ai.engines.model_names import locate_model
+from synth_ai.engines.model_names import ModelSource, locate_model
 from synth_ai.engines.vllm.args import LoadPlan
-from synth_ai.engines.vllm.params import sampling_params
-from synth_ai.errors import EngineDeadError, EngineRequestError
+from synth_ai.engines.vllm.async_driver import AsyncDriver
+from synth_ai.engines.vllm.driver import Driver
+from synth_ai.engines.vllm.llm_driver import Batch, LLMDriver
+from synth_ai.engines.vllm.params import make_sampling_params
+from synth_ai.errors import EngineDeadError
 
 if TYPE_CHECKING:
-    from vllm import LLM
+    from vllm import LLM, SamplingParams
 
 
-class Driver(Protocol):
-    """What runs vLLM behind a `VLLMEngine`: one load, many calls, one stop. All of it from any thread."""
+class _Session(NamedTuple):
+    """One load of the engine, until it is stopped."""
 
-    def start(self) -> Future[EngineFacts]: ...
-    def submit(self, call: EngineCall) -> None: ...
-    def cancel(self, call: EngineCall) -> None: ...
-    def running(self) -> int: ...
-    def is_dead(self) -> bool: ...
-    def stop(self, *, wait: bool = True) -> None: ...
+    driver: Driver
+    facts: Future[EngineFacts]
+
+    def is_broken(self) -> bool:
+        """Whether the load has failed."""
+        return self.facts.done() and self.facts.exception() is not None
 
 
 class VLLMEngine(Engine):
     """A gpt-oss model on vLLM in this process.
 
-    Each object is an engine of its own, with the weights loaded once more: give one object to several LMs to share it.
-    `LM("gpt-oss-20b")` and `shared_engine` make an engine that all of the same arguments share without that.
+    Each object is a separate engine, which loads the weights once more: give one object to several
+    LMs to share it. `LM("gpt-oss-20b")` and `shared_engine` do that by themselves: they make one
+    engine for all who ask for the same model with the same arguments.
 
-    Making one is cheap: the model is loaded at the first use, or by `start`, on a thread of its own. Many tasks, event
-    loops and threads may use it at once; vLLM serves them as one continuous batch. `close` or `aclose` ends its
-    processes; so does the end of the program, whatever ends it.
+    Making one is cheap: the model is loaded at the first use, or by `start`, on a separate thread.
+    Many tasks, event loops and threads may use it at once; vLLM serves them as one continuous
+    batch. `close` or `aclose` ends its processes; so does the end of the program, however it ends.
 
     Args:
-        model: `gpt-oss-20b`, `gpt-oss-120b`, a Hugging Face name, a model folder, or the folder of a LoRA adapter.
-        gpu: `"auto"` takes the recommended engine arguments for the card found, a name such as `"h100"` those for that
-            card, None vLLM's own defaults. Arguments given here beat them.
+        model: `gpt-oss-20b`, `gpt-oss-120b`, a Hugging Face name, a model folder, or the folder of
+            a LoRA adapter.
+        gpu: `"auto"` takes the recommended engine arguments for the GPU of this machine, a name
+            such as `"h100"` those for that GPU, None vLLM's defaults. Arguments that are given
+            here take precedence.
         eagle3: decode speculatively with the draft model for gpt-oss-120b.
-        streams: say False where nobody reads streams token by token; vLLM then reports 20 tokens at a time.
-        engine_args: vLLM's own engine arguments, such as `max_model_len=32768` or `tensor_parallel_size=2`.
+        streams: False if nobody reads streams token by token; vLLM then reports 20 tokens at a
+            time.
+        engine_args: vLLM's engine arguments, such as `max_model_len=32768` or
+            `tensor_parallel_size=2`.
 
     Raises:
         MissingExtraError: vLLM is not installed.
-        OptionError: the folder holds no gpt-oss model, or vLLM has no such engine argument, or the card is not known.
+        OptionError: the folder holds no gpt-oss model, vLLM has no such engine argument, or the
+            GPU is not known.
 
     Attributes:
         plan: what will be loaded; `plan.settings()` are the complete engine arguments.
@@ -73,42 +83,39 @@ class VLLMEngine(Engine):
         gpu: str | None = "auto",
         eagle3: bool = False,
         streams: bool = True,
-        **engine_args: Any,
+        **engine_args: object,
     ) -> None:
-        self.model = os.fspath(model)
-        self.plan = LoadPlan(
-            locate_model(model), engine_args, gpu=gpu, eagle3=eagle3, streams=streams
-        )
-        self.plan.check()
-        self._set_up()
+        plan = LoadPlan(locate_model(model), engine_args, gpu=gpu, eagle3=eagle3, streams=streams)
+        plan.check()
+        self._init(os.fspath(model), plan)
 
-    def _set_up(self) -> None:
+    def _init(self, model: str, plan: LoadPlan) -> None:
+        self.model = model
+        self.plan = plan
         self._pid = os.getpid()
-        # Reentrant, because a garbage collection in here may close a share of this engine.
+        # Reentrant: a garbage collection while it is locked may close a share of this engine.
         self._lock = threading.RLock()
-        self._driver: Driver | None = None
-        self._loading: Future[EngineFacts] | None = None
+        self._session: _Session | None = None
         self._closed = False
 
     @classmethod
     def from_llm(cls, llm: LLM) -> VLLMEngine:
-        """An engine that drives a `vllm.LLM` of the caller's own, which nothing else may use meanwhile.
+        """Make an engine that drives the caller's `vllm.LLM`, which nothing else may use meanwhile.
 
-        Batches go through `LLM.generate`. Closing the engine stops driving; the LLM stays with its owner. The processes
-        of the LLM are the owner's too: vLLM leaves them behind when the program is ended by a signal.
+        Batches go through `LLM.generate`. Closing the engine only ends its use of the LLM, which
+        stays the caller's with all its processes: vLLM leaves those behind when the program is
+        ended by a signal.
         """
-        from synth_ai.engines.vllm.llm_driver import OfflineEngine
-
-        return OfflineEngine(llm)
+        return UserLLMEngine(llm)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
 
     @property
     def running_calls(self) -> int:
-        """How many calls vLLM is working on, waiting ones included."""
-        driver = self._driver
-        return driver.running() if driver is not None else 0
+        """How many calls vLLM has, waiting ones included."""
+        session = self._session
+        return 0 if session is None else session.driver.running()
 
     async def start(self) -> None:
         """Load the model now rather than at the first use.
@@ -119,59 +126,53 @@ class VLLMEngine(Engine):
         await self.facts()
 
     async def facts(self) -> EngineFacts:
-        _, loading = self._started()
-        return loading.result() if loading.done() else await asyncio.wrap_future(loading)
+        facts = self._ensure_session().facts
+        if facts.done():
+            return facts.result()
+
+        return await asyncio.wrap_future(facts)
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
     ) -> AsyncGenerator[TokenDelta, None]:
         facts = await self.facts()
-        check_prompt(prompt, facts)
-        check_sampling(sampling, facts)
-        params = sampling_params(sampling, room=facts.context_length - len(prompt), stream=stream)
-        driver, _ = self._started()
-        call = EngineCall(list(prompt), params)
+        call = EngineCall(list(prompt), _make_params(prompt, sampling, facts, stream=stream))
+
+        # Looked up only now: the engine may have been closed or restarted while this call waited.
+        driver = self._ensure_session().driver
         driver.submit(call)
-        reason = None
+
+        finish_reason = None
         try:
-            while reason is None:
+            while finish_reason is None:
                 delta = await call.next()
-                reason = delta.finish_reason
+                finish_reason = delta.finish_reason
                 yield delta
         finally:
-            if reason is None:
+            # The caller closed the stream or was cancelled. (After an error there is nothing to
+            # cancel any more, and the driver ignores it.)
+            if finish_reason is None:
                 driver.cancel(call)
 
-    async def generate_batch(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling | Sequence[Sampling]
-    ) -> list[TokenDelta]:
-        """One whole completion per prompt, in the order of the prompts.
-
-        Args:
-            sampling: for all of them, or one for each.
-
-        Raises:
-            EngineRequestError: a prompt cannot be served; the others are aborted.
-            EngineDeadError: the engine has stopped.
-        """
-        pairs = zip(prompts, sampling_of_each(sampling, len(prompts)), strict=True)
-        tasks = [asyncio.create_task(self._complete(*pair)) for pair in pairs]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-
     def drop_if_dead(self) -> bool:
-        """Have the next call load the engine again, if it has died. Returns whether it had."""
-        driver = self._driver
-        if driver is None or not driver.is_dead():
+        """Stop an engine that has died, so that the next call loads it again.
+
+        Returns:
+            Whether it had died.
+        """
+        session = self._session
+        if session is None:
             return False
+        if not session.driver.is_dead():
+            return False
+
         self._stop()
         return True
 
     async def restart(self) -> None:
-        """Stop the engine, dead or alive, and load it again; calls in flight fail with EngineDeadError.
+        """Stop the engine and load it again; calls in flight fail with EngineDeadError.
+
+        The engine may be dead, closed or in use.
 
         Raises:
             EngineStartError: it could not be loaded.
@@ -181,9 +182,10 @@ class VLLMEngine(Engine):
         await self.start()
 
     def close(self, *, wait: bool = True) -> None:
-        """Stop the engine and end its processes; returns when they are gone, unless told not to wait.
+        """Stop the engine and end its processes. Safe to call twice.
 
-        Safe to call twice.
+        Args:
+            wait: return when the processes are gone.
         """
         self._closed = True
         self._stop(wait=wait)
@@ -191,54 +193,109 @@ class VLLMEngine(Engine):
     async def aclose(self) -> None:
         await asyncio.to_thread(self.close)
 
-    async def _complete(self, prompt: Sequence[int], sampling: Sampling) -> TokenDelta:
-        async with aclosing(self.generate(prompt, sampling)) as deltas:
-            return await anext(deltas)
-
     def _new_driver(self) -> Driver:
-        from synth_ai.engines.vllm.async_driver import AsyncDriver
-
         return AsyncDriver(self.plan)
 
-    def _started(self) -> tuple[Driver, Future[EngineFacts]]:
-        """The driver and its load, begun if there is none; a load that failed is begun again."""
+    def _ensure_session(self) -> _Session:
+        """Return the session; start a new one if there is none, or if its load has failed."""
         if os.getpid() != self._pid:
+            # A fork copies this object, but neither the driver's thread nor its event loop.
             raise EngineDeadError(
-                f"This engine belongs to process {self._pid}, and this one was forked from it. Make an engine here."
+                f"This engine belongs to process {self._pid}, and this one was forked from it. "
+                "Make an engine here."
             )
+
         with self._lock:
             if self._closed:
                 raise EngineDeadError(
                     "The engine was closed. Call `await engine.restart()`, or make a new engine."
                 )
-            if self._driver is None or self._loading is None or _failed(self._loading):
-                self._driver = self._new_driver()
-                # An engine that nobody holds any more gives its memory back; at exit the driver sees to itself.
-                weakref.finalize(self, self._driver.stop, wait=False).atexit = False
-                self._loading = self._driver.start()
-            return self._driver, self._loading
+
+            session = self._session
+            if session is None or session.is_broken():
+                session = self._start_session()
+                self._session = session
+            return session
+
+    def _start_session(self) -> _Session:
+        driver = self._new_driver()
+        # An engine that nobody refers to any more frees its memory. Not at the exit of the
+        # program: there the driver ends by itself.
+        weakref.finalize(self, driver.stop, wait=False).atexit = False
+
+        return _Session(driver, driver.start())
 
     def _stop(self, *, wait: bool = True) -> None:
         with self._lock:
-            driver, self._driver, self._loading = self._driver, None, None
-        if driver is not None and os.getpid() == self._pid:
-            driver.stop(wait=wait)
+            session = self._session
+            self._session = None
+
+        if session is None:
+            return
+        # What a forked process has copied belongs to its parent.
+        if os.getpid() == self._pid:
+            session.driver.stop(wait=wait)
 
 
-def sampling_of_each(sampling: Sampling | Sequence[Sampling], count: int) -> Sequence[Sampling]:
-    """What `generate_batch` takes, as one for each prompt.
+class UserLLMEngine(VLLMEngine):
+    """An engine that drives a `vllm.LLM` of the user's. Made by `VLLMEngine.from_llm`.
+
+    Args:
+        llm: nothing else may use it while this engine does.
+    """
+
+    def __init__(self, llm: LLM) -> None:
+        self._llm = llm
+        model = str(llm.llm_engine.model_config.model)
+        # A plan that is never carried out, as the LLM is loaded already.
+        self._init(model, LoadPlan(ModelSource(model), {}))
+
+    async def generate_batch(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling | Sequence[Sampling]
+    ) -> list[TokenDelta]:
+        """Generate one whole completion for each prompt, by one `LLM.generate` if vLLM is idle.
+
+        While other calls are running the batch joins them instead, and calls that come during
+        `LLM.generate` wait for its end: vLLM's loop would take their results for its own.
+        Cancelling the task ends `LLM.generate` within one step.
+        """
+        driver = self._ensure_session().driver
+        assert isinstance(driver, LLMDriver)
+        if not prompts or driver.running():
+            return await super().generate_batch(prompts, sampling)
+
+        facts = await self.facts()
+        samplings = sampling_of_each(sampling, len(prompts))
+        params = [
+            _make_params(prompt, prompt_sampling, facts, stream=False)
+            for prompt, prompt_sampling in zip(prompts, samplings, strict=True)
+        ]
+
+        batch = Batch([list(prompt) for prompt in prompts], params)
+        driver.submit_batch(batch)
+        try:
+            return await batch.next()
+        finally:
+            batch.abandoned = True
+
+    def for_batch(self, count: int) -> Engine:
+        return BatchingEngine(self, count)
+
+    def _new_driver(self) -> Driver:
+        return LLMDriver(self._llm)
+
+
+def _make_params(
+    prompt: Sequence[int], sampling: Sampling, facts: EngineFacts, *, stream: bool
+) -> SamplingParams:
+    """Check a call, and make vLLM's sampling parameters for it.
 
     Raises:
-        EngineRequestError: there are more or fewer than prompts.
+        EngineRequestError: vLLM could not serve it, or would die of it.
+        ContextLengthError: the prompt leaves no room in the context.
     """
-    if isinstance(sampling, Sampling):
-        return [sampling] * count
-    if len(sampling) != count:
-        raise EngineRequestError(
-            f"There are {len(sampling)} samplings for {count} prompts; give one, or one for each."
-        )
-    return sampling
+    check_prompt(prompt, facts)
+    check_sampling(sampling, facts)
 
-
-def _failed(loading: Future[EngineFacts]) -> bool:
-    return loading.done() and loading.exception() is not None
+    tokens_left = facts.context_length - len(prompt)
+    return make_sampling_params(sampling, tokens_left=tokens_left, stream=stream)

@@ -1,7 +1,8 @@
-"""A user's own `vllm.LLM` as an engine: one thread drives it for everyone.
+"""Drive a user's `vllm.LLM`: one thread steps it for all callers.
 
-An LLM is not safe for threads, and its step loop waits for ever once its process is dead. So all of it happens on one
-thread, step by step with whatever calls there are, and a second thread watches the process.
+An LLM may be used by one thread only, and its step waits for ever once vLLM's process is dead. So
+everything happens on one thread, step by step with the calls that there are, and a second thread
+watches the process.
 """
 
 from __future__ import annotations
@@ -9,219 +10,189 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
-from synth_ai.engines.base import (
-    Engine,
-    EngineFacts,
-    Sampling,
-    TokenDelta,
-    check_prompt,
-    check_sampling,
-)
-from synth_ai.engines.batching import BatchingEngine
+from synth_ai.engines.base import EngineFacts, TokenDelta
 from synth_ai.engines.mailbox import EngineCall, ResultQueue
-from synth_ai.engines.model_names import ModelSource
-from synth_ai.engines.vllm.args import LoadPlan
-from synth_ai.engines.vllm.engine import Driver, VLLMEngine, sampling_of_each
 from synth_ai.engines.vllm.errors import call_error, closed_error
-from synth_ai.engines.vllm.params import sampling_params, token_delta
+from synth_ai.engines.vllm.params import read_output
 from synth_ai.errors import EngineDeadError, EngineStartError
 
 if TYPE_CHECKING:
-    from vllm import LLM
+    from vllm import LLM, RequestOutput, SamplingParams
+    from vllm.v1.engine.llm_engine import LLMEngine
 
+# How often to look whether vLLM's process is alive: callers wait that much longer for its death.
 _WATCH_SECONDS = 0.2
+
+# How long `stop` waits for the thread, which may be in the middle of a step.
 _STOP_SECONDS = 20.0
+
 _DEAD = (
-    "The LLM behind this engine has died: its process was killed or failed; its log on stderr says more. Make a new "
-    "vllm.LLM and a new engine from it."
+    "The LLM behind this engine has died: its process was killed or failed; its log on stderr "
+    "says more. Make a new vllm.LLM and a new engine from it."
 )
+
+Command: TypeAlias = Callable[[], None]
 
 
 class Batch(ResultQueue[list[TokenDelta]]):
     """Prompts that go through `LLM.generate` together.
 
+    Args:
+        prompts: token ids.
+        params: the sampling parameters of each prompt.
+
     Attributes:
-        given_up: nobody waits for it any more.
+        abandoned: nobody waits for the result any more.
     """
 
-    def __init__(self, prompts: list[list[int]], params: list[Any]) -> None:
+    def __init__(self, prompts: list[list[int]], params: list[SamplingParams]) -> None:
         super().__init__()
         self.prompts = prompts
         self.params = params
-        self.given_up = False
+        self.abandoned = False
 
 
-class OfflineEngine(VLLMEngine):
-    """What `VLLMEngine.from_llm` returns.
-
-    Args:
-        llm: nothing else may use it while this engine does.
-    """
+class LLMDriver:
+    """Drives one `vllm.LLM`, which is loaded already and stays its owner's. See `Driver`."""
 
     def __init__(self, llm: LLM) -> None:
         self._llm = llm
-        self.model = str(llm.llm_engine.model_config.model)
-        self.plan = LoadPlan(ModelSource(self.model), {})
-        self._set_up()
-
-    async def generate_batch(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling | Sequence[Sampling]
-    ) -> list[TokenDelta]:
-        """One whole completion per prompt, in the order of the prompts, by one `LLM.generate`.
-
-        While other calls are running the batch joins them instead, and calls that come during `LLM.generate` wait for
-        its end: vLLM's loop would take their results for its own. Cancelling the task ends it within one step.
-        """
-        driver, _ = self._started()
-        if not prompts or driver.running() or not isinstance(driver, OfflineDriver):
-            return await super().generate_batch(prompts, sampling)
-        facts = await self.facts()
-        samplings = sampling_of_each(sampling, len(prompts))
-        params = []
-        for prompt, own in zip(prompts, samplings, strict=True):
-            check_prompt(prompt, facts)
-            check_sampling(own, facts)
-            params.append(
-                sampling_params(own, room=facts.context_length - len(prompt), stream=False)
-            )
-        batch = Batch([list(prompt) for prompt in prompts], params)
-        driver.submit_batch(batch)
-        try:
-            return await batch.next()
-        finally:
-            batch.given_up = True
-
-    def for_batch(self, count: int) -> Engine:
-        return BatchingEngine(self, count)
-
-    def _new_driver(self) -> Driver:
-        return OfflineDriver(self._llm)
-
-
-class OfflineDriver:
-    """Drives one `vllm.LLM`, which is loaded already and stays with its owner."""
-
-    def __init__(self, llm: LLM) -> None:
-        self._llm = llm
-        self._engine = llm.llm_engine
+        self._engine: LLMEngine = llm.llm_engine
         self._pid = os.getpid()
-        self._inbox: SimpleQueue[tuple[Callable[[Any], None], Any]] = SimpleQueue()
-        # Calls in the engine, and replies of all kinds that someone waits for; the watch answers those.
+        self._commands: SimpleQueue[Command] = SimpleQueue()
+        # The calls that vLLM has; only the driver's thread uses them.
         self._calls: dict[str, EngineCall] = {}
-        self._waiting: set[ResultQueue[Any]] = set()
+        # Whatever somebody waits for, so that the watching thread can fail it when vLLM dies.
+        self._waiting: set[EngineCall | Batch] = set()
         self._facts: Future[EngineFacts] = Future()
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         self._dead = False
         self._thread = threading.Thread(target=self._run, name="synth-ai-vllm", daemon=True)
-        self._watch = threading.Thread(
+        self._watcher = threading.Thread(
             target=self._watch_process, name="synth-ai-vllm-watch", daemon=True
         )
 
     def start(self) -> Future[EngineFacts]:
-        """The facts are there at once, as the model is loaded."""
+        """Start the threads. The facts are there at once, as the model is loaded."""
+        # A running future cannot be cancelled by one of those who wait for it.
         self._facts.set_running_or_notify_cancel()
         if _is_dead(self._engine):
             self._facts.set_exception(EngineStartError(_DEAD))
-        else:
-            config = self._engine.model_config
-            self._facts.set_result(
-                EngineFacts(config.max_model_len, config.get_vocab_size(), "max_model_len")
-            )
-            self._thread.start()
-            self._watch.start()
+            return self._facts
+
+        config = self._engine.model_config
+        self._facts.set_result(
+            EngineFacts(config.max_model_len, config.get_vocab_size(), "max_model_len")
+        )
+        self._thread.start()
+        self._watcher.start()
         return self._facts
 
     def submit(self, call: EngineCall) -> None:
-        """Begin to serve a call; from any thread.
-
-        Raises:
-            EngineDeadError: the engine is gone.
-        """
-        self._post(self._begin, call)
+        self._enqueue(partial(self._start_call, call), call)
 
     def submit_batch(self, batch: Batch) -> None:
         """Run a batch through `LLM.generate`; from any thread.
 
         Raises:
-            EngineDeadError: the engine is gone.
+            EngineDeadError: vLLM has stopped.
         """
-        self._post(self._run_batch, batch)
+        self._enqueue(partial(self._run_batch, batch), batch)
 
     def cancel(self, call: EngineCall) -> None:
-        """Abort a call in the engine, if it is still running; from any thread."""
-        self._inbox.put((self._cancel, call))
+        self._commands.put(partial(self._abort_call, call))
 
     def running(self) -> int:
-        """How many calls vLLM has; from any thread."""
         unfinished: int = self._engine.get_num_unfinished_requests()
         return unfinished
 
     def is_dead(self) -> bool:
-        """Whether the LLM's process is gone; from any thread."""
         return self._dead
 
     def stop(self, *, wait: bool = True) -> None:
-        """Abort what is running and stop driving; from any thread, as often as you like."""
-        if os.getpid() != self._pid or not self._thread.is_alive():
+        # A forked process has no copy of the thread.
+        if os.getpid() != self._pid:
             return
-        self._ended.set()
-        # The thread may be waiting for something to do.
-        self._inbox.put((_wake_up, None))
-        if wait and not self._dead and threading.current_thread() is not self._thread:
+        if not self._thread.is_alive():
+            return
+
+        self._stopped.set()
+        # The thread may be waiting for a command.
+        self._commands.put(_do_nothing)
+
+        if not wait:
+            return
+        # A dead vLLM may keep the thread in a step for ever.
+        if self._dead:
+            return
+        # No thread can wait for itself.
+        if threading.current_thread() is not self._thread:
             self._thread.join(_STOP_SECONDS)
 
-    def _post(self, function: Callable[[Any], None], reply: ResultQueue[Any]) -> None:
-        # Waiting first: the engine may die between the two, and then the watch answers.
+    def _enqueue(self, command: Command, reply: EngineCall | Batch) -> None:
+        # Added first: if vLLM dies between the two, the watching thread fails it.
         self._waiting.add(reply)
-        if self._dead or self._ended.is_set():
+        if self._is_over():
             self._waiting.discard(reply)
-            raise self._why_not()
-        self._inbox.put((function, reply))
+            raise self._end_error()
+
+        self._commands.put(command)
+
+    def _is_over(self) -> bool:
+        return self._dead or self._stopped.is_set()
+
+    def _end_error(self) -> EngineDeadError:
+        if self._dead:
+            return EngineDeadError(_DEAD)
+        return closed_error()
 
     def _watch_process(self) -> None:
-        while not self._ended.wait(_WATCH_SECONDS):
+        while not self._stopped.wait(_WATCH_SECONDS):
             if _is_dead(self._engine):
                 self._die()
                 return
 
     def _die(self) -> None:
         self._dead = True
-        self._answer_all()
+        self._fail_waiting()
 
-    def _answer_all(self) -> None:
+    def _fail_waiting(self) -> None:
+        # A copy, as other threads add to the set meanwhile.
         for reply in list(self._waiting):
-            reply.put(self._why_not())
+            reply.put(self._end_error())
         self._waiting.clear()
-
-    def _why_not(self) -> EngineDeadError:
-        return EngineDeadError(_DEAD) if self._dead else closed_error()
 
     # What follows runs on the driver's thread.
 
     def _run(self) -> None:
-        while not self._ended.is_set() and not self._dead:
-            for function, argument in self._posted():
-                function(argument)
+        while not self._is_over():
+            for command in self._take_commands():
+                command()
             if self._calls:
                 self._step()
+
         if not self._dead:
             self._engine.abort_request(list(self._calls))
-        self._answer_all()
+        self._fail_waiting()
 
-    def _posted(self) -> list[tuple[Callable[[Any], None], Any]]:
-        """What has been posted; waits for something while the engine has nothing to do."""
-        posts = [] if self._calls else [self._inbox.get()]
+    def _take_commands(self) -> list[Command]:
+        """Take all commands that there are; wait for one if vLLM has nothing to do."""
+        commands: list[Command] = []
+        if not self._calls:
+            commands.append(self._commands.get())
+
         while True:
             try:
-                posts.append(self._inbox.get_nowait())
+                commands.append(self._commands.get_nowait())
             except Empty:
-                return posts
+                return commands
 
     def _step(self) -> None:
         try:
@@ -231,32 +202,35 @@ class OfflineDriver:
             logging.getLogger(__name__).exception("vLLM's step failed")
             self._die()
             return
-        for output in outputs:
-            if call := self._calls.get(output.request_id):
-                self._hand_over(call, output)
 
-    def _hand_over(self, call: EngineCall, output: Any) -> None:
+        for output in outputs:
+            call = self._calls.get(output.request_id)
+            if call is not None:
+                self._deliver(call, output)
+
+    def _deliver(self, call: EngineCall, output: RequestOutput) -> None:
         if output.finished:
             self._forget(call)
+
         try:
-            call.put(token_delta(output, call.params.logprobs))
-        except (
-            Exception
-        ) as error:  # The caller waits on another thread: it must get whatever went wrong.
+            call.put(read_output(output, call.params.logprobs))
+        except Exception as error:
+            # The caller waits on another thread: it must get whatever went wrong.
             call.put(call_error(error))
 
-    def _begin(self, call: EngineCall) -> None:
+    def _start_call(self, call: EngineCall) -> None:
         from vllm.inputs import tokens_input
 
         try:
             self._engine.add_request(call.id, tokens_input(call.prompt), call.params)
-        except Exception as error:  # The caller waits on another thread, as above.
+        except Exception as error:
+            # The caller waits on another thread, as above.
             self._waiting.discard(call)
             call.put(call_error(error))
         else:
             self._calls[call.id] = call
 
-    def _cancel(self, call: EngineCall) -> None:
+    def _abort_call(self, call: EngineCall) -> None:
         if call.id in self._calls:
             self._forget(call)
             self._engine.abort_request([call.id])
@@ -266,37 +240,59 @@ class OfflineDriver:
         self._waiting.discard(call)
 
     def _run_batch(self, batch: Batch) -> None:
-        from vllm.inputs import tokens_input
-
-        # Calls that began before the batch was posted come to their end first.
-        while self._calls and not self._dead and not self._ended.is_set():
+        # Calls that vLLM has already are finished first: LLM.generate would take their results.
+        while self._calls and not self._is_over():
             self._step()
-        prompts = [tokens_input(prompt) for prompt in batch.prompts]
+
         try:
-            with self._leaving_when(lambda: batch.given_up or self._ended.is_set()):
-                outputs = self._llm.generate(prompts, batch.params, use_tqdm=False)
-            if len(outputs) == len(prompts):
-                pairs = zip(outputs, batch.params, strict=True)
-                batch.put([token_delta(output, params.logprobs) for output, params in pairs])
-            else:
-                batch.put(closed_error())
-        except Exception as error:  # The caller waits on another thread, as above.
+            batch.put(self._generate(batch))
+        except Exception as error:
+            # The caller waits on another thread, as above.
             batch.put(call_error(error))
         self._waiting.discard(batch)
 
+    def _generate(self, batch: Batch) -> list[TokenDelta]:
+        """Run a batch through `LLM.generate`.
+
+        Raises:
+            EngineDeadError: the batch was abandoned, or the driver stopped, before its end.
+        """
+        from vllm.inputs import tokens_input
+
+        def must_leave() -> bool:
+            return batch.abandoned or self._stopped.is_set()
+
+        prompts = [tokens_input(prompt) for prompt in batch.prompts]
+        with self._leave_generate_if(must_leave):
+            outputs = self._llm.generate(prompts, batch.params, use_tqdm=False)
+
+        if len(outputs) != len(prompts):
+            raise closed_error()
+        return [
+            read_output(output, params.logprobs)
+            for output, params in zip(outputs, batch.params, strict=True)
+        ]
+
     @contextmanager
-    def _leaving_when(self, left: Callable[[], bool]) -> Iterator[None]:
-        """While it lasts, LLM.generate ends at its next step once `left()`: its loop has no other way out."""
+    def _leave_generate_if(self, must_leave: Callable[[], bool]) -> Iterator[None]:
+        """Have `LLM.generate` return within one step once `must_leave()`.
+
+        It calls `LLMEngine.step` for as long as there are unfinished requests, and has no other way
+        out. Without any it returns the outputs that there are.
+        """
         step = self._engine.step
 
-        def step_or_leave() -> list[Any]:
-            if not left():
-                return list(step())
-            self._engine.abort_request(
-                list(self._engine.output_processor.request_states), internal=True
-            )
+        def step_or_leave() -> list[RequestOutput]:
+            if not must_leave():
+                outputs: list[RequestOutput] = step()
+                return outputs
+
+            # LLM.generate numbers its requests itself, so they are found by vLLM's internal ids.
+            request_ids = list(self._engine.output_processor.request_states)
+            self._engine.abort_request(request_ids, internal=True)
             return []
 
+        # Set on the object, where it hides the method of the class until it is deleted.
         self._engine.step = step_or_leave
         try:
             yield
@@ -304,11 +300,13 @@ class OfflineDriver:
             del self._engine.step
 
 
-def _wake_up(_: None) -> None:
-    """What is posted to a thread that waits, for the sake of posting."""
+def _do_nothing() -> None:
+    """Wake a thread that waits for a command."""
 
 
-def _is_dead(engine: Any) -> bool:
-    """Whether vLLM has noticed that a process of its is gone; an engine inside this process has none."""
+def _is_dead(engine: LLMEngine) -> bool:
+    """Whether vLLM has noticed that its process is gone. An LLM inside this process has none."""
     resources = getattr(engine.engine_core, "resources", None)
-    return bool(resources is not None and resources.engine_dead)
+    if resources is None:
+        return False
+    return bool(resources.engine_dead)

@@ -1,9 +1,10 @@
 """The processes that vLLM spawns: what they import as their main module, and when they end.
 
-A spawned process imports the main module of its parent again. vLLM's processes need nothing of it, and importing it
-breaks scripts without a main guard and scripts read from standard input. `EngineProcesses` gives them this module
-instead, and as their main module it does one more thing: it ends the process when its parent is gone, however the
-parent ended. vLLM itself leaves its engine behind when the program gets SIGTERM or SIGKILL.
+A spawned process imports the main module of its parent again. vLLM's processes need nothing of it,
+and importing it breaks scripts without a main guard and scripts read from standard input.
+`EngineProcesses` gives them this module instead, and as their main module it does one more thing:
+it ends the process when its parent is gone, however the parent ended. vLLM itself leaves its engine
+behind when the program gets SIGTERM or SIGKILL.
 """
 
 from __future__ import annotations
@@ -16,25 +17,31 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import process, spawn
-from typing import Any
 
 from synth_ai.errors import EngineStartError
 
+# From SIGTERM to SIGKILL, for an engine process whose parent is gone.
 _GRACE_SECONDS = 5.0
+
+# How often an engine process looks for its parent.
 _POLL_SECONDS = 0.2
-_starting = threading.Lock()
+
+# One engine starts at a time, because vLLM sets environment variables while it does.
+_start_lock = threading.Lock()
 
 
 def check_can_spawn() -> None:
-    """Refuse to start processes from a process that is itself still being started.
+    """Refuse to start processes from a process that is still being started itself.
 
     Raises:
         EngineStartError: this is a spawned process, and it is still importing its main module.
     """
+    # The flag that multiprocessing itself refuses by, but only once vLLM has been loading a while.
     if getattr(process.current_process(), "_inheriting", False):
         raise EngineStartError(
-            "This process was spawned by multiprocessing and is importing your main module again, and the import uses "
-            "an engine. Put the code that runs the model under `if __name__ == '__main__':`."
+            "This process was spawned by multiprocessing and is importing your main module again, "
+            "and the import uses an engine. Put the code that runs the model under "
+            "`if __name__ == '__main__':`."
         )
 
 
@@ -47,66 +54,96 @@ class EngineProcesses:
 
     def __init__(self) -> None:
         self.error: EngineStartError | None = None
+        # While it spawns: the names of its processes, and the processes that were there before.
         self._names: set[str] = set()
         self._others: frozenset[process.BaseProcess] = frozenset()
+        # Afterwards: its processes themselves.
+        self._spawned: frozenset[process.BaseProcess] | None = None
 
     @contextmanager
     def spawning(self) -> Iterator[None]:
-        """While it lasts, processes that this thread spawns are this engine's and get this module as their main module.
+        """Take the processes that this thread spawns meanwhile for this engine's.
 
-        One engine starts at a time, because vLLM sets environment variables while it does.
+        They get this module as their main module, and `cancel` ends them.
         """
-        with _starting:
-            thread = threading.get_ident()
+        with _start_lock:
+            this_thread = threading.get_ident()
             original = spawn.get_preparation_data
 
-            def preparation_data(name: str) -> dict[str, Any]:
-                data = original(name)
-                if threading.get_ident() != thread:
+            def get_preparation_data(name: str) -> dict[str, object]:
+                data: dict[str, object] = original(name)
+                # The user's program may spawn processes too, on other threads.
+                if threading.get_ident() != this_thread:
                     return data
-                if self.error:
+
+                if self.error is not None:
                     raise self.error
+
                 self._names.add(name)
+                # A main module is named by its path or by its name, and a name comes first.
                 data.pop("init_main_from_path", None)
-                return data | {"init_main_from_name": __name__}
+                data["init_main_from_name"] = __name__
+                return data
 
             self._others = frozenset(multiprocessing.active_children())
-            spawn.get_preparation_data = preparation_data
+            spawn.get_preparation_data = get_preparation_data
             try:
                 yield
             finally:
                 spawn.get_preparation_data = original
+                self._spawned = frozenset(self._find_running())
 
     def cancel(self) -> None:
         """Spawn no more, and kill what was spawned; from any thread."""
+        # Set first: what would be spawned from here on is refused.
         self.error = EngineStartError("The engine was closed while it was loading.")
-        for child in multiprocessing.active_children():
-            if child.name in self._names and child not in self._others:
-                child.kill()
+        for child in self._find_running():
+            child.kill()
+
+    def _find_running(self) -> list[process.BaseProcess]:
+        """Find the processes of this engine that are still running."""
+        children = multiprocessing.active_children()
+        if self._spawned is not None:
+            return [child for child in children if child in self._spawned]
+
+        # While vLLM is still spawning, there are only names to tell them by. Later names would not
+        # do, as vLLM gives the processes of all engines the same.
+        new = [child for child in children if child not in self._others]
+        return [child for child in new if child.name in self._names]
 
 
-def _end_with_parent(parent: int) -> None:
-    """Wait until the parent is gone, then end this process: politely first, so that vLLM can clean up."""
-    while os.getppid() == parent and _sentinel_says_alive():
+def _end_with_parent(parent_pid: int) -> None:
+    """Wait until the parent is gone, then end this process."""
+    while os.getppid() == parent_pid and _is_parent_alive():
         time.sleep(_POLL_SECONDS)
+
+    # Politely first, so that vLLM can clean up.
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _sentinel_says_alive() -> bool:
-    # Known only once the process is set up; it notices a parent that died before the first look at its id.
+def _is_parent_alive() -> bool:
+    """Whether the parent lives, by multiprocessing's own watch on it.
+
+    A parent that died before the first look at its id is found out by this alone.
+    """
     parent = multiprocessing.parent_process()
-    return parent is None or parent.is_alive()
+    # It is known only once the process is set up.
+    if parent is None:
+        return True
+    return parent.is_alive()
 
 
 def _become_engine_process() -> None:
-    # A group of its own keeps Ctrl-C for the program: it cancels calls there, and the engine goes on serving.
+    # A process group to itself keeps Ctrl-C for the program: it cancels calls there, and the engine
+    # goes on serving.
     os.setpgid(0, 0)
     threading.Thread(
         target=_end_with_parent, args=(os.getppid(),), name="end-with-parent", daemon=True
     ).start()
 
 
+# The name that multiprocessing gives to the main module of a spawned process.
 if __name__ == "__mp_main__":
     _become_engine_process()

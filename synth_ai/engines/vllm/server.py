@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import NotRequired, TypedDict, TypeGuard
 
 from synth_ai.engines.base import (
     Engine,
@@ -16,34 +16,47 @@ from synth_ai.engines.base import (
     check_sampling,
 )
 from synth_ai.engines.model_names import full_name
-from synth_ai.engines.vllm.server_wire import cached_tokens, request_body, token_delta
+from synth_ai.engines.vllm.server_wire import make_request_body, read_cached_tokens, read_delta
 from synth_ai.errors import MalformedAnswerError, NotFoundError
 from synth_ai.http.client import HTTPClient, SendOptions
 from synth_ai.timeout import Timeout
 
 _VOCABULARY_SIZE = 201_088  # of gpt-oss; a server does not tell
 _PATH = "/completions"
+_NEEDS_VLLM = (
+    "RemoteEngine needs a vLLM server; for another OpenAI-compatible server use api='chat'."
+)
+
+
+class _Model(TypedDict):
+    """An entry in a server's list of models. The context length is vLLM's addition."""
+
+    id: str
+    max_model_len: NotRequired[object]
 
 
 class RemoteEngine(Engine):
-    """gpt-oss on a vLLM server, spoken to in token ids.
+    """gpt-oss on a vLLM server that is sent token ids, and returns them.
 
-    It posts to `/v1/completions` with `return_token_ids`. vLLM's own token route, `/inference/v1/generate`, exists only
-    on servers started with `--enable-scale-out` or `--tokens-only`, and the completions route has all it has that is
-    needed here: ids both ways, streaming, log probabilities by id and structured outputs. The server detokenizes what
-    nobody reads; that is the price. Cached tokens are reported by servers started with
+    It posts to `/v1/completions` with `return_token_ids`. vLLM's own token route,
+    `/inference/v1/generate`, exists only on servers started with `--enable-scale-out` or
+    `--tokens-only`, and the completions route has everything of it that is needed here: ids both
+    ways, streaming, log probabilities by id and structured outputs. Its price is that the server
+    detokenizes what nobody reads. Cached tokens are reported by servers started with
     `--enable-prompt-tokens-details`.
 
-    Closing the stream or cancelling the task closes the connection, and the server aborts the request.
+    Closing the stream or cancelling the task closes the connection, and the server aborts the
+    request. A call that fails is not tried again here: LM's retry policy does that.
 
     Args:
         base_url: the server's address, with or without `/v1` at its end.
-        model: the name it serves the model under, `gpt-oss-20b` for `openai/gpt-oss-20b` too and the other way round;
-            None takes the first of its list.
+        model: the name that it serves the model under, `gpt-oss-20b` for `openai/gpt-oss-20b` too
+            and the other way round; None takes the first of its list.
         api_key: sent as a bearer key, if the server wants one. No key is read from the environment.
         timeout: seconds until an answer, or the next event of a stream, must have come.
 
-    A call that fails is not tried again here: LM's retry policy does that.
+    Attributes:
+        model: the name as given; once `facts` has asked, the server's name for it.
     """
 
     def __init__(
@@ -54,9 +67,9 @@ class RemoteEngine(Engine):
         api_key: str | None = None,
         timeout: float = 600.0,
     ) -> None:
-        self.base_url = _with_version(base_url)
+        self.base_url = _add_version(base_url)
         self.model = model or ""
-        # The SDK would take OPENAI_API_KEY where it gets no key, and that one is not for this server.
+        # The SDK takes OPENAI_API_KEY if it gets no key, and that one is not for this server.
         self._client = HTTPClient(base_url=self.base_url, api_key=api_key or "EMPTY")
         self._options: SendOptions = {"timeout": Timeout(first_byte=timeout)}
         self._facts: EngineFacts | None = None
@@ -65,17 +78,20 @@ class RemoteEngine(Engine):
         return f"{type(self).__name__}({self.base_url!r}, {self.model!r})"
 
     async def facts(self) -> EngineFacts:
-        """What the server says of its model; asked once.
+        """Ask the server about its model, and find the name that it has for it. Asks once.
 
         Raises:
             ServerError: it cannot be asked.
             NotFoundError: it does not serve this model.
-            MalformedAnswerError: it does not tell the context length, as vLLM does.
+            MalformedAnswerError: it does not list models with their context lengths, as vLLM does.
         """
         if self._facts is None:
-            answer = (await self._client.get("/models")).data
-            card = _card(answer.get("data") or [], self.model, self.base_url)
-            self.model, self._facts = card["id"], _facts_of(card, self.base_url)
+            answer = await self._client.get("/models", self._options)
+            models = _read_models(answer.data, self.base_url)
+            model = _find_model(models, self.model, self.base_url)
+            self._facts = _read_facts(model, self.base_url)
+            self.model = model["id"]
+
         return self._facts
 
     async def generate(
@@ -91,70 +107,112 @@ class RemoteEngine(Engine):
         facts = await self.facts()
         check_prompt(prompt, facts)
         check_sampling(sampling, facts)
-        room = facts.context_length - len(prompt)
-        body = request_body(self.model, prompt, sampling, room=room, stream=stream)
-        if stream:
-            async with aclosing(self._stream(body, sampling.logprobs)) as deltas:
-                async for delta in deltas:
-                    yield delta
-        else:
+
+        tokens_left = facts.context_length - len(prompt)
+        body = make_request_body(
+            self.model, prompt, sampling, tokens_left=tokens_left, stream=stream
+        )
+        if not stream:
             answer = await self._client.post(_PATH, body, self._options)
-            yield answer.read(lambda data: _whole(data, sampling.logprobs))
+            yield answer.read(lambda data: _read_completion(data, sampling.logprobs))
+            return
+
+        async with aclosing(self._stream(body, sampling.logprobs)) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
     async def _stream(
-        self, body: Mapping[str, Any], wanted_logprobs: int | None
+        self, body: Mapping[str, object], num_logprobs: int | None
     ) -> AsyncGenerator[TokenDelta, None]:
-        last = None
         async with self._client.stream(_PATH, body, self._options) as events:
-            async for event in events:
-                delta = token_delta(event, wanted_logprobs)
-                if last is not None:
-                    # The event after the last tokens brings the usage.
-                    yield replace(last, cached_tokens=cached_tokens(event))
-                    return
+            stream = aiter(events)
+            async for event in stream:
+                delta = read_delta(event, num_logprobs)
                 if delta is None:
                     continue
+
                 if delta.finish_reason is None:
                     yield delta
-                else:
-                    last = delta
-        if last is None:
+                    continue
+
+                # vLLM sends the usage, with the cached tokens, in an event after the last tokens.
+                usage_event: Mapping[str, object] = await anext(stream, {})
+                cached_tokens = read_cached_tokens(usage_event)
+                if cached_tokens is not None:
+                    delta = replace(delta, cached_tokens=cached_tokens)
+                yield delta
+                return
+
             raise MalformedAnswerError(
                 f"{self.base_url} ended the stream before the completion was finished."
             )
-        yield last
 
 
-def _with_version(base_url: str) -> str:
+def _add_version(base_url: str) -> str:
+    """Add the version of the API to an address that has none.
+
+    ::
+
+        http://localhost:8000/    ->  http://localhost:8000/v1
+        http://localhost:8000/v1  ->  http://localhost:8000/v1
+    """
     address = base_url.rstrip("/")
-    return address if address.endswith("/v1") else f"{address}/v1"
+    if address.endswith("/v1"):
+        return address
+    return f"{address}/v1"
 
 
-def _card(cards: Sequence[Mapping[str, Any]], model: str, base_url: str) -> Mapping[str, Any]:
-    exact = (card for card in cards if not model or card.get("id") == model)
-    alike = (card for card in cards if full_name(str(card.get("id"))) == full_name(model))
-    card = next(exact, None) or next(alike, None)
-    if card is not None:
-        return card
-    names = ", ".join(repr(card.get("id")) for card in cards) or "no model at all"
-    raise NotFoundError(f"{base_url} does not serve {model!r}; it serves {names}.", status_code=404)
-
-
-def _facts_of(card: Mapping[str, Any], base_url: str) -> EngineFacts:
-    length = card.get("max_model_len")
-    if not isinstance(length, int):
+def _read_models(body: Mapping[str, object], base_url: str) -> list[_Model]:
+    models = body.get("data") or []
+    if not _is_list_of_models(models):
         raise MalformedAnswerError(
-            f"{base_url} does not tell the context length of {card.get('id')!r} (max_model_len). "
-            "RemoteEngine needs a vLLM server; for another OpenAI-compatible server use api='chat'."
+            f"{base_url} did not answer with a list of models. {_NEEDS_VLLM}", body=body
         )
-    return EngineFacts(length, _VOCABULARY_SIZE, context_option="max_model_len")
+    return models
 
 
-def _whole(answer: Mapping[str, Any], wanted_logprobs: int | None) -> TokenDelta:
-    delta = token_delta(answer, wanted_logprobs)
+def _is_list_of_models(models: object) -> TypeGuard[list[_Model]]:
+    if not isinstance(models, list):
+        return False
+    return all(isinstance(model, dict) and isinstance(model.get("id"), str) for model in models)
+
+
+def _find_model(models: Sequence[_Model], name: str, base_url: str) -> _Model:
+    """Find a model in the server's list: the very name first, then another spelling of it.
+
+    Raises:
+        NotFoundError: it is not in the list.
+    """
+    for model in models:
+        if not name or model["id"] == name:
+            return model
+
+    for model in models:
+        if full_name(model["id"]) == full_name(name):
+            return model
+
+    names = ", ".join(repr(model["id"]) for model in models)
+    raise NotFoundError(
+        f"{base_url} does not serve {name!r}; it serves {names or 'no model at all'}.",
+        status_code=404,
+    )
+
+
+def _read_facts(model: _Model, base_url: str) -> EngineFacts:
+    context_length = model.get("max_model_len")
+    if not isinstance(context_length, int):
+        raise MalformedAnswerError(
+            f"{base_url} does not tell the context length of {model['id']!r} (max_model_len). "
+            f"{_NEEDS_VLLM}"
+        )
+    return EngineFacts(context_length, _VOCABULARY_SIZE, context_option="max_model_len")
+
+
+def _read_completion(body: Mapping[str, object], num_logprobs: int | None) -> TokenDelta:
+    delta = read_delta(body, num_logprobs)
     if delta is None or delta.finish_reason is None:
-        raise MalformedAnswerError("The server's answer holds no finished completion.", body=answer)
+        raise MalformedAnswerError("The server's answer holds no finished completion.", body=body)
     return delta

@@ -1,94 +1,154 @@
-"""A constraint on the final answer as a structural tag of xgrammar, which vLLM applies token by token.
+"""A constraint on the final answer as a structural tag of xgrammar, which vLLM applies to tokens.
 
-vLLM's own JSON constraint holds from the first token, so it breaks the header of a Harmony message. This one spans the
-whole completion: reasoning as free as it was, then the header of the final channel, then JSON. Its markers are strings,
-because tags that begin with token ids got wrong masks where several constraints run at once (xgrammar 0.2.8).
-https://github.com/mlc-ai/xgrammar/blob/main/docs/tutorials/structural_tag.md
+vLLM's own JSON constraint holds from the first token, so it breaks the header of a Harmony message.
+This one spans the whole completion: reasoning as free as it was, then the header of the final
+channel, then JSON. Its markers are strings, because tags that begin with token ids got wrong masks
+if several constraints run at once (xgrammar 0.2.8).
+
+The format: https://github.com/mlc-ai/xgrammar/blob/main/docs/tutorials/structural_tag.md
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from synth_ai.engines.base import OutputConstraint
 
+# A node of the tag, by its `type`: {"type": "optional", "content": {...}}.
+Node: TypeAlias = dict[str, object]
+
 # The control tokens of the vocabulary, <|startoftext|> to <|endofprompt|>.
-_CONTROL = range(199_998, 200_019)
+_CONTROL_TOKENS = range(199_998, 200_019)
 _CONSTRAIN, _CHANNEL, _MESSAGE = 200_003, 200_005, 200_008
 
 
-def structural_tag(structure: OutputConstraint) -> str:
-    """The constraint as JSON, as vLLM takes it.
-
-    The stop tokens are no part of it: vLLM allows them wherever it may end.
-    """
-    answer = _sequence(
-        _text("<|channel|>final"),
-        _optional(_either(_text(" json"), _text(" <|constrain|>json"))),
-        _text("<|message|>"),
-        {"type": "json_schema", "json_schema": dict(structure.schema), "max_whitespace_cnt": 1},
-    )
+# A whole tag, of a schema without tools and with reasoning_budget=20:
+#
+#   {"type": "structural_tag", "format":
+#     {"type": "sequence", "elements": [
+#       {"type": "optional", "content":
+#         {"type": "sequence", "elements": [
+#           {"type": "const_string", "value": "<|channel|>analysis<|message|>"},
+#           {"type": "any_tokens", "exclude_tokens": [199998, ..., 200018], "max_tokens": 20},
+#           {"type": "const_string", "value": "<|end|><|start|>assistant"}]}},
+#       {"type": "sequence", "elements": [
+#         {"type": "const_string", "value": "<|channel|>final"},
+#         {"type": "optional", "content":
+#           {"type": "or", "elements": [
+#             {"type": "const_string", "value": " json"},
+#             {"type": "const_string", "value": " <|constrain|>json"}]}},
+#         {"type": "const_string", "value": "<|message|>"},
+#         {"type": "json_schema", "json_schema": {...}, "max_whitespace_cnt": 1}]}]}}
+#
+# It allows, for example:
+#
+#   <|channel|>analysis<|message|>Easy.<|end|><|start|>assistant<|channel|>final<|message|>{"a": 1}
+#
+# With tools the second of the two elements becomes two: a preamble that may be there, and the
+# answer or one of the calls (`_calls` has examples).
+#
+# The stop tokens are not part of it: vLLM allows them wherever the tag may end.
+def make_structural_tag(structure: OutputConstraint) -> str:
+    """Make the constraint as JSON, as vLLM takes it."""
     reasoning = _optional(_message("analysis", structure.reasoning_budget))
-    calls = [call for tool in _tools(structure) for call in _calls(tool)]
-    if calls:
-        whole = _sequence(
-            reasoning, _optional(_message("commentary", None)), _either(answer, *calls)
-        )
-    else:
-        whole = _sequence(reasoning, answer)
-    return json.dumps({"type": "structural_tag", "format": whole})
+    answer = _answer(structure.schema)
+
+    tools = list(structure.builtins)
+    if structure.tool_calls:
+        tools.insert(0, "functions")
+    if not tools:
+        return _dump(_sequence(reasoning, answer))
+
+    calls: list[Node] = []
+    for tool in tools:
+        calls += _calls(tool)
+    preamble = _optional(_message("commentary", max_tokens=None))
+    return _dump(_sequence(reasoning, preamble, _either(answer, *calls)))
 
 
-def _message(channel: str, budget: int | None) -> dict[str, Any]:
-    """A whole message on a channel, and the start of the next one."""
+def _dump(format_: Node) -> str:
+    return json.dumps({"type": "structural_tag", "format": format_})
+
+
+def _answer(schema: Mapping[str, object]) -> Node:
+    """Make the message on the final channel: JSON of the schema, whose type may be named."""
+    content_type = _either(_text(" json"), _text(" <|constrain|>json"))
+    # Limited, because a model may otherwise write blanks until its tokens run out.
+    content: Node = {"type": "json_schema", "json_schema": dict(schema), "max_whitespace_cnt": 1}
+
+    return _sequence(
+        _text("<|channel|>final"), _optional(content_type), _text("<|message|>"), content
+    )
+
+
+def _message(channel: str, max_tokens: int | None) -> Node:
+    """Make a whole message on a channel, and the start of the next one."""
     return _sequence(
         _text(f"<|channel|>{channel}<|message|>"),
-        _tokens(budget=budget),
+        _tokens(max_tokens=max_tokens),
         _text("<|end|><|start|>assistant"),
     )
 
 
-def _sequence(*elements: dict[str, Any]) -> dict[str, Any]:
+def _calls(tool: str) -> list[Node]:
+    """Make the forms of a call of a tool: its recipient is behind the channel, or in front of it.
+
+    ::
+
+        <|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}
+         to=functions.get_weather<|channel|>commentary <|constrain|>json<|message|>{"city": "Oslo"}
+        <|channel|>analysis to=python code<|message|>print(1)
+         to=python<|channel|>analysis code<|message|>print(1)
+
+    Only the start is fixed, up to the name or its namespace; the rest is up to the tool. It ends in
+    front of the dot, which is one token with what comes after it.
+
+    Args:
+        tool: `functions`, or a built-in tool, which may be called on the analysis channel too.
+    """
+    channels = ["commentary"]
+    if tool != "functions":
+        channels.append("analysis")
+
+    behind_channel = [
+        _sequence(_text(f"<|channel|>{channel} to={tool}"), _tokens(allowed=(_CONSTRAIN, _MESSAGE)))
+        for channel in channels
+    ]
+    in_front_of_channel = _sequence(
+        _text(f" to={tool}"), _tokens(allowed=(_CHANNEL, _CONSTRAIN, _MESSAGE))
+    )
+    return [*behind_channel, in_front_of_channel]
+
+
+# --- the nodes of a tag -------------------------------------------------------------------------
+
+
+def _sequence(*elements: Node) -> Node:
     return {"type": "sequence", "elements": list(elements)}
 
 
-def _either(*elements: dict[str, Any]) -> dict[str, Any]:
+def _either(*elements: Node) -> Node:
     return {"type": "or", "elements": list(elements)}
 
 
-def _optional(content: dict[str, Any]) -> dict[str, Any]:
+def _optional(content: Node) -> Node:
     return {"type": "optional", "content": content}
 
 
-def _text(value: str) -> dict[str, Any]:
+def _text(value: str) -> Node:
     return {"type": "const_string", "value": value}
 
 
-def _tokens(*allowed: int, budget: int | None = None) -> dict[str, Any]:
-    """Any tokens but control tokens, of which only those named are allowed."""
-    tokens = {
-        "type": "any_tokens",
-        "exclude_tokens": [id_ for id_ in _CONTROL if id_ not in allowed],
-    }
-    return tokens | ({} if budget is None else {"max_tokens": budget})
+def _tokens(*, allowed: Iterable[int] = (), max_tokens: int | None = None) -> Node:
+    """Make a run of any tokens but control tokens, of which only those in `allowed` may come.
 
-
-def _tools(structure: OutputConstraint) -> list[str]:
-    """How the recipients begin that may be called: to the dot, which is one token with what follows it."""
-    return (["functions"] if structure.tool_calls else []) + list(structure.builtins)
-
-
-def _calls(tool: str) -> list[dict[str, Any]]:
-    """Calls of a tool: the recipient stands before the channel or after it, and what follows is the tool's business.
-
-    Functions are called on the commentary channel, built-in tools on the analysis channel too.
+    Args:
+        max_tokens: how many at most; None for any number.
     """
-    channels = ["commentary"] if tool == "functions" else ["commentary", "analysis"]
-    return [
-        *(
-            _sequence(_text(f"<|channel|>{channel} to={tool}"), _tokens(_CONSTRAIN, _MESSAGE))
-            for channel in channels
-        ),
-        _sequence(_text(f" to={tool}"), _tokens(_CHANNEL, _CONSTRAIN, _MESSAGE)),
-    ]
+    excluded = [id_ for id_ in _CONTROL_TOKENS if id_ not in allowed]
+    node: Node = {"type": "any_tokens", "exclude_tokens": excluded}
+    if max_tokens is not None:
+        node["max_tokens"] = max_tokens
+    return node
