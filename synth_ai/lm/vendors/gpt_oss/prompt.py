@@ -11,10 +11,10 @@ from synth_ai.content import Item, reasoning_of
 from synth_ai.errors import OptionError
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.tools import ToolSpec
-from synth_ai.lm.vendors.carry_over import Takes, fitted, reasoning_note
+from synth_ai.lm.vendors.carry_over import Supports, drop_unsupported, reasoning_warnings
 from synth_ai.turn import Turn
 
-_TAKES = Takes(
+_TAKES = Supports(
     "harmony",
     items=frozenset({"message", "reasoning", "function_call", "function_call_output"}),
     parts=frozenset({"input_text", "output_text", "text", "refusal"}),
@@ -92,7 +92,7 @@ class Shown:
 
 def prepared(request: LMRequest) -> tuple[LMRequest, list[str]]:
     """The request with a history that gpt-oss can be shown, and warnings of what had to be left out of it."""
-    request, notes = fitted(request, _TAKES)
+    request, notes = drop_unsupported(request, _TAKES)
     return request, _lost_reasoning(request) + notes
 
 
@@ -107,7 +107,7 @@ def _lost_reasoning(request: LMRequest) -> list[str]:
                 readable = bool(reasoning_of(item))
                 unreadable += not readable
                 finished += readable and answered
-    return reasoning_note(unreadable, "only the server that made it can read it") + reasoning_note(
+    return reasoning_warnings(unreadable, "only the server that made it can read it") + reasoning_warnings(
         finished, "gpt-oss is shown none from before its last answer"
     )
 
