@@ -344,7 +344,7 @@ class GenerationOptions(TypedDict, total=False):
 
     # What goes along with any call to a server.
     extra_body: Annotated[JSONObject | None, On(*HOSTED.apis, check=Dictionary()), MERGED]
-    extra_headers: Annotated[JSONObject | None, On(*HOSTED.apis, check=Headers()), MERGED]
+    extra_headers: Annotated[Mapping[str, str] | None, On(*HOSTED.apis, check=Headers()), MERGED]
     extra_query: Annotated[JSONObject | None, On(*HOSTED.apis, check=Dictionary()), MERGED]
 
 

@@ -1,19 +1,23 @@
-"""What every body is read with: a shape that is not the API's is an error of the server's. Pure."""
+"""Readers of what servers send, and the error for what has another shape. Pure.
+
+A body is read as if it had the shape that its API documents. Reading one of another shape raises a
+KeyError, a TypeError or the like on the way, which `malformed_as` turns into an error of ours.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict, cast
 
 from synth_ai.errors import MalformedAnswerError
 
 
-class expecting:
-    """Turn what goes wrong on data of another shape into our error.
+class malformed_as:
+    """Turn what goes wrong while data is read into an error that says what the data is not.
 
     Args:
-        what: what the data is not, as in "The server's answer is no chat completion".
-        data: the data.
+        what: what is wrong, such as "The server's answer is not a chat completion".
+        data: the data, which is shown in the error.
 
     Raises:
         MalformedAnswerError: for whatever reading the data raises.
@@ -21,7 +25,9 @@ class expecting:
 
     __slots__ = ("_data", "_what")
 
-    def __init__(self, what: str, data: Any) -> None:
+    # A class and not a generator under `contextmanager`: it is entered for every event of a stream,
+    # where a generator costs more than twice as much.
+    def __init__(self, what: str, data: object) -> None:
         self._what = what
         self._data = data
 
@@ -30,27 +36,39 @@ class expecting:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (AttributeError, IndexError, KeyError, TypeError, ValueError)):
-            raise MalformedAnswerError(
-                f"{self._what}: {self._data!r:.300}", body=self._data
-            ) from error
+            message = f"{self._what}: {self._data!r:.300}"
+            raise MalformedAnswerError(message, body=self._data) from error
 
 
-def text(value: Any) -> str:
-    """A value that has to be a text.
+def require_str(value: object) -> str:
+    """Return a value that must be a string, such as a delta that goes to the caller at once.
 
     Raises:
-        TypeError: it is none.
+        TypeError: it is something else.
     """
     if not isinstance(value, str):
-        raise TypeError(f"a text is a string, not {type(value).__name__}")
+        raise TypeError(f"a text must be a string, not {type(value).__name__}")
     return value
 
 
-def model_names(data: Mapping[str, Any]) -> list[str]:
-    """The names in a list of models.
+class ModelEntry(TypedDict):
+    """A model in a list of models."""
+
+    id: str
+
+
+class ModelList(TypedDict):
+    """The answer to `GET /models`, which both APIs share."""
+
+    data: list[ModelEntry]
+
+
+def decode_model_names(body: Mapping[str, object]) -> list[str]:
+    """Read the names in a list of models.
 
     Raises:
-        MalformedAnswerError: the body is no list of models.
+        MalformedAnswerError: the body is not a list of models.
     """
-    with expecting("The server's answer is no list of models", data):
-        return [text(model["id"]) for model in data["data"]]
+    models = cast("ModelList", body)
+    with malformed_as("The server's answer is not a list of models", body):
+        return [require_str(model["id"]) for model in models["data"]]

@@ -1,4 +1,4 @@
-"""Bodies as servers other than OpenAI's send them, over the wire: gateways, proxies, other makers' models."""
+"""Bodies as servers other than OpenAI's send them: gateways, proxies, other makers' models."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def streamed(lm: LM) -> list[Any]:
     return [event async for event in lm.stream_async("Hi", auto_store=False)]
 
 
-# --- calls in streams -----------------------------------------------------------------------------------------------
+# --- calls in streams -------------------------------------------------------------------------
 
 
 def called(index: int, id: str, name: str | None, arguments: str, **more: Any) -> dict[str, Any]:
@@ -152,7 +152,7 @@ async def test_a_name_may_come_late(
     ]
 
 
-# --- other shapes ---------------------------------------------------------------------------------------------------
+# --- other shapes -----------------------------------------------------------------------------
 
 THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
 
@@ -185,8 +185,15 @@ BROKEN: dict[str, tuple[str, list[Any]]] = {
     "a part without a type": ("chat", [chunk({"content": [{"text": "x"}]}), end("stop")]),
     "calls that are no list": ("chat", [chunk({"tool_calls": {"a": 1}}), end()]),
     "calls that are texts": ("chat", [chunk({"tool_calls": ["x"]}), end()]),
-    "arguments that are an object": ("chat", [called(0, "a", "f", {"x": 1}), end()]),  # type: ignore[arg-type]
+    "arguments that are an object": (
+        "chat",
+        [called(0, "a", "f", {"x": 1}), end()],  # type: ignore[arg-type]
+    ),
     "a call without a name": ("chat", [called(0, "a", None, "{}"), end()]),
+    "a finish reason that is a list": (
+        "chat",
+        [chunk({"content": "x"}, ["stop"])],  # type: ignore[arg-type]
+    ),
     "sound that is none": (
         "chat",
         [chunk({"audio": {"id": "a", "data": piece}}) for piece in ("a=", "b=")] + [end("stop")],
@@ -229,7 +236,7 @@ async def test_a_list_of_models_of_another_shape(
 ) -> None:
     """The same where the models are asked for."""
     openai_server.enqueue(Raw(body), on="models")
-    with pytest.raises(MalformedAnswerError, match="no list of models"):
+    with pytest.raises(MalformedAnswerError, match="not a list of models"):
         await hosted(api, retry=False).models_async()
 
 
@@ -293,14 +300,14 @@ async def test_a_stream_whose_final_response_is_empty(
     assert [call["id"] for call in found[-1].response.tool_calls or ()] == ["call_1"]
 
 
-# --- answers that stop short ----------------------------------------------------------------------------------------
+# --- answers that stop short ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_call_that_was_cut_off_is_in_no_response(
     openai_server: OpenAIServer, hosted: Hosted, stream: bool
 ) -> None:
-    """On Chat, the call before it stays; the warning says which was cut off, and the conversation can go on."""
+    """On Chat, the call before it stays, and the warning says which one was cut off."""
     texts = ('{"x": 1}', '{"y": ')
     calls = [
         {
@@ -343,7 +350,7 @@ async def test_a_custom_tool_s_call_at_the_cut_is_left_out(
 async def test_a_call_that_was_cut_off_on_responses(
     openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
-    """The branch goes on without it: from its own items, as the server would wait for the output of that call."""
+    """The branch goes on from its own items, as the server would wait for the output of it."""
     call = {
         "type": "function_call",
         "id": "fc_1",
@@ -383,7 +390,7 @@ async def test_a_call_that_was_cut_off_on_responses(
     assert complete.warnings == []
 
 
-# --- what messages have besides -------------------------------------------------------------------------------------
+# --- what messages have besides ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -1,154 +1,232 @@
-"""Chat Completions' answers: JSON to responses, a message to its items. Pure; `chat_stream` reads what is streamed.
+"""Decode the body of an answer of Chat Completions. Pure; `stream` puts one together from chunks.
 
 https://platform.openai.com/docs/api-reference/chat/object
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
-from synth_ai import content as item_shapes
-from synth_ai.content import Item
+from synth_ai.content import (
+    Call,
+    Item,
+    Message,
+    assistant_message,
+    custom_tool_call,
+    function_call,
+    new_call_id,
+    output_text,
+    reasoning_item,
+    refusal_message,
+    spoken_message,
+    with_extra,
+)
 from synth_ai.http.error_mapping import error_from_body
-from synth_ai.lm.vendors.truncated_calls import without_cut_calls
-from synth_ai.lm.vendors.wire import expecting, text
-from synth_ai.response import BaseLMResponse, Usage
+from synth_ai.lm.vendors.chat.shapes import (
+    ChatAnnotation,
+    ChatBody,
+    ChatChoice,
+    ChatMessage,
+    ChatPart,
+    ChatToolCall,
+    ChatUsage,
+)
+from synth_ai.lm.vendors.truncated_calls import drop_truncated_calls
+from synth_ai.lm.vendors.wire import malformed_as, require_str
+from synth_ai.response import BaseLMResponse, Status, Usage
 
-#: How answers end that stop short, by finish reason.
-STOPPED = {
-    "length": ("incomplete", "max_output_tokens"),
-    "content_filter": ("incomplete", "content_filter"),
-}
+#: The finish reasons of answers that stop short, and our word for why.
+TRUNCATED = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
-#: What is known of an answer that ends with `error` and does not say which.
-_UNTOLD = {"code": "server_error", "message": "the server does not say why."}
+#: The error of an answer that ends with `error` and does not say which. As an error of the server's
+#: side it is tried again.
+_UNKNOWN_ERROR = {"code": "server_error", "message": "the server does not say why."}
 
 
-def read_response(data: Mapping[str, Any]) -> BaseLMResponse:
-    """The response in a decoded body.
+def decode_response(body: Mapping[str, object]) -> BaseLMResponse:
+    """Decode the body of an answer.
 
     Raises:
-        MalformedAnswerError: the body is no chat completion.
-        ServerError: it holds an error in place of an answer.
+        MalformedAnswerError: the body is not a chat completion.
+        ServerError: it has an error in place of an answer.
     """
-    with expecting("The server's answer is no chat completion", data):
-        return _read(data)
+    with malformed_as("The server's answer is not a chat completion", body):
+        return _decode_body(cast("ChatBody", body))
 
 
-def _read(data: Mapping[str, Any]) -> BaseLMResponse:
-    choice = data["choices"][0]
-    check_choice(choice)
-    status, reason = STOPPED.get(choice.get("finish_reason"), ("completed", None))
-    output = output_items(choice["message"])
+def _decode_body(body: ChatBody) -> BaseLMResponse:
+    # LM asks for one answer: to have several, one asks several times.
+    choice = body["choices"][0]
+    raise_if_error(choice)
+
+    output = decode_message(choice["message"])
+    incomplete_reason = TRUNCATED.get(choice.get("finish_reason", ""))
+    status: Status = "completed"
     warnings: list[str] = []
-    if status == "incomplete":
-        output, warnings = without_cut_calls(output, is_cut_at_end=True)
+    if incomplete_reason is not None:
+        status = "incomplete"
+        # Chat Completions has one finish reason for all, and no status for a call.
+        output, warnings = drop_truncated_calls(output, has_statuses=False)
+
+    logprobs = choice.get("logprobs") or {}
     return BaseLMResponse.of_output(
         output,
         api_type="chat",
-        model=data.get("model"),
+        model=body.get("model"),
         status=status,
-        incomplete_reason=reason,
-        usage=read_usage(data.get("usage")),
-        logprobs=(choice.get("logprobs") or {}).get("content"),
+        incomplete_reason=incomplete_reason,
+        usage=decode_usage(body.get("usage")),
+        logprobs=logprobs.get("content"),
         warnings=warnings,
     )
 
 
-def check_choice(choice: Mapping[str, Any]) -> None:
-    """Nothing if a choice is an answer. Gateways tell the error of the server behind them in its place.
+def raise_if_error(choice: ChatChoice) -> None:
+    """Raise the error that a choice has in place of an answer.
+
+    Gateways such as OpenRouter report in this way what went wrong on the server behind them.
 
     Raises:
-        ServerError: it is an error.
+        ServerError: it has one.
     """
     error = choice.get("error")
-    if error or choice.get("finish_reason") == "error":
-        body = (
-            error
-            if isinstance(error, Mapping)
-            else {**_UNTOLD, "message": error}
-            if error
-            else _UNTOLD
-        )
-        raise error_from_body(body, "The answer ended with an error")
+    if not error and choice.get("finish_reason") != "error":
+        return
+
+    # OpenRouter sends an error body, others a text, some nothing but the finish reason.
+    error_body: Mapping[str, object]
+    if isinstance(error, Mapping):
+        error_body = error
+    elif error:
+        error_body = {**_UNKNOWN_ERROR, "message": error}
+    else:
+        error_body = _UNKNOWN_ERROR
+    raise error_from_body(error_body, "The answer ended with an error")
 
 
-def output_items(message: Mapping[str, Any]) -> list[Item]:
-    """The items of an assistant's message."""
-    found: list[Item] = []
-    thinking, content = texts_of(message.get("content"))
-    if reasoning := reasoning_of(message) + thinking:
-        found.append(item_shapes.reasoning_item(reasoning))
-    if content:
-        found.append(_message(content, message.get("annotations") or ()))
-    if audio := message.get("audio"):
-        found.append(item_shapes.spoken_message(audio))
-    if refusal := message.get("refusal"):
-        found.append(item_shapes.refusal_message(refusal))
-    found += [
-        _call_item(call) for call in calls_of(message) if call.get("function") or call.get("custom")
-    ]
-    return found
+def decode_message(message: ChatMessage) -> list[Item]:
+    """Decode an assistant's message into items: reasoning, text, sound, refusal, calls."""
+    items: list[Item] = []
+
+    thinking, text = split_content(message.get("content"))
+    reasoning = read_reasoning(message) + thinking
+    if reasoning:
+        items.append(reasoning_item(reasoning))
+    if text:
+        items.append(_text_message(text, message.get("annotations") or ()))
+
+    audio = message.get("audio")
+    if audio:
+        items.append(spoken_message(audio))
+
+    refusal = message.get("refusal")
+    if refusal:
+        items.append(refusal_message(refusal))
+
+    for call in find_tool_calls(message):
+        # Some servers send calls of nothing beside the others.
+        if call.get("function") or call.get("custom"):
+            items.append(_decode_call(call))
+
+    return items
 
 
-def _message(content: str, annotations: Iterable[Mapping[str, Any]]) -> Item:
-    """A message whose annotations are in the shape of Responses, where the citation of a page is flat."""
-    part = item_shapes.output_text(content)
-    part["annotations"] = [{**each, **each.get("url_citation", {})} for each in annotations]
-    for each in part["annotations"]:
-        each.pop("url_citation", None)
-    return item_shapes.assistant_message(content) | {"content": [part]}
+def find_tool_calls(message: ChatMessage) -> Sequence[ChatToolCall]:
+    """Find the calls in a message or a delta."""
+    calls = message.get("tool_calls")
+    if calls:
+        return calls
+
+    legacy_call = message.get("function_call")
+    if legacy_call:
+        return [{"index": 0, "function": legacy_call}]
+    return ()
 
 
-def calls_of(message: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """The calls in a message or a delta. Older servers make one at most, as `function_call`."""
-    legacy = message.get("function_call")
-    return message.get("tool_calls") or ([{"index": 0, "function": legacy}] if legacy else [])
+def read_reasoning(message: ChatMessage) -> str:
+    """Read the reasoning of a message or a delta, under the name that the server has for it."""
+    return require_str(message.get("reasoning") or message.get("reasoning_content") or "")
 
 
-def reasoning_of(message: Mapping[str, Any]) -> str:
-    """The reasoning in a message or a delta. vLLM renamed `reasoning_content` to `reasoning`; others kept the name."""
-    return text(message.get("reasoning") or message.get("reasoning_content") or "")
+def split_content(content: str | Sequence[ChatPart] | None) -> tuple[str, str]:
+    """Split the content of a message or a delta into thinking and text.
+
+    ::
+
+        "4"    ->  "", "4"
+        None   ->  "", ""
+
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "2 + 2"}]},
+         {"type": "text", "text": "4"}]
+        ->  "2 + 2", "4"
+    """
+    if content is None:
+        return "", ""
+    if isinstance(content, str):
+        return "", content
+
+    thinking = []
+    for part in content:
+        if part["type"] == "thinking":
+            thinking.append(_join_texts(part["thinking"]))
+
+    return "".join(thinking), _join_texts(content)
 
 
-def texts_of(content: Any) -> tuple[str, str]:
-    """The thinking and the text in the content of a message or a delta: a string, or parts as Mistral has them."""
-    if content is None or isinstance(content, str):
-        return "", content or ""
-    thinking = (part["thinking"] for part in content if part["type"] == "thinking")
-    return "".join(map(_joined, thinking)), _joined(content)
+def _join_texts(parts: str | Iterable[ChatPart]) -> str:
+    if isinstance(parts, str):
+        return parts
+
+    # Other parts, such as references to sources, are no text of the answer.
+    return "".join(require_str(part["text"]) for part in parts if part["type"] == "text")
 
 
-def _joined(parts: str | Iterable[Mapping[str, Any]]) -> str:
-    return (
-        parts
-        if isinstance(parts, str)
-        else "".join(text(part["text"]) for part in parts if part["type"] == "text")
-    )
+def _text_message(text: str, annotations: Iterable[ChatAnnotation]) -> Message:
+    """Make a message whose annotations have the shape of Responses, where a citation is flat.
+
+    ::
+
+        {"type": "url_citation", "url_citation": {"url": "https://example.com"}}
+        ->  {"type": "url_citation", "url": "https://example.com"}
+    """
+    flat_annotations = []
+    for annotation in annotations:
+        flat = {**annotation, **annotation.get("url_citation", {})}
+        flat.pop("url_citation", None)
+        flat_annotations.append(flat)
+
+    part = output_text(text)
+    part["annotations"] = flat_annotations
+    message = assistant_message(text)
+    message["content"] = [part]
+    return message
 
 
-def _call_item(call: Mapping[str, Any]) -> Item:
-    call_id = call.get("id") or item_shapes.new_call_id()
-    if custom := call.get("custom"):
-        return item_shapes.custom_tool_call(
-            call_id, text(custom["name"]), custom.get("input") or ""
-        )
+def _decode_call(call: ChatToolCall) -> Call:
+    # Its output will have to name the call, also where the server gave it no id.
+    call_id = call.get("id") or new_call_id()
+
+    custom = call.get("custom")
+    if custom:
+        return custom_tool_call(call_id, require_str(custom["name"]), custom.get("input") or "")
+
     function = call["function"]
-    item = item_shapes.function_call(
-        call_id, text(function["name"]), function.get("arguments") or ""
-    )
-    return item_shapes.with_extra(item, call)
+    arguments = function.get("arguments") or ""
+    item = function_call(call_id, require_str(function["name"]), arguments)
+    return with_extra(item, call)
 
 
-def read_usage(usage: Mapping[str, Any] | None) -> Usage | None:
-    """Token counts in our shape."""
+def decode_usage(usage: ChatUsage | None) -> Usage | None:
+    """Decode token counts; None if the server sent none."""
     if not usage:
         return None
+
+    prompt_details = usage.get("prompt_tokens_details") or {}
+    completion_details = usage.get("completion_tokens_details") or {}
     return Usage(
         input_tokens=usage.get("prompt_tokens") or 0,
         output_tokens=usage.get("completion_tokens") or 0,
-        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-        reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
-        or 0,
+        cached_tokens=prompt_details.get("cached_tokens") or 0,
+        reasoning_tokens=completion_details.get("reasoning_tokens") or 0,
     )

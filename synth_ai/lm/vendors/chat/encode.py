@@ -1,9 +1,10 @@
-"""Chat Completions' requests as JSON. Pure; `chat_answer` reads what comes back.
+"""Encode a request as the body of a call of Chat Completions. Pure.
 
-Chat has messages where the Responses API has items, so consecutive items of the assistant (reasoning, text, calls)
-become one message, and one message becomes several items. A tool message takes text alone, so pictures and files in a
-tool's output follow in a message of the user's, which names the call:
-https://platform.openai.com/docs/api-reference/chat
+Chat Completions has messages where the Responses API has items, so consecutive items of the model
+(reasoning, texts, calls) become one message. A tool message takes text alone, so images and files
+in a tool's output follow in a message of the user, which names the call.
+
+https://platform.openai.com/docs/api-reference/chat/create
 """
 
 from __future__ import annotations
@@ -11,232 +12,381 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Literal
 
-from synth_ai import content as item_shapes
-from synth_ai.content import Item
+from synth_ai.content import (
+    CallOutput,
+    Item,
+    Message,
+    chat_call,
+    is_call,
+    is_call_output,
+    is_message,
+    is_model_item,
+    is_reasoning,
+    reasoning_of,
+    refusal_of,
+    text_of,
+)
 from synth_ai.errors import OptionError, RequestError
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured_output import ResponseFormat
-from synth_ai.lm.vendors import custom_tools
-from synth_ai.options import COMMON_OPTIONS
-
-Message = dict[str, Any]
+from synth_ai.lm.vendors.chat.shapes import SentAssistantMessage
+from synth_ai.lm.vendors.custom_tools import find_tool_type, nest_tool
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a server wants said its own way.
+    """What servers of Chat Completions differ in.
 
     Attributes:
-        max_tokens_name: what it calls the limit of new tokens: OpenAI's newer models refuse `max_tokens`.
-        takes_reasoning: whether reasoning may go back with the tool calls it led to. gpt-oss needs it; OpenAI's own
-            service has no field for it.
+        max_tokens_name: what the server calls the limit of new tokens. OpenAI's newer models refuse
+            `max_tokens`; many other servers know nothing else.
+        supports_reasoning: whether reasoning may go back with the tool calls it led to. gpt-oss
+            needs it; OpenAI's own service has no field for it.
     """
 
     max_tokens_name: str = "max_tokens"
-    takes_reasoning: bool = True
+    supports_reasoning: bool = True
 
 
-OPENAI = Dialect("max_completion_tokens", takes_reasoning=False)
+#: OpenAI's own service, and all other servers.
+OPENAI = Dialect("max_completion_tokens", supports_reasoning=False)
 COMPATIBLE = Dialect()
 
-#: The parts of a tool's output that follow it, and what is known of a file.
-_SHOWN = ("input_image", "input_file")
-_FILE = ("file_data", "file_id", "filename")
+#: The parts of a tool's output that a tool message cannot hold, and those that it can.
+_MEDIA_PARTS = ("input_image", "input_file")
+_TEXT_PARTS = ("input_text", "output_text", "text")
+
+#: What Chat Completions knows of a file.
+_FILE_KEYS = ("file_data", "file_id", "filename")
 
 
-def request_body(request: LMRequest, dialect: Dialect = COMPATIBLE) -> dict[str, Any]:
-    """The JSON body of a create call.
+def encode_request(
+    request: LMRequest, dialect: Dialect = COMPATIBLE, *, stream: bool = False
+) -> dict[str, object]:
+    """Encode a request as the JSON body of a create call.
+
+    Args:
+        request: the request.
+        dialect: what is particular to the server.
+        stream: whether the answer is to come as a stream.
 
     Raises:
-        OptionError: `response_model` and `response_format=` both say how the answer is shaped.
+        OptionError: `response_model` and `response_format=` both shape the answer.
         RequestError: an item has no counterpart in Chat Completions.
     """
-    body: dict[str, Any] = {
-        "model": request.model,
-        "messages": messages(
-            request.items(), request.instructions, reasoning=dialect.takes_reasoning
-        ),
-    }
+    messages = encode_messages(
+        request.items(), request.instructions, include_reasoning=dialect.supports_reasoning
+    )
+    body: dict[str, object] = {"model": request.model, "messages": messages}
     if request.tools:
-        body["tools"] = [_tool(tool) for tool in request.tools]
-    if request.options.get("temperature") is not None:
-        body["temperature"] = request.options.get("temperature")
-    if request.options.get("max_tokens") is not None:
-        body[dialect.max_tokens_name] = request.options.get("max_tokens")
-    if request.options.get("reasoning_effort") is not None:
-        body["reasoning_effort"] = request.options.get("reasoning_effort")
-    if request.stop:
-        body["stop"] = list(request.stop)
-    if request.options.get("tool_choice") is not None:
-        body["tool_choice"] = _tool_choice(request.options.get("tool_choice"), request.tools)
-    body |= {k: v for k, v in request.options.items() if k not in COMMON_OPTIONS}
+        body["tools"] = [_encode_tool(tool) for tool in request.tools]
+
+    body |= _encode_options(request, dialect)
+
     if request.response_format is not None:
-        if "response_format" in request.options:
+        if "response_format" in body:
             raise OptionError(
                 "response_model= and response_format= both shape the answer; give one of them."
             )
-        body["response_format"] = _response_format(request.response_format)
+        body["response_format"] = _encode_response_format(request.response_format)
+
+    if stream:
+        body["stream"] = True
+        body["stream_options"] = _encode_stream_options(request)
+    else:
+        # An LM may have some for its streams; servers refuse them in other calls.
+        body.pop("stream_options", None)
+
     return body
 
 
-def messages(
-    items: Iterable[Item], instructions: str | None = None, *, reasoning: bool = True
-) -> list[Message]:
-    """The messages of a conversation.
+def encode_messages(
+    items: Iterable[Item], instructions: str | None = None, *, include_reasoning: bool = True
+) -> list[Mapping[str, object]]:
+    """Encode a conversation as messages.
 
-    With `reasoning`, it goes back with the tool calls it led to, under both names that servers know it by; the
-    reasoning of finished answers is left out.
+    Args:
+        items: the conversation, oldest first.
+        instructions: the system message.
+        include_reasoning: send reasoning back with the tool calls that it led to. The reasoning of
+            finished answers is always left out.
 
     Raises:
         RequestError: an item has no counterpart in Chat Completions.
     """
-    result: list[Message] = (
-        [{"role": "system", "content": instructions}] if instructions is not None else []
-    )
-    for kind, group in groupby(items, _speaker):
-        if kind == "model":
-            result += _turn(group, reasoning)
-        elif kind == "tool":
-            result += _tool_messages(group)
+    messages: list[Mapping[str, object]] = []
+    if instructions is not None:
+        messages.append({"role": "system", "content": instructions})
+
+    # Consecutive items of the model are one message. Outputs are encoded together, as no other
+    # message may stand between those of parallel calls.
+    for author, group in groupby(items, _author_of):
+        if author == "model":
+            message = _encode_model_items(group, include_reasoning)
+            if message is not None:
+                messages.append(message)
+        elif author == "tool":
+            messages += _encode_tool_outputs(item for item in group if is_call_output(item))
         else:
-            result += [_input_message(item) for item in group]
-    return result
+            messages += [_encode_input(item) for item in group]
+
+    return messages
 
 
-def _speaker(item: Item) -> str:
-    if item_shapes.is_model_item(item):
+def _author_of(item: Item) -> Literal["model", "tool", "other"]:
+    if is_model_item(item):
         return "model"
-    return "tool" if item.get("type") in item_shapes.CALL_OUTPUTS else "other"
+    if is_call_output(item):
+        return "tool"
+    return "other"
 
 
-def _turn(items: Iterable[Item], reasoning: bool) -> list[Message]:
-    """The one message of consecutive items of the model; none where it only thought."""
-    turn: Message = {"role": "assistant", "content": None}
+# --- what the model said ----------------------------------------------------------------------
+
+
+def _encode_model_items(
+    items: Iterable[Item], include_reasoning: bool
+) -> SentAssistantMessage | None:
+    """Encode consecutive items of the model as one message; None if there was only reasoning."""
+    message: SentAssistantMessage = {"role": "assistant", "content": None}
+    reasoning: list[str] = []
     for item in items:
-        _add_to(turn, item)
-    text = turn.pop("reasoning", None)
-    if reasoning and text and turn.get("tool_calls"):
-        turn["reasoning"] = turn["reasoning_content"] = text
-    return [turn] if turn["content"] is not None or turn.keys() & {"tool_calls", "audio"} else []
+        if is_reasoning(item):
+            reasoning.append(reasoning_of(item))
+        elif is_message(item):
+            _add_message(message, item)
+        elif is_call(item):
+            message.setdefault("tool_calls", []).append(chat_call(item))
+        else:
+            raise _no_counterpart(item)
+
+    if include_reasoning:
+        _add_reasoning(message, reasoning)
+
+    # Servers refuse an assistant's message with nothing in it.
+    is_empty = message["content"] is None and message.keys().isdisjoint({"tool_calls", "audio"})
+    return None if is_empty else message
 
 
-def _add_to(turn: Message, item: Item) -> None:
-    kind = item.get("type", "message")
-    if kind == "reasoning":
-        text = item_shapes.reasoning_of(item)
-        turn["reasoning"] = f"{turn['reasoning']}\n\n{text}" if turn.get("reasoning") else text
-    elif kind == "message" and "audio" in item and "audio" not in turn:
-        turn["audio"] = {"id": item["audio"]["id"]}
-    elif kind == "message":
-        text = item_shapes.text_of(item) or item_shapes.refusal_of([item]) or ""
-        turn["content"] = (turn["content"] or "") + text
-        if name := item.get("name"):
-            turn.setdefault("name", name)
-    elif kind in item_shapes.CALLS:
-        turn.setdefault("tool_calls", []).append(item_shapes.chat_call(item))
-    else:
-        raise RequestError(
-            f"An item of type {kind!r} has no counterpart in Chat Completions; use the responses API."
-        )
+def _add_message(message: SentAssistantMessage, item: Message) -> None:
+    # A sound that the server knows stands for its transcript. There is one to a message.
+    if "audio" in item and "audio" not in message:
+        message["audio"] = {"id": item["audio"]["id"]}
+        return
+
+    # A refusal goes back as text, as not every server has a field for it.
+    text = text_of(item) or refusal_of([item]) or ""
+    message["content"] = (message["content"] or "") + text
+
+    name = item.get("name")
+    if name:
+        message.setdefault("name", name)
 
 
-def _tool_messages(outputs: Iterable[Item]) -> list[Message]:
-    """The outputs of consecutive calls, and behind all of them a message with the pictures and files in them."""
-    said: list[Message] = []
-    shown: list[dict[str, Any]] = []
+def _add_reasoning(message: SentAssistantMessage, reasoning: Iterable[str]) -> None:
+    # The reasoning of finished answers stays out. gpt-oss's own template leaves it out, too.
+    if "tool_calls" not in message:
+        return
+
+    # Encrypted reasoning has no text here.
+    text = "\n\n".join(text for text in reasoning if text)
+    if text:
+        message["reasoning"] = text
+        message["reasoning_content"] = text
+
+
+# --- what tools gave back ---------------------------------------------------------------------
+
+
+def _encode_tool_outputs(outputs: Iterable[CallOutput]) -> list[Mapping[str, object]]:
+    """Encode the outputs of consecutive calls.
+
+    The outputs must stand together, so that the images and files of all of them come behind the
+    last, in one message of the user.
+    """
+    messages: list[Mapping[str, object]] = []
+    shown: list[Mapping[str, object]] = []
     for item in outputs:
-        pictures = [_content_part(part) for part in _tool_parts(item) if part.get("type") in _SHOWN]
-        if pictures:
-            shown += [
-                {"type": "text", "text": f"Output of the tool call {item['call_id']}:"},
-                *pictures,
-            ]
-        text = item_shapes.text_of(item) or (
-            "The next message shows the output." if pictures else ""
-        )
-        said.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
-    return [*said, {"role": "user", "content": shown}] if shown else said
+        text = text_of(item)
+
+        media = _encode_media(item)
+        if media:
+            shown.append({"type": "text", "text": f"Output of the tool call {item['call_id']}:"})
+            shown += media
+            text = text or "The next message shows the output."
+
+        messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
+
+    if shown:
+        messages.append({"role": "user", "content": shown})
+    return messages
 
 
-def _tool_parts(item: Item) -> Iterable[Mapping[str, Any]]:
-    parts = (
-        []
-        if isinstance(item["output"], str)
-        else [part for part in item["output"] if not isinstance(part, str)]
-    )
-    for part in parts:
-        if part.get("type") not in ("input_text", "output_text", "text", *_SHOWN):
+def _encode_media(item: CallOutput) -> list[Mapping[str, object]]:
+    """Encode the images and files of a tool's output.
+
+    Raises:
+        RequestError: it has a part that is neither text, image nor file.
+    """
+    if isinstance(item["output"], str):
+        return []
+
+    media = []
+    for part in item["output"]:
+        if isinstance(part, str):
+            continue
+
+        part_type = part.get("type")
+        if part_type in _MEDIA_PARTS:
+            media.append(_encode_part(part))
+        elif part_type not in _TEXT_PARTS:
             raise RequestError(
-                f"A part of type {part.get('type')!r} in a tool's output has no counterpart in Chat Completions, "
-                "which takes texts, pictures and files; use the responses API."
+                f"A part of type {part_type!r} in a tool's output has no counterpart in Chat "
+                "Completions, which takes texts, images and files; use the responses API."
             )
-    return parts
+
+    return media
 
 
-def _input_message(item: Item) -> Message:
-    kind = item.get("type", "message")
-    if kind != "message":
-        raise RequestError(
-            f"An item of type {kind!r} has no counterpart in Chat Completions; use the responses API."
-        )
-    content = item["content"]
-    if not isinstance(content, str):
-        content = [_content_part(part) for part in content]
+# --- what users said --------------------------------------------------------------------------
+
+
+def _encode_input(item: Item) -> Mapping[str, object]:
+    """Encode a message of a user, a system or a developer."""
+    if not is_message(item):
+        raise _no_counterpart(item)
+
+    content: object = item["content"]
+    if not isinstance(item["content"], str):
+        content = [_encode_part(part) for part in item["content"]]
+
     message = {"role": item["role"], "content": content}
-    return message | {"name": item["name"]} if item.get("name") else message
+    if item.get("name"):
+        message["name"] = item["name"]
+    return message
 
 
-def _content_part(part: Mapping[str, Any]) -> dict[str, Any]:
-    kind = part.get("type")
-    if kind == "input_text":
+def _encode_part(part: Mapping[str, object]) -> Mapping[str, object]:
+    """Encode a part of a message's content.
+
+    ::
+
+        {"type": "input_text", "text": "see"}  ->  {"type": "text", "text": "see"}
+
+        {"type": "input_image", "image_url": "https://example.com/a.png"}
+        ->  {"type": "image_url", "image_url": {"url": "https://example.com/a.png", ...}}
+
+        {"type": "input_file", "file_id": "file_1"}
+        ->  {"type": "file", "file": {"file_id": "file_1"}}
+
+    Other parts, such as sound, have the same shape on both APIs.
+    """
+    part_type = part.get("type")
+    if part_type == "input_text":
         return {"type": "text", "text": part["text"]}
-    if kind == "input_image":
-        if not part.get("image_url"):
-            raise RequestError(
-                "A picture by file id exists on the Responses API alone; give bytes, a path or a URL."
-            )
-        return {
-            "type": "image_url",
-            "image_url": {"url": part["image_url"], "detail": part.get("detail", "auto")},
-        }
-    if kind == "input_file":
-        if not part.get("file_data") and not part.get("file_id"):
-            raise RequestError(
-                "A file by URL exists on the Responses API alone; give its file_data."
-            )
-        return {
-            "type": "file",
-            "file": {key: part[key] for key in _FILE if part.get(key) is not None},
-        }
-    return dict(part)
+    if part_type == "input_image":
+        return _encode_image(part)
+    if part_type == "input_file":
+        return _encode_file(part)
+    return part
 
 
-def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def _encode_image(part: Mapping[str, object]) -> Mapping[str, object]:
+    url = part.get("image_url")
+    if not url:
+        raise RequestError(
+            "An image by file id exists on the Responses API alone; give bytes, a path or a URL."
+        )
+
+    detail = part.get("detail", "auto")
+    return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+
+
+def _encode_file(part: Mapping[str, object]) -> Mapping[str, object]:
+    if not part.get("file_data") and not part.get("file_id"):
+        raise RequestError("A file by URL exists on the Responses API alone; give its file_data.")
+
+    file = {key: part[key] for key in _FILE_KEYS if part.get(key) is not None}
+    return {"type": "file", "file": file}
+
+
+def _no_counterpart(item: Item) -> RequestError:
+    return RequestError(
+        f"An item of type {item['type']!r} has no counterpart in Chat Completions; "
+        "use the responses API."
+    )
+
+
+# --- options and tools ------------------------------------------------------------------------
+
+
+def _encode_options(request: LMRequest, dialect: Dialect) -> Mapping[str, object]:
+    """Encode what shapes the answer, under the names that the server has for it."""
+    options: dict[str, object] = {}
+    for name, value in request.options.items():
+        if name == "max_tokens":
+            options[dialect.max_tokens_name] = value
+        else:
+            options[name] = value
+
+    if request.stop:
+        options["stop"] = list(request.stop)
+    choice = request.options.get("tool_choice")
+    if choice is not None:
+        options["tool_choice"] = _encode_tool_choice(choice, request.tools)
+    return options
+
+
+def _encode_stream_options(request: LMRequest) -> Mapping[str, object]:
+    """Encode what a stream brings along: the usage, unless the caller does not want it."""
+    given = request.options.get("stream_options") or {}
+    return {"include_usage": True, **given}
+
+
+def _encode_tool(tool: Mapping[str, object]) -> Mapping[str, object]:
+    """Encode a tool; one that is built into the API goes as it is."""
     if tool.get("type") == "custom":
-        return custom_tools.nested(tool)
+        return nest_tool(tool)
     if tool.get("type") != "function":
-        return dict(tool)
-    return {
-        "type": "function",
-        "function": {key: value for key, value in tool.items() if key != "type"},
-    }
+        return tool
+
+    function = {key: value for key, value in tool.items() if key != "type"}
+    return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: str | Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) -> Any:
+def _encode_tool_choice(
+    choice: str | Mapping[str, object], tools: Iterable[Mapping[str, object]]
+) -> object:
+    """Encode which tool to call.
+
+    ::
+
+        "auto"                              ->  "auto"
+        "add"                               ->  {"type": "function", "function": {"name": "add"}}
+        {"type": "function", "name": "add"} ->  {"type": "function", "function": {"name": "add"}}
+        {"type": "custom", "name": "sql"}   ->  {"type": "custom", "custom": {"name": "sql"}}
+
+    Other choices have the API's own shape already.
+    """
     if isinstance(choice, str):
         if choice in ("none", "auto", "required"):
             return choice
-        kind = custom_tools.kind_of(choice, tools)
-        return {"type": kind, kind: {"name": choice}}
+        tool_type = find_tool_type(choice, tools)
+        return {"type": tool_type, tool_type: {"name": choice}}
+
     if choice.get("type") == "custom":
-        return custom_tools.nested(choice)
+        return nest_tool(choice)
     if choice.get("type") == "function" and "name" in choice:
         return {"type": "function", "function": {"name": choice["name"]}}
     return choice
 
 
-def _response_format(shape: ResponseFormat) -> dict[str, Any]:
-    schema = {"name": shape.name, "schema": dict(shape.schema), "strict": shape.strict}
+def _encode_response_format(response_format: ResponseFormat) -> Mapping[str, object]:
+    schema = {
+        "name": response_format.name,
+        "schema": dict(response_format.schema),
+        "strict": response_format.strict,
+    }
     return {"type": "json_schema", "json_schema": schema}

@@ -2,100 +2,159 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 
-from synth_ai import content as items
-from synth_ai.content import Item
+from synth_ai.content import (
+    CALL_OUTPUTS,
+    CALLS,
+    Item,
+    is_call,
+    is_message,
+    is_model_item,
+    is_reasoning,
+    reasoning_of,
+)
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.vendors.carry_over import Takes, fitted, reasoning_note
-from synth_ai.lm.vendors.chat import encode as chat
+from synth_ai.lm.vendors.carry_over import Supports, drop_unsupported, reasoning_warnings
+from synth_ai.lm.vendors.chat.encode import COMPATIBLE, Dialect
 from synth_ai.turn import Turn
 
-_TAKES = Takes(
+_SUPPORTS = Supports(
     "chat",
-    items=frozenset({"message", "reasoning"}) | items.CALLS | items.CALL_OUTPUTS,
+    items=frozenset({"message", "reasoning"}) | CALLS | CALL_OUTPUTS,
     parts=frozenset({"input_text", "output_text", "text", "refusal", "input_image", "input_file"}),
     tools=frozenset({"function", "custom"}),
 )
 
 
-def prepared(
+def adapt_history(
     request: LMRequest,
-    dialect: chat.Dialect = chat.COMPATIBLE,
+    dialect: Dialect = COMPATIBLE,
     *,
     server: str | None = None,
     now: float = 0.0,
 ) -> tuple[LMRequest, list[str]]:
-    """The request with a history that Chat Completions can say, and warnings of what had to be left out of it.
+    """Drop from the history of a request what its server does not take.
 
     Args:
-        server: the server it goes to; what another one spoke is known here by its transcript alone.
-        now: the time, in seconds since the epoch: spoken answers expire.
+        request: the request, with the turns before in `history`.
+        dialect: what is particular to the server.
+        server: the server that the request goes to. Of what another one has spoken it knows the
+            transcript alone.
+        now: the time, in seconds since the epoch: the sounds of spoken answers expire.
+
+    Returns:
+        The request with the history that is left, and warnings that list what was dropped.
     """
-    request, notes = fitted(request, _TAKES)
-    notes = _lost_reasoning(request, dialect) + notes
-    request = replace(
-        request, history=tuple(_without_foreign_extras(turn, server) for turn in request.history)
-    )
-    history = tuple(_without_lost_sound(turn, server, now) for turn in request.history)
-    silent = sum(map(_spoken, request.history)) - sum(map(_spoken, history))
-    if silent:
-        notes.append(
-            f"{silent} spoken answer(s) that the server does not have went as their transcripts."
-        )
-    return replace(request, history=history) if silent else request, notes
+    request, warnings = drop_unsupported(request, _SUPPORTS)
+    warnings = _warn_of_reasoning(request.history, dialect) + warnings
 
-
-def _lost_reasoning(request: LMRequest, dialect: chat.Dialect) -> list[str]:
-    """Warnings of the reasoning of other backends that `chat.messages` leaves out."""
-    unreadable = finished = 0
+    history = []
+    lost_sounds = 0
     for turn in request.history:
+        adapted = _adapt_turn(turn, server, now)
+        if adapted is not turn:
+            lost_sounds += _count_sounds(turn) - _count_sounds(adapted)
+        history.append(adapted)
+
+    if lost_sounds:
+        warnings.append(
+            f"{lost_sounds} spoken answer(s) that the server does not have went as their "
+            "transcripts."
+        )
+
+    return replace(request, history=tuple(history)), warnings
+
+
+def _warn_of_reasoning(history: Iterable[Turn], dialect: Dialect) -> list[str]:
+    """Make the warnings of the reasoning of other backends that `encode_messages` leaves out."""
+    unreadable = 0
+    unsent = 0
+    for turn in history:
+        # A turn of this API was not carried over. What it leaves out it has always left out.
         if turn.api_type == "chat":
             continue
-        for _, group in groupby((*turn.input, *turn.output), items.is_model_item):
-            run = list(group)
-            calls = any(item.get("type") in items.CALLS for item in run)
-            reasoning = [item for item in run if item.get("type") == "reasoning"]
-            readable = sum(bool(items.reasoning_of(item)) for item in reasoning)
-            unreadable += len(reasoning) - readable
-            finished += 0 if calls and dialect.takes_reasoning else readable
-    why = (
-        "servers take it only with tool calls"
-        if dialect.takes_reasoning
-        else "OpenAI's chat API has no field for it"
-    )
-    return reasoning_note(unreadable, "only the server that made it can read it") + reasoning_note(
-        finished, why
-    )
+
+        # One run of items of the model becomes one message.
+        for _, run in groupby((*turn.input, *turn.output), is_model_item):
+            items = list(run)
+            reasoning = [item for item in items if is_reasoning(item)]
+            readable = [item for item in reasoning if reasoning_of(item)]
+            unreadable += len(reasoning) - len(readable)
+            if not _is_reasoning_sent(items, dialect):
+                unsent += len(readable)
+
+    if dialect.supports_reasoning:
+        reason = "servers take it only with tool calls"
+    else:
+        reason = "OpenAI's chat API has no field for it"
+
+    warnings = reasoning_warnings(unreadable, "only the server that made it can read it")
+    return warnings + reasoning_warnings(unsent, reason)
 
 
-def _without_foreign_extras(turn: Turn, server: str | None) -> Turn:
-    """A turn without what another server put into its calls for itself."""
-    if turn.server == server or not any(
-        "extra_content" in item for item in (*turn.input, *turn.output)
-    ):
+def _is_reasoning_sent(items: Iterable[Item], dialect: Dialect) -> bool:
+    """Whether the reasoning among items that become one message goes along with them."""
+    return dialect.supports_reasoning and any(is_call(item) for item in items)
+
+
+def _adapt_turn(turn: Turn, server: str | None, now: float) -> Turn:
+    """Drop what the server does not know, or does not know any more."""
+    if turn.server != server:
+        turn = _convert_items(turn, _drop_extra_content)
+        return _convert_items(turn, _drop_audio)
+
+    if _count_sounds(turn) == 0:
         return turn
-
-    def kept(item: Item) -> Item:
-        return {key: value for key, value in item.items() if key != "extra_content"}
-
-    return replace(turn, input=tuple(map(kept, turn.input)), output=tuple(map(kept, turn.output)))
+    return _convert_items(turn, partial(_drop_stale_audio, now=now))
 
 
-def _without_lost_sound(turn: Turn, server: str | None, now: float) -> Turn:
-    if not _spoken(turn):
+def _convert_items(turn: Turn, convert: Callable[[Item], Item]) -> Turn:
+    turn_input = tuple(map(convert, turn.input))
+    turn_output = tuple(map(convert, turn.output))
+
+    # Few turns change, and a copy costs more than the comparison, which looks at identity first.
+    is_same = turn_input == turn.input and turn_output == turn.output
+    if is_same:
         return turn
-
-    def kept(item: Item) -> Item:
-        if "audio" not in item or (
-            turn.server == server and item["audio"].get("expires_at", now + 1) > now
-        ):
-            return item
-        return {key: value for key, value in item.items() if key != "audio"}
-
-    return replace(turn, input=tuple(map(kept, turn.input)), output=tuple(map(kept, turn.output)))
+    return replace(turn, input=turn_input, output=turn_output)
 
 
-def _spoken(turn: Turn) -> int:
+def _drop_extra_content(item: Item) -> Item:
+    """Drop what another server put into a call for itself, such as a signature of its thoughts."""
+    if "extra_content" not in item or not is_call(item):
+        return item
+
+    call = item.copy()
+    del call["extra_content"]
+    return call
+
+
+def _drop_audio(item: Item) -> Item:
+    """Drop the id of a sound, so that its transcript goes in place of it."""
+    if "audio" not in item or not is_message(item):
+        return item
+
+    message = item.copy()
+    del message["audio"]
+    return message
+
+
+def _drop_stale_audio(item: Item, now: float) -> Item:
+    """Drop the id of a sound that the server has forgotten by now."""
+    if "audio" not in item or not is_message(item):
+        return item
+
+    # Servers that give no time keep the sound, as far as can be told.
+    expires_at = item["audio"].get("expires_at", math.inf)
+    if expires_at > now:
+        return item
+    return _drop_audio(item)
+
+
+def _count_sounds(turn: Turn) -> int:
     return sum("audio" in item for item in (*turn.input, *turn.output))

@@ -1,157 +1,279 @@
-"""Chat Completions' chunks, read into events as they come and gathered into the body of a whole completion. Pure."""
+"""Read the chunks of a stream of Chat Completions: into events, and into a whole body. Pure.
+
+https://platform.openai.com/docs/api-reference/chat/streaming
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal, cast
 
 from synth_ai.events import ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
-from synth_ai.lm.vendors.chat.decode import STOPPED, calls_of, check_choice, reasoning_of, texts_of
-from synth_ai.lm.vendors.wire import expecting, text
+from synth_ai.lm.vendors.chat.decode import (
+    TRUNCATED,
+    find_tool_calls,
+    raise_if_error,
+    read_reasoning,
+    split_content,
+)
+from synth_ai.lm.vendors.chat.shapes import (
+    ChatAnnotation,
+    ChatAudio,
+    ChatBody,
+    ChatChoice,
+    ChatMessage,
+    ChatToolCall,
+)
+from synth_ai.lm.vendors.wire import malformed_as, require_str
+
+#: What the body of an answer has beside its choices. Each may come with any chunk.
+_FACTS = ("id", "model", "usage")
 
 
 @dataclass(slots=True)
 class _Call:
-    id: str | None = None
-    kind: str = "function"
-    name: str | None = None
-    extra: Any = None
-    texts: list[str] = field(default_factory=list)
+    """A call of which pieces have come."""
 
-    def body(self) -> dict[str, Any]:
-        key = "input" if self.kind == "custom" else "arguments"
-        body = {
-            "id": self.id,
-            "type": self.kind,
-            self.kind: {"name": self.name, key: "".join(self.texts)},
-        }
-        return body | {"extra_content": self.extra} if self.extra else body
+    id: str | None = None
+    type: Literal["function", "custom"] = "function"
+    name: str | None = None
+    extra_content: object = None
+    pieces: list[str] = field(default_factory=list)
+
+    def add(self, call_id: str | None, extra_content: object, piece: str) -> None:
+        """Add what a delta brings. Servers send the id once, or again with each delta."""
+        self.id = self.id or call_id
+        self.extra_content = extra_content or self.extra_content
+        self.pieces.append(piece)
+
+    def body(self) -> dict[str, object]:
+        """Make the call as the message of a whole answer has it."""
+        text = "".join(self.pieces)
+        if self.type == "custom":
+            called = {"name": self.name, "input": text}
+        else:
+            called = {"name": self.name, "arguments": text}
+
+        body: dict[str, object] = {"id": self.id, "type": self.type, self.type: called}
+        if self.extra_content:
+            body["extra_content"] = self.extra_content
+        return body
 
 
 class ChunkReader:
-    """Chunks of one stream.
+    """The chunks of one stream, read one after the other.
 
-    A refusal has no events: what `TextDelta`s add up to is the answer, and a refusal is none.
+    A refusal has no events: `TextDelta`s add up to the answer, and a refusal is not one.
     """
 
     def __init__(self) -> None:
-        self._is_done = False
-        self._facts: dict[str, Any] = {}
-        self._texts: dict[str, list[str]] = {"content": [], "reasoning": [], "refusal": []}
-        self._audio: dict[str, Any] = {}
-        self._sound: list[str] = []
-        self._annotations: list[Any] = []
-        self._calls: list[_Call] = []
-        self._places: dict[int, int] = {}
-        self._logprobs: list[Any] = []
+        # The answer as a whole, and whether the mark at its end has come.
+        self._facts: dict[str, object] = {}
         self._finish_reason: str | None = None
+        self._is_truncated = False
+        self._logprobs: list[object] = []
+        self._is_done = False
 
-    def read(self, chunk: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        """The events that one chunk stands for. An empty chunk is the mark at the end.
+        # Its message, in pieces.
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._annotations: list[ChatAnnotation] = []
+        self._audio: ChatAudio = {}
+        self._sound: list[str] = []
+
+        # Its calls, and where among them the call of each index of the server's is.
+        self._calls: list[_Call] = []
+        self._positions: dict[int, int] = {}
+
+    def read(self, chunk: Mapping[str, object]) -> Iterator[StreamEvent]:
+        """Read a chunk and yield the events that it stands for.
+
+        Args:
+            chunk: the chunk; an empty one is the mark at the end of the stream.
 
         Raises:
             MalformedAnswerError: the chunk is of another shape.
-            ServerError: it holds an error in place of an answer.
+            ServerError: it has an error in place of an answer.
         """
-        self._is_done = self._is_done or not chunk
-        with expecting("An event of the stream is no chunk of a chat completion", chunk):
-            self._facts |= {key: chunk[key] for key in ("id", "model", "usage") if chunk.get(key)}
-            for choice in chunk.get("choices") or ():
-                check_choice(choice)
-                self._finish_reason = choice.get("finish_reason") or self._finish_reason
-                self._logprobs += (choice.get("logprobs") or {}).get("content") or ()
-                yield from self._said(choice.get("delta") or {})
+        if not chunk:
+            self._is_done = True
+            return
 
-    def _said(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        thinking, content = texts_of(delta.get("content"))
-        if reasoning := reasoning_of(delta) + thinking:
-            self._texts["reasoning"].append(reasoning)
-            yield ReasoningDelta(reasoning)
-        if content:
-            self._texts["content"].append(content)
-            yield TextDelta(content)
-        if audio := delta.get("audio"):
-            yield from self._heard(audio)
-        if refusal := delta.get("refusal"):
-            self._texts["refusal"].append(text(refusal))
-        self._annotations += delta.get("annotations") or ()
-        for call in calls_of(delta):
-            yield from self._called(call)
+        body = cast("ChatBody", chunk)
+        with malformed_as("An event of the stream is not a chunk of a chat completion", chunk):
+            for name in _FACTS:
+                if chunk.get(name):
+                    self._facts[name] = chunk[name]
 
-    def _heard(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        self._audio |= {
-            key: delta[key] for key in ("id", "expires_at") if delta.get(key) is not None
-        }
-        if sound := delta.get("data"):
-            self._sound.append(text(sound))
-        if transcript := delta.get("transcript"):
-            self._audio["transcript"] = self._audio.get("transcript", "") + transcript
-            yield TextDelta(transcript)
+            for choice in body.get("choices") or ():
+                raise_if_error(choice)
+                self._on_choice(choice)
+                yield from self._on_delta(choice.get("delta") or {})
 
-    def _called(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        kind = "custom" if delta.get("custom") else "function"
-        said = delta.get(kind) or {}
-        name, id = said.get("name") or None, delta.get("id") or None
-        at = self._place(delta.get("index"), id, name)
-        if at == len(self._calls):
-            self._calls.append(_Call())
-        call = self._calls[at]
-        call.id = call.id or id
-        call.extra = delta.get("extra_content") or call.extra
-        more = text(said.get("arguments") or said.get("input") or "")
-        call.texts.append(more)
-        if call.name is not None:
-            yield ToolCallDelta(at, None, more)
-        elif name is not None:
-            call.kind, call.name = kind, text(name)
-            yield ToolCallDelta(at, name, "".join(call.texts), call.id)
+    def body(self) -> dict[str, object] | None:
+        """Make the body that a call without a stream would have had; None if the stream broke off.
 
-    def _place(self, index: int | None, id: str | None, name: str | None) -> int:
-        """Which call a delta is of; `len(self._calls)` for a new one.
-
-        Servers that leave `index` out name the call by id, or send it in one piece. Others give every call the index
-        0, where a new id says that it is another.
+        Raises:
+            MalformedAnswerError: the pieces of a sound are not base 64.
         """
-        ids = [call.id for call in self._calls]
-        if index is not None:
-            at = self._places.setdefault(index, len(ids))
-            if at < len(ids) and id and ids[at] and ids[at] != id:
-                at = self._places[index] = ids.index(id) if id in ids else len(ids)
-            return at
-        if id:
-            return ids.index(id) if id in ids else len(ids)
-        return len(ids) if name else max(len(ids) - 1, 0)
-
-    def body(self) -> dict[str, Any] | None:
-        """The completion as an unstreamed call would have answered it; None when the stream was cut off.
-
-        The usage comes after the answer, where the server tells it, and the mark at the end after both.
-        """
-        if self._finish_reason is None or not (self._is_done or "usage" in self._facts):
+        if self._finish_reason is None:
             return None
-        message: dict[str, Any] = {
-            key: "".join(parts) or None for key, parts in self._texts.items()
-        }
-        if self._annotations:
-            message["annotations"] = self._annotations
-        # Of a call that was cut off before its name there is nothing to tell.
-        is_cut = self._finish_reason in STOPPED
-        message["tool_calls"] = [call.body() for call in self._calls if call.name or not is_cut]
-        if self._audio:
-            with expecting("The sound in the stream is no base64", self._sound[:1]):
-                message["audio"] = {**self._audio, "data": _joined(self._sound)}
+
+        # The usage comes behind the answer, if the server sends it, and the mark behind both: with
+        # neither of them there might have been more.
+        is_complete = self._is_done or "usage" in self._facts
+        if not is_complete:
+            return None
+
         choice = {
-            "message": message,
+            "message": self._message(),
             "finish_reason": self._finish_reason,
             "logprobs": {"content": self._logprobs or None},
         }
         return {**self._facts, "choices": [choice]}
 
+    def _on_choice(self, choice: ChatChoice) -> None:
+        finish_reason = choice.get("finish_reason")
+        if finish_reason:
+            self._finish_reason = finish_reason
+            self._is_truncated = finish_reason in TRUNCATED
 
-def _joined(pieces: list[str]) -> str:
-    """Pieces of base64 as one: padding within says that each was encoded by itself."""
-    if not any(piece.endswith("=") for piece in pieces[:-1]):
+        logprobs = choice.get("logprobs") or {}
+        self._logprobs += logprobs.get("content") or ()
+
+    def _on_delta(self, delta: ChatMessage) -> Iterator[StreamEvent]:
+        thinking, content = split_content(delta.get("content"))
+        reasoning = read_reasoning(delta) + thinking
+        if reasoning:
+            self._reasoning.append(reasoning)
+            yield ReasoningDelta(reasoning)
+        if content:
+            self._content.append(content)
+            yield TextDelta(content)
+
+        audio = delta.get("audio")
+        if audio:
+            yield from self._on_audio_delta(audio)
+
+        refusal = delta.get("refusal")
+        if refusal:
+            self._refusal.append(require_str(refusal))
+
+        self._annotations += delta.get("annotations") or ()
+
+        for call in find_tool_calls(delta):
+            yield from self._on_tool_delta(call)
+
+    def _on_audio_delta(self, delta: ChatAudio) -> Iterator[StreamEvent]:
+        if delta.get("id") is not None:
+            self._audio["id"] = delta["id"]
+        if delta.get("expires_at") is not None:
+            self._audio["expires_at"] = delta["expires_at"]
+
+        sound = delta.get("data")
+        if sound:
+            self._sound.append(require_str(sound))
+
+        # What is spoken is the text of the answer.
+        transcript = delta.get("transcript")
+        if transcript:
+            self._audio["transcript"] = self._audio.get("transcript", "") + transcript
+            yield TextDelta(transcript)
+
+    def _on_tool_delta(self, delta: ChatToolCall) -> Iterator[StreamEvent]:
+        custom = delta.get("custom")
+        called = custom or delta.get("function") or {}
+        name = called.get("name")
+        call_id = delta.get("id") or None
+        piece = require_str(called.get("arguments") or called.get("input") or "")
+
+        position = self._find_position(delta.get("index"), call_id, name)
+        if position == len(self._calls):
+            self._calls.append(_Call())
+
+        call = self._calls[position]
+        call.add(call_id, delta.get("extra_content"), piece)
+        if call.name is not None:
+            yield ToolCallDelta(position, None, piece)
+        elif name:
+            # Some servers send the name late. The first event of a call has it, and all pieces.
+            call.type = "custom" if custom else "function"
+            call.name = require_str(name)
+            yield ToolCallDelta(position, name, "".join(call.pieces), call.id)
+
+    def _find_position(self, index: int | None, call_id: str | None, name: str | None) -> int:
+        """Find which call a delta adds to; `len(self._calls)` for a new one."""
+        if index is not None:
+            return self._find_by_index(index, call_id)
+
+        # Servers that leave the index out name the call by its id, or send it in one piece.
+        if call_id:
+            return self._find_by_id(call_id)
+        if name:
+            return len(self._calls)
+        return max(len(self._calls) - 1, 0)
+
+    def _find_by_index(self, index: int, call_id: str | None) -> int:
+        position = self._positions.setdefault(index, len(self._calls))
+        if position == len(self._calls):
+            return position
+
+        if call_id is None:
+            return position
+
+        known_id = self._calls[position].id
+        if known_id in (None, call_id):
+            return position
+
+        # Gemini gives every call of a turn the index 0: another id is another call.
+        position = self._find_by_id(call_id)
+        self._positions[index] = position
+        return position
+
+    def _find_by_id(self, call_id: str) -> int:
+        for position, call in enumerate(self._calls):
+            if call.id == call_id:
+                return position
+        return len(self._calls)
+
+    def _message(self) -> dict[str, object]:
+        """Make the message of a whole answer."""
+        message: dict[str, object] = {
+            "content": "".join(self._content) or None,
+            "reasoning": "".join(self._reasoning) or None,
+            "refusal": "".join(self._refusal) or None,
+        }
+        if self._annotations:
+            message["annotations"] = self._annotations
+
+        # A call that was cut off before its name came cannot be named in a warning either. One
+        # without a name in a whole answer is a mistake of the server's, which decoding finds.
+        calls = self._calls
+        if self._is_truncated:
+            calls = [call for call in calls if call.name]
+        message["tool_calls"] = [call.body() for call in calls]
+
+        if self._audio:
+            with malformed_as("The sound in the stream is not base64", self._sound[:1]):
+                message["audio"] = {**self._audio, "data": _join_base64(self._sound)}
+
+        return message
+
+
+def _join_base64(pieces: list[str]) -> str:
+    """Join pieces of base 64 into one.
+
+    Padding before the end tells that each piece was encoded by itself::
+
+        "QUJD", "REVG"   ->  "QUJDREVG"  (one text, cut in two)
+        "QUI=", "Q0Q="   ->  "QUJDRA=="  (two texts)
+    """
+    has_padding_inside = any(piece.endswith("=") for piece in pieces[:-1])
+    if not has_padding_inside:
         return "".join(pieces)
-    return base64.b64encode(b"".join(map(base64.b64decode, pieces))).decode()
+
+    sound = b"".join(base64.b64decode(piece) for piece in pieces)
+    return base64.b64encode(sound).decode()

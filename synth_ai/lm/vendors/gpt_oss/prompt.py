@@ -11,11 +11,11 @@ from synth_ai.content import Item, is_call, is_message, is_reasoning, reasoning_
 from synth_ai.errors import OptionError
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.tools import ToolSpec
-from synth_ai.lm.vendors.carry_over import Takes, fitted, reasoning_note
+from synth_ai.lm.vendors.carry_over import Supports, drop_unsupported, reasoning_warnings
 from synth_ai.turn import Turn
 
 # gpt-oss reads text alone: no image and no file can stand in its prompt.
-_SUPPORTS = Takes(
+_SUPPORTS = Supports(
     "harmony",
     items=frozenset({"message", "reasoning", "function_call", "function_call_output"}),
     parts=frozenset({"input_text", "output_text", "text", "refusal"}),
@@ -114,7 +114,7 @@ def adapt_history(request: LMRequest) -> tuple[LMRequest, list[str]]:
     Returns:
         The request with the history that is left, and warnings that list the rest.
     """
-    request, warnings = fitted(request, _SUPPORTS)
+    request, warnings = drop_unsupported(request, _SUPPORTS)
     return request, _warn_of_reasoning(request.history, request.input) + warnings
 
 
@@ -206,8 +206,8 @@ def _warn_of_reasoning(history: Sequence[Turn], new_items: Sequence[Item]) -> li
             outdated += 1
 
     return [
-        *reasoning_note(unreadable, "only the server that made it can read it"),
-        *reasoning_note(outdated, "gpt-oss is shown none from before its last answer"),
+        *reasoning_warnings(unreadable, "only the server that made it can read it"),
+        *reasoning_warnings(outdated, "gpt-oss is shown none from before its last answer"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Responses that a server makes in the background: asked after until they are there, and cancelled with the call."""
+"""Responses that a server makes in the background: waited for, or cancelled with the call."""
 
 from __future__ import annotations
 
@@ -13,56 +13,77 @@ from synth_ai.lm.retry import RetryPolicy
 
 _UNFINISHED = ("queued", "in_progress")
 
-#: Seconds before the server is asked for the first time, and the most between two times.
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
+#: Seconds before the server is asked for the first time, the factor from one wait to the next, and
+#: the most seconds between two times.
+_FIRST_WAIT = 0.5
+_WAIT_FACTOR = 1.5
+_LONGEST_WAIT = 10.0
+
 #: Seconds that a cancelled call spends on telling the server.
-_CANCEL_TIME = 5.0
+_CANCEL_TIMEOUT = 5.0
 
-_ASKING = RetryPolicy(attempts=5)
+#: How often one question is asked again if it fails. The response is made in the meantime.
+_RETRY = RetryPolicy(attempts=5)
 
 
-async def finished(
-    client: HTTPClient, path: str, data: Mapping[str, Any], options: SendOptions | None = None
+async def poll_until_done(
+    client: HTTPClient,
+    path: str,
+    body: Mapping[str, Any],
+    send_options: SendOptions | None = None,
 ) -> Mapping[str, Any]:
-    """The response once the server is done with it, whatever became of it.
+    """Ask for a response until the server is done with it, whatever became of it.
 
     Args:
-        path: where responses are, such as `/responses`.
-        data: the response as it was when the server took the call.
-        options: how the call was sent. Its headers and query go along with every question, as gateways ask for them.
+        client: the way to the server.
+        path: where its responses are, such as `/responses`.
+        body: the response as it was when the server took the call.
+        send_options: how the call was sent. Its headers and query go along with every question, as
+            gateways ask for them.
+
+    Returns:
+        The body of the finished response.
 
     Raises:
-        ServerError: the server cannot be asked any more. The call is not worth another try, as it may still run.
+        ServerError: the server cannot be asked any more. The call is not worth another try, as the
+            response may still be made.
     """
+    url = f"{path}/{body.get('id')}"
+    poll_options = _select_poll_options(send_options or {})
+
+    async def ask() -> Mapping[str, Any]:
+        answer = await client.get(url, poll_options)
+        return answer.data
+
     wait = _FIRST_WAIT
-    place = f"{path}/{data.get('id')}"
-    along = _along(options or {})
     try:
-        while data.get("status") in _UNFINISHED:
+        while body.get("status") in _UNFINISHED:
             await asyncio.sleep(wait)
-            wait = min(wait * 1.5, _LONGEST_WAIT)
-            data = (await _ASKING.run(lambda: client.get(place, along))).data
+            wait = min(wait * _WAIT_FACTOR, _LONGEST_WAIT)
+            body = await _RETRY.run(ask)
     except asyncio.CancelledError:
         with suppress(ServerError, TimeoutError):
-            async with asyncio.timeout(_CANCEL_TIME):
-                await client.post(f"{place}/cancel", {}, along)
+            async with asyncio.timeout(_CANCEL_TIMEOUT):
+                await client.post(f"{url}/cancel", {}, poll_options)
         raise
     except ServerError as error:
+        # A plain ServerError is never tried again, whatever the class of this one says.
         raise ServerError(
-            f"The response {data.get('id')!r} is made in the background, and the server cannot be asked how it is: "
-            f"{error} It may still finish there.",
+            f"The response {body.get('id')!r} is made in the background, and the server cannot be "
+            f"asked how it is: {error} It may still finish there.",
             status_code=error.status_code,
             request_id=error.request_id,
             code=error.code,
             body=error.body,
         ) from error
-    return data
+
+    return body
 
 
-def _along(options: SendOptions) -> SendOptions:
-    along: SendOptions = {}
-    if "headers" in options:
-        along["headers"] = options["headers"]
-    if "params" in options:
-        along["params"] = options["params"]
-    return along
+def _select_poll_options(send_options: SendOptions) -> SendOptions:
+    selected: SendOptions = {}
+    if "headers" in send_options:
+        selected["headers"] = send_options["headers"]
+    if "params" in send_options:
+        selected["params"] = send_options["params"]
+    return selected

@@ -1,7 +1,7 @@
 """What of the turns before goes to a Responses server, and what has to stay behind. Pure.
 
-Items know each other by the ids that their server gave them, so a turn goes back as it was made or, where one of its
-items cannot, without any ids.
+Items refer to each other by the ids that their server gave them. So a turn goes back as it was made
+or, if one of its items cannot, without any ids.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from synth_ai import content as items
+from synth_ai.content import CALL_OUTPUTS, CALLS, Item, Reasoning, is_model_item, is_reasoning
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.vendors.carry_over import Takes, fitted
+from synth_ai.lm.vendors.carry_over import Supports, drop_unsupported
 from synth_ai.turn import Turn
 
-_TAKES = Takes(
+# Of https://platform.openai.com/docs/api-reference/responses/create. No other API has the items of
+# hosted tools, and `python` and `browser` are tools of gpt-oss alone.
+_SUPPORTS = Supports(
     "responses",
-    items=frozenset({"message", "reasoning"}) | items.CALLS | items.CALL_OUTPUTS,
+    items=frozenset({"message", "reasoning"}) | CALLS | CALL_OUTPUTS,
     parts=frozenset({"input_text", "output_text", "refusal", "input_image", "input_file"}),
     tools=frozenset({"function", "custom", "namespace", "tool_search", "programmatic_tool_calling"})
     | {"web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"}
@@ -26,78 +27,117 @@ _TAKES = Takes(
     | {"computer", "computer_use_preview", "shell", "local_shell", "apply_patch"},
 )
 
-#: Items of the model that the API takes without an id; the others are a hosted tool's, and their server's alone.
-_WITHOUT_ID = frozenset({"message", "shell_call", "apply_patch_call"}) | items.CALLS
+#: Items of the model that the API takes without an id. The others are those of hosted tools, which
+#: only their server can look up.
+_NEEDS_NO_ID = frozenset({"message", "shell_call", "apply_patch_call"}) | CALLS
+
+#: By which a call and its answer refer to each other.
+_LINK_KEYS = ("id", "call_id", "approval_request_id")
 
 
-def prepared(request: LMRequest, server: str | None = None) -> tuple[LMRequest, list[str]]:
-    """The request with a history that the server takes, and warnings of what had to be left out of it.
+def adapt_history(request: LMRequest, server: str | None = None) -> tuple[LMRequest, list[str]]:
+    """Drop from the history of a request what its server does not take back.
+
+    Turns of another server, and turns whose reasoning the server had to keep, lose their reasoning,
+    the items of hosted tools, and the ids of the others.
 
     Args:
-        server: the server it goes to. Turns that came from elsewhere, or whose reasoning is only a name for what the
-            server kept, lose their reasoning, the items of hosted tools, and the ids of the others.
+        request: the request, with the turns before in `history`.
+        server: the server that the request goes to.
+
+    Returns:
+        The request with the history that is left, and warnings that list what was dropped.
     """
-    request, notes = fitted(request, _TAKES)
-    gone: Counter[str] = Counter()
-    lost: set[Any] = set()
-    history = tuple(
-        _answers_to_none(_known(turn, server, gone, lost), lost) for turn in request.history
-    )
-    reasoning = gone.pop("reasoning", 0)
-    if reasoning:
-        notes.append(
-            f"{reasoning} reasoning item(s) that this server does not take back were left out of the history."
+    request, warnings = drop_unsupported(request, _SUPPORTS)
+
+    dropped: Counter[str] = Counter()
+    dropped_ids: set[object] = set()
+    history = []
+    for turn in request.history:
+        if turn.server != server or not _is_readable(turn):
+            turn = _drop_what_needs_ids(turn, dropped, dropped_ids)
+
+        # An answer comes in a turn behind its call, so the ids of its call are known by now.
+        history.append(_drop_orphan_answers(turn, dropped_ids))
+
+    reasoning_count = dropped.pop("reasoning", 0)
+    if reasoning_count:
+        warnings.append(
+            f"{reasoning_count} reasoning item(s) that this server does not take back were left "
+            "out of the history."
         )
-    if gone:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in gone.items())
-        notes.append(
-            f"{gone.total()} item(s) of hosted tools that this server does not take back were left out: {kinds}."
+    if dropped:
+        counts = ", ".join(f"{count} {item_type}" for item_type, count in dropped.items())
+        warnings.append(
+            f"{dropped.total()} item(s) of hosted tools that this server does not take back were "
+            f"left out: {counts}."
         )
-    return replace(request, history=history), notes
+
+    return replace(request, history=tuple(history)), warnings
 
 
-def _known(turn: Turn, server: str | None, gone: Counter[str], lost: set[Any]) -> Turn:
-    """A turn as it was made, or without what is known by its id alone; what goes is counted, and named in `lost`."""
-    if turn.server == server and _has_its_reasoning(turn):
-        return turn
-    output = []
+def _is_readable(turn: Turn) -> bool:
+    """Whether the server of a turn can read all its reasoning: as ciphertext, or in the open.
+
+    The rest is a name for what the server kept, and a history is sent because it did not keep it.
+    """
+    reasoning = [item for item in turn.output if is_reasoning(item)]
+    if not reasoning:
+        return True
+
+    # An answer that was cut off may end in ciphertext, which OpenAI refuses without the item that
+    # it led to.
+    last = reasoning[-1]
+    if last.get("encrypted_content") and turn.output[-1] is last:
+        return False
+
+    return all(_has_text(item) for item in reasoning)
+
+
+def _has_text(item: Reasoning) -> bool:
+    if "id" not in item:
+        return False
+    return bool(item.get("encrypted_content") or item.get("content"))
+
+
+def _drop_what_needs_ids(turn: Turn, dropped: Counter[str], dropped_ids: set[object]) -> Turn:
+    """Drop from a turn the ids, and the items that the API does not take without one.
+
+    Args:
+        turn: the turn.
+        dropped: is filled with how many items of which type were dropped.
+        dropped_ids: is filled with what others refer to them by.
+    """
+    output: list[Item] = []
     for item in turn.output:
-        kind = item.get("type", "message")
-        if kind in _WITHOUT_ID:
-            output.append({key: value for key, value in item.items() if key != "id"})
+        item_type = item.get("type", "message")
+        if item_type in _NEEDS_NO_ID:
+            output.append(_without_id(item))
         else:
-            gone[kind] += 1
-            lost |= _names(item)
+            dropped[item_type] += 1
+            dropped_ids |= _collect_ids(item)
+
     return replace(turn, output=tuple(output))
 
 
-def _has_its_reasoning(turn: Turn) -> bool:
-    """Whether its server can read all reasoning of a turn: as ciphertext, or in the open.
-
-    The rest is a name for what the server kept, and a history is sent because it did not keep it. Ciphertext at the
-    end is refused, as what it led to is missing: the answer was cut off there.
-    """
-    reasoning = [item for item in turn.output if item.get("type") == "reasoning"]
-    readable = (
-        "id" in item and (item.get("encrypted_content") or item.get("content"))
-        for item in reasoning
-    )
-    is_loose = (
-        bool(reasoning)
-        and turn.output[-1] is reasoning[-1]
-        and bool(reasoning[-1].get("encrypted_content"))
-    )
-    return all(readable) and not is_loose
+def _without_id(item: Item) -> Item:
+    bare = item.copy()
+    bare.pop("id", None)
+    return bare
 
 
-def _answers_to_none(turn: Turn, lost: set[Any]) -> Turn:
-    """A turn without the answers to calls that were left out before it."""
-    kept = tuple(
-        item for item in turn.input if items.is_model_item(item) or not _names(item) & lost
-    )
-    return turn if len(kept) == len(turn.input) else replace(turn, input=kept)
+def _drop_orphan_answers(turn: Turn, dropped_ids: set[object]) -> Turn:
+    """Drop from the input of a turn the answers to calls that were dropped."""
+    kept = []
+    for item in turn.input:
+        if is_model_item(item) or dropped_ids.isdisjoint(_collect_ids(item)):
+            kept.append(item)
+
+    if len(kept) == len(turn.input):
+        return turn
+    return replace(turn, input=tuple(kept))
 
 
-def _names(item: Mapping[str, Any]) -> set[Any]:
-    """What a call and its answer know each other by."""
-    return {item[key] for key in ("id", "call_id", "approval_request_id") if item.get(key)}
+def _collect_ids(item: Mapping[str, object]) -> set[object]:
+    """Collect what an item is referred to by, or refers to another by."""
+    return {item[key] for key in _LINK_KEYS if item.get(key)}

@@ -1,11 +1,15 @@
-"""The Responses API, on OpenAI or on any server that speaks it. It only sends: the bodies are made in `formats`."""
+"""The Responses API, on OpenAI or on any server that speaks it.
+
+The vendor only sends: `history` selects what of the conversation goes along, `encode` makes the
+bodies, `decode` and `stream` read the answers, `background` waits for those that take long.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synth_ai.errors import (
     ConnectionFailedError,
@@ -20,19 +24,25 @@ from synth_ai.http.error_mapping import error_from_body
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.vendors.apis import RESPONSES
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.lm.vendors.responses import encode as responses
-from synth_ai.lm.vendors.responses.background import finished
-from synth_ai.lm.vendors.responses.history import prepared
-from synth_ai.lm.vendors.send_options import split_options
-from synth_ai.lm.vendors.tool_choice import without_idle_choice
-from synth_ai.lm.vendors.wire import model_names
+from synth_ai.lm.vendors.responses.background import poll_until_done
+from synth_ai.lm.vendors.responses.decode import decode_response
+from synth_ai.lm.vendors.responses.encode import encode_request
+from synth_ai.lm.vendors.responses.history import adapt_history
+from synth_ai.lm.vendors.responses.stream import EventReader
+from synth_ai.lm.vendors.send_options import split_send_options
+from synth_ai.lm.vendors.tool_choice import drop_unused_tool_choice
+from synth_ai.lm.vendors.wire import decode_model_names
 from synth_ai.response import BaseLMResponse
+
+if TYPE_CHECKING:
+    from openai.types.responses import Response
 
 PATH = "/responses"
 
-#: Keys that only vLLM puts into its responses, whatever their values. Its store is off by default and, when on,
-#: ignores the instructions and tools of chained calls, so its responses are never continued from by id.
-_VLLM_MARKS = frozenset({"input_messages", "kv_transfer_params"})
+#: Keys that only vLLM puts into its responses, whatever their values. Its store is off by default
+#: and, when on, ignores the instructions and tools of chained calls, so its responses are never
+#: continued from by id.
+_VLLM_KEYS = frozenset({"input_messages", "kv_transfer_params"})
 
 
 class ResponsesVendor(VendorBase):
@@ -51,45 +61,49 @@ class ResponsesVendor(VendorBase):
         self.server = client.base_url
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
-        body, options, notes = self._body(request)
-        body.pop("stream_options", None)
+        body, send_options, warnings = self._encode(request)
         try:
-            answer = await self._client.post(PATH, body, options)
+            answer = await self._client.post(PATH, body, send_options)
         except (NotFoundError, RejectedError) as error:
-            _tell_forgotten(request, error)
+            _raise_if_forgotten(request, error)
             raise
+
         if request.options.get("background"):
-            answer = replace(answer, data=await finished(self._client, PATH, answer.data, options))
-        response = answer.read(partial(self._read, request))
+            data = await poll_until_done(self._client, PATH, answer.data, send_options)
+            answer = replace(answer, data=data)
+
+        response = answer.read(partial(self._decode, request))
         response.request_id = answer.request_id
-        response.warnings += notes
+        response.warnings += warnings
         return response
 
     async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
-        body, options, notes = self._body(request)
-        body["stream"] = True
-        reader = responses.EventReader()
+        body, send_options, warnings = self._encode(request, stream=True)
+        reader = EventReader()
         try:
-            async with self._client.stream(PATH, body, options) as events:
-                async for event in events:
-                    if event.get("type") == "error":
-                        raise error_from_body(event, "The stream ended with an error")
-                    for ours in reader.read(event):
-                        yield ours
+            async with self._client.stream(PATH, body, send_options) as server_events:
+                async for server_event in server_events:
+                    if server_event.get("type") == "error":
+                        raise error_from_body(server_event, "The stream ended with an error")
+                    for event in reader.read(server_event):
+                        yield event
+
                 if reader.body is None:
                     raise ConnectionFailedError(
                         "The stream broke off before the answer was finished."
                     )
-                response = self._read(request, reader.body)
+                response = self._decode(request, reader.body)
         except (NotFoundError, RejectedError) as error:
-            _tell_forgotten(request, error)
+            _raise_if_forgotten(request, error)
             raise
-        response.request_id = events.request_id
-        response.warnings += notes
+
+        response.request_id = server_events.request_id
+        response.warnings += warnings
         yield Completed(response)
 
     async def models(self) -> list[str]:
-        return (await self._client.get("/models")).read(model_names)
+        answer = await self._client.get("/models")
+        return answer.read(decode_model_names)
 
     async def delete(self, response_id: str) -> None:
         await self._client.delete(f"{PATH}/{response_id}")
@@ -97,34 +111,52 @@ class ResponsesVendor(VendorBase):
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    def _body(self, request: LMRequest) -> tuple[dict[str, Any], SendOptions, list[str]]:
-        request, options = split_options(request)
-        request, notes = prepared(request, self.server)
-        body = without_idle_choice(responses.request_body(request), options.get("extra_json", {}))
-        return body, options, notes
+    def _encode(
+        self, request: LMRequest, *, stream: bool = False
+    ) -> tuple[dict[str, object], SendOptions, list[str]]:
+        """Make the body, how to send it, and the warnings of what it had to leave out."""
+        request, send_options = split_send_options(request)
+        request, warnings = adapt_history(request, self.server)
 
-    def _read(self, request: LMRequest, data: Mapping[str, Any]) -> BaseLMResponse:
-        response = responses.read_response(data)
-        # The server remembers a call that was cut off too, and would wait for its output.
-        is_whole = len(response.output) == len(data["output"])
-        keeps = self._remembers and is_whole and _VLLM_MARKS.isdisjoint(data)
-        response.stored_on_server = keeps and request.options.get("store") is not False
-        response._raw = partial(_typed, data)
+        body = encode_request(request, stream=stream)
+        body = drop_unused_tool_choice(body, send_options.get("extra_json", {}))
+        return body, send_options, warnings
+
+    def _decode(self, request: LMRequest, body: Mapping[str, Any]) -> BaseLMResponse:
+        response = decode_response(body)
+        response.stored_on_server = self._can_continue(request, body, response)
+        response._raw = partial(_as_sdk_object, body)
         return response
 
+    def _can_continue(
+        self, request: LMRequest, body: Mapping[str, Any], response: BaseLMResponse
+    ) -> bool:
+        """Whether the server can continue from a response by its id."""
+        if not self._remembers:
+            return False
+        if request.options.get("store") is False:
+            return False
+        if not _VLLM_KEYS.isdisjoint(body):
+            return False
 
-def _tell_forgotten(request: LMRequest, error: ServerError) -> None:
-    """Tell apart the errors that mean: this server cannot continue from that id.
+        # The server remembers a call that was cut off too, and would wait for its output.
+        return len(response.output) == len(body["output"])
+
+
+def _raise_if_forgotten(request: LMRequest, error: ServerError) -> None:
+    """Raise an error of its own kind if the server cannot continue from the id of a request.
 
     Raises:
-        ForgottenResponseError: for those.
+        ForgottenResponseError: if this is what the server's error says.
     """
-    if request.previous_response_id is None or not _is_about_previous(
-        error, request.previous_response_id
-    ):
+    previous_id = request.previous_response_id
+    if previous_id is None:
         return
+    if not _is_about_previous(error, previous_id):
+        return
+
     raise ForgottenResponseError(
-        f"The server cannot continue from {request.previous_response_id!r}: {error}",
+        f"The server cannot continue from {previous_id!r}: {error}",
         status_code=error.status_code,
         request_id=error.request_id,
         code=error.code,
@@ -132,14 +164,19 @@ def _tell_forgotten(request: LMRequest, error: ServerError) -> None:
     ) from error
 
 
-def _is_about_previous(error: ServerError, id: str) -> bool:
-    """OpenAI names the parameter, for an unknown id as for zero data retention; vLLM names the id alone."""
-    param = error.body.get("param") if isinstance(error.body, Mapping) else None
-    named = param == "previous_response_id" or "previous_response_id" in str(error)
-    return error.code == "previous_response_not_found" or named or id in str(error)
+def _is_about_previous(error: ServerError, previous_id: str) -> bool:
+    if error.code == "previous_response_not_found":
+        return True
+
+    # OpenAI names the parameter, for an unknown id as for zero data retention; vLLM names the id.
+    if isinstance(error.body, Mapping) and error.body.get("param") == "previous_response_id":
+        return True
+    message = str(error)
+    return "previous_response_id" in message or previous_id in message
 
 
-def _typed(data: Mapping[str, Any]) -> Any:
+def _as_sdk_object(body: Mapping[str, Any]) -> Response:
+    # Imported when it is first asked for: the SDK's types take long to load.
     from openai.types.responses import Response
 
-    return Response.construct(**data)
+    return Response.construct(**body)

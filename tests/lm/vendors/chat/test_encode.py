@@ -1,22 +1,21 @@
-"""Chat Completions' bodies: items become messages, messages become items, chunks add up to the same."""
+"""Requests as bodies of Chat Completions: items become messages."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from servers.checks import request_problems
-from synth_ai import Turn
-from synth_ai import content as items
-from synth_ai.errors import MalformedAnswerError, OptionError, RequestError
+from synth_ai import Turn, content
+from synth_ai.errors import OptionError, RequestError
 from synth_ai.lm import prompt
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured_output import ResponseFormat
-from synth_ai.lm.vendors.chat import decode as chat_answer
-from synth_ai.lm.vendors.chat import encode as chat
-from synth_ai.lm.vendors.chat.history import prepared
+from synth_ai.lm.vendors.chat.decode import decode_response
+from synth_ai.lm.vendors.chat.encode import COMPATIBLE, OPENAI, encode_messages, encode_request
 
 TOOL = {
     "type": "function",
@@ -24,6 +23,8 @@ TOOL = {
     "description": "",
     "parameters": {"type": "object", "properties": {}},
 }
+
+
 USER = {"type": "message", "role": "user", "content": "Hi"}
 
 
@@ -32,13 +33,16 @@ class City(BaseModel):
 
 
 def request(*new: dict[str, Any], **fields: Any) -> LMRequest:
-    """A request with these new items, or with a plain greeting."""
-    return LMRequest(model="gpt-5", input=new or (USER,), **fields)
+    """A request with these new items, or with a plain greeting; options by their names."""
+    names = {field.name for field in dataclasses.fields(LMRequest)}
+    options = {name: fields.pop(name) for name in fields.keys() - names}
+    options |= fields.pop("options", {})
+    return LMRequest(model="gpt-5", input=new or (USER,), options=options, **fields)
 
 
 def test_a_full_body_is_one_that_the_sdk_allows() -> None:
     """Every field of a request at its place in the body."""
-    body = chat.request_body(
+    body = encode_request(
         request(
             instructions="Be terse.",
             tools=(TOOL,),
@@ -50,7 +54,7 @@ def test_a_full_body_is_one_that_the_sdk_allows() -> None:
             response_format=ResponseFormat.of(City),
             options={"top_p": 0.9, "metadata": {"a": "b"}},
         ),
-        chat.OPENAI,
+        OPENAI,
     )
     assert request_problems("/v1/chat/completions", body) == []
     assert body["messages"] == [
@@ -71,10 +75,20 @@ def test_a_full_body_is_one_that_the_sdk_allows() -> None:
 
 def test_nothing_is_sent_that_was_not_asked_for() -> None:
     """The server's defaults are the server's."""
-    assert chat.request_body(request()) == {
+    assert encode_request(request()) == {
         "model": "gpt-5",
         "messages": [{"role": "user", "content": "Hi"}],
     }
+
+
+def test_a_stream_asks_for_its_usage() -> None:
+    """OpenAI's service sends none unasked; servers refuse the option in calls without a stream."""
+    body = encode_request(request(), stream=True)
+    assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
+
+    given = request(options={"stream_options": {"include_usage": False}})
+    assert encode_request(given, stream=True)["stream_options"] == {"include_usage": False}
+    assert encode_request(given) == encode_request(request())
 
 
 @pytest.mark.parametrize(
@@ -93,14 +107,14 @@ def test_nothing_is_sent_that_was_not_asked_for() -> None:
 )
 def test_tool_choice_in_either_api_s_shape(choice: Any, sent: Any) -> None:
     """A name is enough, and the shape of Responses is understood."""
-    assert chat.request_body(request(tool_choice=choice))["tool_choice"] == sent
+    assert encode_request(request(tool_choice=choice))["tool_choice"] == sent
 
 
 def test_servers_differ_in_the_limit_of_tokens() -> None:
     """OpenAI's newer models refuse `max_tokens`; many other servers know nothing else."""
     asked = request(max_tokens=9)
-    assert chat.request_body(asked, chat.OPENAI)["max_completion_tokens"] == 9
-    assert chat.request_body(asked, chat.COMPATIBLE)["max_tokens"] == 9
+    assert encode_request(asked, OPENAI)["max_completion_tokens"] == 9
+    assert encode_request(asked, COMPATIBLE)["max_tokens"] == 9
 
 
 def test_two_shapes_contradict_each_other() -> None:
@@ -108,7 +122,7 @@ def test_two_shapes_contradict_each_other() -> None:
     with pytest.raises(
         OptionError, match="response_model= and response_format= both shape the answer"
     ):
-        chat.request_body(
+        encode_request(
             request(
                 response_format=ResponseFormat.of(City),
                 options={"response_format": {"type": "json_object"}},
@@ -117,18 +131,18 @@ def test_two_shapes_contradict_each_other() -> None:
 
 
 def test_an_assistant_s_items_are_one_message() -> None:
-    """Reasoning, text and parallel calls of a turn belong together; their outputs follow as tool messages."""
+    """Reasoning, text and parallel calls of a turn belong together; their outputs follow."""
     conversation = [
         USER,
-        items.reasoning_item("One."),
-        items.reasoning_item("Two."),
-        items.assistant_message("Wait.", phase="commentary"),
-        items.function_call("call_1", "add", '{"a": 1}'),
-        items.function_call("call_2", "add", '{"a": 2}'),
-        items.function_call_output("call_1", "1"),
-        items.function_call_output("call_2", "2"),
-        items.reasoning_item("Done."),
-        items.assistant_message("3"),
+        content.reasoning_item("One."),
+        content.reasoning_item("Two."),
+        content.assistant_message("Wait.", phase="commentary"),
+        content.function_call("call_1", "add", '{"a": 1}'),
+        content.function_call("call_2", "add", '{"a": 2}'),
+        content.function_call_output("call_1", "1"),
+        content.function_call_output("call_2", "2"),
+        content.reasoning_item("Done."),
+        content.assistant_message("3"),
     ]
     calls = [
         {
@@ -146,12 +160,20 @@ def test_an_assistant_s_items_are_one_message() -> None:
         {"role": "assistant", "content": "3"},
     ]
     user = {"role": "user", "content": "Hi"}
-    assert chat.messages(conversation) == [user, said | reasoning, *rest]
-    assert chat.messages(conversation, reasoning=False) == [user, said, *rest]
+    assert encode_messages(conversation) == [user, said | reasoning, *rest]
+    assert encode_messages(conversation, include_reasoning=False) == [user, said, *rest]
+
+
+def test_encrypted_reasoning_leaves_no_gap() -> None:
+    """It has no text here, and blank lines in its place would be shown to the model."""
+    secret = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    call = content.function_call("call_1", "add", "{}")
+    (message,) = encode_messages([secret, content.reasoning_item("One."), secret, call])
+    assert message["reasoning"] == message["reasoning_content"] == "One."
 
 
 def test_a_history_comes_before_the_new_input() -> None:
-    """The turns before, each with its input and output, then what is new; the system message first."""
+    """The turns before with their input and output, then what is new; the system message first."""
     turns = tuple(
         Turn(
             f"resp_{n}",
@@ -159,11 +181,11 @@ def test_a_history_comes_before_the_new_input() -> None:
             "chat",
             "gpt-5",
             ({**USER, "content": f"u{n}"},),
-            (items.assistant_message(f"a{n}"),),
+            (content.assistant_message(f"a{n}"),),
         )
         for n in (1, 2)
     )
-    body = chat.request_body(request(history=turns, instructions="Be terse."))
+    body = encode_request(request(history=turns, instructions="Be terse."))
     assert [message["content"] for message in body["messages"]] == [
         "Be terse.",
         "u1",
@@ -176,18 +198,18 @@ def test_a_history_comes_before_the_new_input() -> None:
 
 def test_a_turn_of_reasoning_alone_leaves_no_empty_message() -> None:
     """An answer that was cut while thinking has no text; servers refuse an empty assistant."""
-    conversation = [USER, items.reasoning_item("Hm"), USER]
-    assert chat.messages(conversation) == [{"role": "user", "content": "Hi"}] * 2
+    conversation = [USER, content.reasoning_item("Hm"), USER]
+    assert encode_messages(conversation) == [{"role": "user", "content": "Hi"}] * 2
 
 
 def test_a_refusal_goes_back_as_what_was_said() -> None:
-    """It is part of the conversation; an empty assistant message in its place would be a riddle to the model."""
+    """It is part of the conversation; an empty message in its place would puzzle the model."""
     refusal = {
         "type": "message",
         "role": "assistant",
         "content": [{"type": "refusal", "refusal": "No."}],
     }
-    (message,) = chat.messages([refusal])
+    (message,) = encode_messages([refusal])
     assert message["role"] == "assistant"
     assert "No." in (message.get("refusal") or message["content"])
 
@@ -195,7 +217,7 @@ def test_a_refusal_goes_back_as_what_was_said() -> None:
 def test_content_parts_are_said_in_chat_s_words() -> None:
     """Text and pictures; a picture by file id has no counterpart."""
     image = {"type": "input_image", "image_url": "https://x.test/a.png", "detail": "low"}
-    (message,) = chat.messages(
+    (message,) = encode_messages(
         [{"role": "user", "content": [{"type": "input_text", "text": "Look"}, image]}]
     )
     assert message["content"] == [
@@ -203,7 +225,9 @@ def test_content_parts_are_said_in_chat_s_words() -> None:
         {"type": "image_url", "image_url": {"url": "https://x.test/a.png", "detail": "low"}},
     ]
     with pytest.raises(RequestError, match="file id exists on the Responses API alone"):
-        chat.messages([{"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]}])
+        encode_messages(
+            [{"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]}]
+        )
 
 
 @pytest.mark.parametrize("kind", ["web_search_call", "item_reference", "mcp_approval_response"])
@@ -212,112 +236,22 @@ def test_items_without_a_counterpart(kind: str) -> None:
     with pytest.raises(
         RequestError, match=f"{kind}.*no counterpart in Chat Completions; use the responses API"
     ):
-        chat.messages([{"type": kind, "id": "x_1"}])
+        encode_messages([{"type": kind, "id": "x_1"}])
 
 
-def completion(
-    message: dict[str, Any], finish_reason: str = "stop", **fields: Any
-) -> dict[str, Any]:
-    """A chat completion's body."""
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", **message},
-        "finish_reason": finish_reason,
-        "logprobs": None,
-    }
-    return {"id": "chatcmpl-1", "model": "gpt-5-x", "choices": [choice], **fields}
-
-
-CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
-
-
-def test_an_answer_is_read() -> None:
-    """Text, usage and model; the id is left to LM, as this server keeps nothing."""
-    usage = {
-        "prompt_tokens": 5,
-        "completion_tokens": 3,
-        "prompt_tokens_details": {"cached_tokens": 2},
-        "completion_tokens_details": {"reasoning_tokens": 1},
-    }
-    response = chat_answer.read_response(completion({"content": "Hello"}, usage=usage))
-    assert (response.raw_response, response.model, response.status) == (
-        "Hello",
-        "gpt-5-x",
-        "completed",
-    )
-    assert response.response_id is None
-    assert response.usage is not None
-    assert response.usage.model_dump() == {
-        "input_tokens": 5,
-        "output_tokens": 3,
-        "cached_tokens": 2,
-        "reasoning_tokens": 1,
-    }
-    assert response.usage.total_tokens == 8
-
-
-@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
-def test_reasoning_under_both_names(name: str) -> None:
-    """vLLM renamed it; others did not."""
-    response = chat_answer.read_response(completion({"content": "4", name: "2 + 2"}))
-    assert (response.reasoning, response.raw_response) == ("2 + 2", "4")
-
-
-def test_tool_calls_a_refusal_and_sparse_bodies_are_read() -> None:
-    """Fields may be null or missing."""
-    response = chat_answer.read_response(
-        completion({"content": None, "tool_calls": [CALL]}, "tool_calls")
-    )
-    assert response.tool_calls == [CALL]
-    assert (response.raw_response, response.status) == ("", "completed")
-    refused = chat_answer.read_response(completion({"content": None, "refusal": "No."}))
-    assert (refused.refusal, refused.raw_response) == ("No.", "")
-    empty = chat_answer.read_response({"choices": [{"message": {}}]})
-    assert (empty.raw_response, empty.usage, empty.tool_calls) == ("", None, None)
-
-
-def test_a_call_without_an_id_gets_one() -> None:
-    """Some servers give none, and an output must be able to name its call."""
-    calls = [{"function": CALL["function"]}, {"id": "", "function": CALL["function"]}]
-    read = chat_answer.read_response(completion({"tool_calls": calls})).tool_calls or []
-    assert len({call["id"] for call in read}) == 2
-    assert all(call["id"].startswith("call_") for call in read)
-
-
-@pytest.mark.parametrize(
-    ("finish_reason", "status", "reason"),
-    [
-        ("length", "incomplete", "max_output_tokens"),
-        ("content_filter", "incomplete", "content_filter"),
-        ("stop", "completed", None),
-        ("tool_calls", "completed", None),
-    ],
-)
-def test_why_an_answer_ended(finish_reason: str, status: str, reason: str | None) -> None:
-    """An answer that was cut says so."""
-    response = chat_answer.read_response(completion({"content": "Hel"}, finish_reason))
-    assert (response.status, response.incomplete_reason) == (status, reason)
-
-
-@pytest.mark.parametrize(
-    "body", [{}, {"choices": []}, {"choices": None}, {"choices": [{}]}, {"choices": ["a"]}]
-)
-def test_a_body_that_is_no_completion(body: dict[str, Any]) -> None:
-    """Another service behind the address, or half an answer."""
-    with pytest.raises(MalformedAnswerError, match="no chat completion") as raised:
-        chat_answer.read_response(body)
-    assert raised.value.body == body
-
-
-# --- custom tools ---------------------------------------------------------------------------------------------------
+# --- custom tools -----------------------------------------------------------------------------
 
 GRAMMAR = {"definition": "start: WORD", "syntax": "lark"}
+
+
 FLAT = {
     "type": "custom",
     "name": "sql",
     "description": "Ask.",
     "format": {"type": "grammar", **GRAMMAR},
 }
+
+
 NESTED = {
     "type": "custom",
     "custom": {
@@ -335,7 +269,7 @@ NESTED = {
 )
 def test_a_custom_tool_in_either_api_s_shape(tool: dict[str, Any], choice: Any) -> None:
     """Its grammar too, and the choice of it, by name or in full."""
-    body = chat.request_body(request(tools=(TOOL, tool), tool_choice=choice))
+    body = encode_request(request(tools=(TOOL, tool), tool_choice=choice))
     assert body["tools"][1] == NESTED
     assert body["tool_choice"] == {"type": "custom", "custom": {"name": "sql"}}
     assert request_problems("/v1/chat/completions", body) == []
@@ -344,13 +278,11 @@ def test_a_custom_tool_in_either_api_s_shape(tool: dict[str, Any], choice: Any) 
 def test_a_custom_tool_s_call_and_its_output() -> None:
     """Read as the item of Responses, and said again in the words of Chat."""
     call = {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
-    response = chat_answer.read_response(
-        completion({"content": None, "tool_calls": [call]}, "tool_calls")
-    )
-    assert response.output == [items.custom_tool_call("call_1", "sql", "select 1")]
+    response = decode_response({"choices": [{"message": {"content": None, "tool_calls": [call]}}]})
+    assert response.output == [content.custom_tool_call("call_1", "sql", "select 1")]
     assert response.tool_calls == [call]
     output = {"type": "custom_tool_call_output", "call_id": "call_1", "output": "1"}
-    body = chat.request_body(request(USER, *response.output, output))
+    body = encode_request(request(USER, *response.output, output))
     assert body["messages"][1:] == [
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "1"},
@@ -358,19 +290,19 @@ def test_a_custom_tool_s_call_and_its_output() -> None:
     assert request_problems("/v1/chat/completions", body) == []
 
 
-# --- pictures from tools --------------------------------------------------------------------------------------------
+# --- images and files -------------------------------------------------------------------------
 
 
 def test_pictures_in_tool_outputs_follow_in_a_user_s_message() -> None:
-    """A tool message takes text alone, and all outputs must stand together; each picture says whose it is."""
+    """A tool message takes text alone, and outputs stand together; each image says whose it is."""
     image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
     outputs = [
-        items.function_call_output("call_1", [{"type": "input_text", "text": "see:"}, image]),
-        items.function_call_output("call_2", [image]),
-        items.function_call_output("call_3", "3"),
+        content.function_call_output("call_1", [{"type": "input_text", "text": "see:"}, image]),
+        content.function_call_output("call_2", [image]),
+        content.function_call_output("call_3", "3"),
     ]
-    calls = [items.function_call(f"call_{n}", "look", "{}") for n in (1, 2, 3)]
-    body = chat.request_body(request(USER, *calls, *outputs, USER))
+    calls = [content.function_call(f"call_{n}", "look", "{}") for n in (1, 2, 3)]
+    body = encode_request(request(USER, *calls, *outputs, USER))
     picture = {
         "type": "image_url",
         "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"},
@@ -395,82 +327,17 @@ def test_pictures_in_tool_outputs_follow_in_a_user_s_message() -> None:
 
 def test_a_sound_in_a_tool_s_output_is_an_error() -> None:
     """It was left out without a word."""
-    output = items.function_call_output("call_1", [{"type": "input_audio", "input_audio": {}}])
+    output = content.function_call_output("call_1", [{"type": "input_audio", "input_audio": {}}])
     with pytest.raises(RequestError, match="'input_audio' in a tool's output has no counterpart"):
-        chat.messages([items.function_call("call_1", "look", "{}"), output])
+        encode_messages([content.function_call("call_1", "look", "{}"), output])
 
-
-# --- spoken answers -------------------------------------------------------------------------------------------------
-
-AUDIO = {"id": "audio_1", "data": "AAAA", "transcript": "Hello Ada", "expires_at": 100}
-
-
-def spoken_turn(origin: str) -> Turn:
-    """A turn that was answered aloud by the server at `origin`."""
-    output = chat_answer.read_response(completion({"content": None, "audio": AUDIO})).output
-    return Turn("resp_1", None, "chat", "gpt-audio", (USER,), tuple(output), server=origin)
-
-
-def test_a_spoken_answer_has_its_transcript_for_text() -> None:
-    """The answer would seem empty otherwise."""
-    response = chat_answer.read_response(completion({"content": None, "audio": AUDIO}))
-    assert response.raw_response == "Hello Ada"
-    assert response.output[0]["audio"] == {"id": "audio_1", "expires_at": 100}
-
-
-@pytest.mark.parametrize(
-    ("origin", "now", "said"),
-    [
-        ("here", 99, {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}),
-        ("here", 101, {"role": "assistant", "content": "Hello Ada"}),
-        ("there", 99, {"role": "assistant", "content": "Hello Ada"}),
-    ],
-)
-def test_a_spoken_answer_goes_back_by_its_id_where_it_is_known(
-    origin: str, now: float, said: dict[str, Any]
-) -> None:
-    """Elsewhere, or once it has expired, its transcript goes instead, and the response says so."""
-    asked, notes = prepared(request(history=(spoken_turn(origin),)), server="here", now=now)
-    body = chat.request_body(asked)
-    assert body["messages"][1] == said
-    assert bool(notes) is ("audio" not in said)
-    assert all("1 spoken answer(s)" in note for note in notes)
-    assert request_problems("/v1/chat/completions", body) == []
-
-
-# --- conversations from elsewhere -----------------------------------------------------------------------------------
-
-
-def moved(
-    *output: dict[str, Any], dialect: chat.Dialect = chat.COMPATIBLE, api: str = "responses"
-) -> list[str]:
-    """The warnings of a call that goes on from a turn with this output, made on another API."""
-    turn = Turn("resp_1", None, api, "gpt-5", (USER,), output)
-    return prepared(request(history=(turn,)), dialect)[1]
-
-
-def test_reasoning_that_a_chat_server_does_not_get_is_listed() -> None:
-    """Ciphertext, what led to a finished answer, and on OpenAI's service all of it; a turn of its own is no move."""
-    secret = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
-    plain = items.reasoning_item("Hm")
-    call, answer = items.function_call("call_1", "add", "{}"), items.assistant_message("Hi")
-    assert moved(plain, call) == []
-    (unreadable,) = moved(secret, call)
-    assert unreadable.startswith("1 reasoning item(s) of another backend were left out")
-    assert "only the server that made it can read it" in unreadable
-    (finished,) = moved(plain, plain, answer, api="harmony")
-    assert finished.startswith("2 reasoning item(s)")
-    (hosted,) = moved(plain, call, dialect=chat.OPENAI)
-    assert "OpenAI's chat API has no field for it" in hosted
-    assert moved(plain, answer, api="chat") == []
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
 
 FILE = {
     "type": "file",
     "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"},
 }
+
+
 INPUT_FILE = {
     "type": "input_file",
     "file_data": "data:application/pdf;base64,AAAA",
@@ -484,26 +351,10 @@ def test_a_file_in_either_api_s_shape(part: dict[str, Any]) -> None:
     given, _ = prompt.read_messages([{"role": "user", "content": [part]}])
     assert given[0]["content"] == [INPUT_FILE]
     [output] = prompt.read_tool_outputs({"call_1": [part]})
-    body = chat.request_body(request(*given, items.function_call("call_1", "read", "{}"), output))
+    body = encode_request(request(*given, content.function_call("call_1", "read", "{}"), output))
     assert body["messages"][0] == {"role": "user", "content": [FILE]}
     assert body["messages"][-1]["content"] == [
         {"type": "text", "text": "Output of the tool call call_1:"},
         FILE,
     ]
     assert request_problems("/v1/chat/completions", body) == []
-
-
-def test_a_file_by_its_address_is_refused() -> None:
-    """Chat Completions takes no address; in a history from elsewhere such a file is left out."""
-    by_url = {
-        **USER,
-        "content": [{"type": "input_file", "file_url": "https://x.test/a.pdf"}, INPUT_FILE],
-    }
-    with pytest.raises(RequestError, match="file by URL"):
-        chat.request_body(request(by_url))
-    turn = Turn(
-        "resp_1", None, "responses", "gpt-5", (by_url,), (items.assistant_message("Seen."),)
-    )
-    moved, notes = prepared(request(USER, history=(turn,)))
-    assert chat.request_body(moved)["messages"][0]["content"] == [FILE]
-    assert notes == ["Left out of the history, as the chat API has no counterpart: 1 input_file."]

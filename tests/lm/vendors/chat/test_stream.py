@@ -1,4 +1,4 @@
-"""Chat Completions' chunks: events as they come, and in the end the body that an unstreamed call would have had."""
+"""Chat Completions' chunks: events as they come, and the body that they add up to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from synth_ai import ReasoningDelta, TextDelta, ToolCallDelta
 from synth_ai.events import StreamEvent
-from synth_ai.lm.vendors.chat import decode as chat_answer
+from synth_ai.lm.vendors.chat.decode import decode_response
 from synth_ai.lm.vendors.chat.stream import ChunkReader
 from synth_ai.response import BaseLMResponse
 
@@ -61,7 +61,7 @@ def test_chunks_add_up() -> None:
     ]
     whole = reader.body()
     assert whole is not None
-    response = chat_answer.read_response(whole)
+    response = decode_response(whole)
     assert (response.reasoning, response.raw_response, response.model) == (
         "Hm.",
         "Hello",
@@ -83,7 +83,7 @@ def streamed(*deltas: dict[str, Any]) -> tuple[list[StreamEvent], dict[str, Any]
     list(reader.read({}))
     body = reader.body()
     assert body is not None
-    return events, body, chat_answer.read_response(body)
+    return events, body, decode_response(body)
 
 
 def piece(arguments: str, name: str | None = None, **where: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Chat Completions through the real SDK: what goes over the wire, calls and their outputs, streams."""
+"""Chat Completions through the real SDK: what goes over the wire, calls and outputs, streams."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_chain_sends_the_conversation(openai_server: OpenAIServer, hoste
 async def test_parallel_calls_and_their_outputs(
     openai_server: OpenAIServer, hosted: Hosted, field: str
 ) -> None:
-    """The tool messages follow the calls, and the reasoning goes back with them, as gpt-oss needs it."""
+    """Tool messages follow the calls, and the reasoning goes back with them, as gpt-oss needs."""
     asking = calls(call("get_weather", city="Rome"), call("get_weather", city="Oslo"))
     openai_server.enqueue(
         Answer(**{**vars(asking), "reasoning": "I look it up.", "reasoning_field": field})
@@ -159,7 +159,7 @@ async def test_images_and_a_structured_answer(openai_server: OpenAIServer, hoste
 async def test_how_an_answer_ends(
     openai_server: OpenAIServer, hosted: Hosted, answer: Answer, status: str, reason: str | None
 ) -> None:
-    """In the words of the Responses API, whatever API answered; and the conversation goes on from it."""
+    """In the words of the Responses API, whatever API answered; the conversation goes on."""
     openai_server.enqueue(answer)
     lm = hosted("chat")
     response = await lm.respond_async("Hi")
@@ -218,7 +218,7 @@ async def test_a_stream_of_a_server_without_usage(
 async def test_a_model_that_refuses_tools_on_chat_is_explained(
     openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Newer models refuse function tools on Chat unless the effort is none; the error says the way out."""
+    """Newer models refuse tools on Chat unless the effort is none; the error says the way out."""
     monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     openai_server.enqueue(errors.unsupported_parameter("tools"))
@@ -228,7 +228,7 @@ async def test_a_model_that_refuses_tools_on_chat_is_explained(
             await lm.respond_async("Hi", tools=[tool])
 
 
-# --- what Chat has besides text -------------------------------------------------------------------------------------
+# --- what Chat has besides text ---------------------------------------------------------------
 
 
 def completion(message: dict[str, Any]) -> Raw:
@@ -250,7 +250,7 @@ def completion(message: dict[str, Any]) -> Raw:
 
 
 async def test_a_spoken_conversation(openai_server: OpenAIServer, hosted: Hosted) -> None:
-    """The answer is its transcript, the sound is in `raw`, and the next turn names it by its id, where it is known."""
+    """The answer is its transcript, `raw` has the sound, and the next turn names it by its id."""
     audio = {
         "id": "audio_1",
         "data": "AAAA",

@@ -1,4 +1,4 @@
-"""A history on its way to a Responses server: what only another server can read stays behind, and is listed."""
+"""A history on its way to a Responses server: what only another can read is dropped and listed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any
 import pytest
 
 from servers.checks import request_problems
-from synth_ai import Turn
-from synth_ai import content as items
+from synth_ai import Turn, content
 from synth_ai.lm import prompt
 from synth_ai.lm.request import LMRequest
-from synth_ai.lm.vendors.responses import encode as responses
-from synth_ai.lm.vendors.responses.history import prepared
+from synth_ai.lm.vendors.responses.encode import encode_request
+from synth_ai.lm.vendors.responses.history import adapt_history
 
 HERE = "https://here.test/v1"
 USER = {"type": "message", "role": "user", "content": "Hi"}
 BARE = {"type": "reasoning", "id": "rs_1", "summary": []}
-ANSWER = items.assistant_message("Found.", id="msg_1")
+ANSWER = content.assistant_message("Found.", id="msg_1")
 HOSTED: tuple[dict[str, Any], ...] = (
     {
         "type": "web_search_call",
@@ -44,7 +43,10 @@ HOSTED: tuple[dict[str, Any], ...] = (
     {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "aGk="},
     {"type": "file_search_call", "id": "fs_1", "queries": ["q"], "status": "completed"},
 )
-KINDS = "1 web_search_call, 1 code_interpreter_call, 1 mcp_call, 1 image_generation_call, 1 file_search_call"
+KINDS = (
+    "1 web_search_call, 1 code_interpreter_call, 1 mcp_call, 1 image_generation_call, "
+    "1 file_search_call"
+)
 
 
 def turn(
@@ -60,10 +62,10 @@ def turn(
 
 def sent(*history: Turn, **fields: Any) -> tuple[dict[str, Any], list[str]]:
     """The body of a request that goes on from these turns here, and its warnings."""
-    request, notes = prepared(
+    request, notes = adapt_history(
         LMRequest(model="gpt-5", input=(USER,), history=history, **fields), HERE
     )
-    body = responses.request_body(request)
+    body = encode_request(request)
     assert request_problems("/v1/responses", body) == []
     return body, notes
 
@@ -73,7 +75,7 @@ def sent(*history: Turn, **fields: Any) -> tuple[dict[str, Any], list[str]]:
     [turn(BARE, *HOSTED, ANSWER), turn(*HOSTED, ANSWER, server="https://elsewhere.test/v1")],
 )
 def test_items_of_hosted_tools_stay_with_their_server(before: Turn) -> None:
-    """The API demands their ids, which mean nothing elsewhere, nor here without the reasoning before them."""
+    """The API demands their ids, which mean nothing elsewhere, nor without their reasoning."""
     body, notes = sent(before)
     assert [item.get("type", item.get("role")) for item in body["input"]] == [
         "user",
@@ -116,9 +118,9 @@ def test_answers_to_what_was_left_out_are_left_out() -> None:
             "call_id": "call_1",
             "output": {"type": "computer_screenshot"},
         },
-        items.function_call_output("call_2", "5"),
+        content.function_call_output("call_2", "5"),
     )
-    call = items.function_call("call_2", "add", "{}", id="fc_1")
+    call = content.function_call("call_2", "add", "{}", id="fc_1")
     body, notes = sent(
         turn(asking, screen, call, server="https://elsewhere.test/v1"), turn(ANSWER, given=answers)
     )
@@ -142,7 +144,7 @@ def test_reasoning_whose_call_was_cut_off_is_left_out() -> None:
 
 
 def test_tools_of_gpt_oss_are_left_out() -> None:
-    """A branch that comes from here may have its built-in ones; the functions and hosted tools of a branch stay."""
+    """A branch from there may have its built-in ones; functions and hosted tools stay."""
     add = {
         "type": "function",
         "name": "add",
@@ -150,7 +152,7 @@ def test_tools_of_gpt_oss_are_left_out() -> None:
         "strict": True,
     }
     tools: Any = ({"type": "python"}, {"type": "browser"}, add, {"type": "web_search"})
-    begun = turn(items.assistant_message("Hello"), api="harmony", server=None, tools=tools)
+    begun = turn(content.assistant_message("Hello"), api="harmony", server=None, tools=tools)
     body, notes = sent(begun, tools=tools)
     assert [tool["type"] for tool in body["tools"]] == ["function", "web_search"]
     assert notes == [
@@ -166,7 +168,7 @@ def test_a_file_goes_on_and_a_sound_is_left_out() -> None:
     }
     sound = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
     given, _ = prompt.read_messages([{"role": "user", "content": [file, sound]}])
-    body, notes = sent(turn(items.assistant_message("Seen."), given=tuple(given), api="chat"))
+    body, notes = sent(turn(content.assistant_message("Seen."), given=tuple(given), api="chat"))
     part = {
         "type": "input_file",
         "file_data": "data:application/pdf;base64,AAAA",
@@ -176,3 +178,68 @@ def test_a_file_goes_on_and_a_sound_is_left_out() -> None:
     assert notes == [
         "Left out of the history, as the responses API has no counterpart: 1 input_audio."
     ]
+
+
+# --- ids and reasoning ------------------------------------------------------------------------
+
+LOST = "1 reasoning item(s) that this server does not take back were left out of the history."
+OUTPUT: tuple[dict[str, Any], ...] = (
+    {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
+    content.function_call("call_1", "add", "{}", id="fc_1"),
+    content.assistant_message("Hello", id="msg_1", phase="final_answer"),
+)
+
+
+def test_history_of_this_server_keeps_what_it_made() -> None:
+    """Ids, phase and encrypted reasoning go back whole and in order, so the replay is accepted."""
+    body, warnings = sent(turn(*OUTPUT))
+    assert body["input"] == [
+        {"role": "user", "content": "Hi"},
+        *OUTPUT,
+        {"role": "user", "content": "Hi"},
+    ]
+    assert warnings == []
+
+
+@pytest.mark.parametrize("server", ["https://elsewhere.test/v1", None])
+def test_history_of_elsewhere_loses_ids_and_reasoning(server: str | None) -> None:
+    """Another server knows neither the ids nor the cipher; what was said and called stays."""
+    body, warnings = sent(turn(*OUTPUT, server=server))
+    assert body["input"] == [
+        {"role": "user", "content": "Hi"},
+        {"type": "function_call", "call_id": "call_1", "name": "add", "arguments": "{}"},
+        {"role": "assistant", "content": "Hello", "phase": "final_answer"},
+        {"role": "user", "content": "Hi"},
+    ]
+    without_reasoning, _ = sent(turn(*OUTPUT[1:], server=server))
+    assert without_reasoning == body
+    assert warnings == [LOST]
+
+    same_server = LMRequest(model="gpt-5", input=(USER,), history=(turn(*OUTPUT, server=server),))
+    assert adapt_history(same_server, server)[1] == []
+
+
+def test_replayed_reasoning_that_the_server_has_lost_is_left_out() -> None:
+    """Without ciphertext it is a name for what only its server kept, and that may have lost it."""
+    bare = {"type": "reasoning", "id": "rs_2", "summary": [{"type": "summary_text", "text": "Hm"}]}
+    body, warnings = sent(turn(bare, content.assistant_message("Hello", id="msg_2")))
+    assert body["input"][1] == {"role": "assistant", "content": "Hello"}
+    assert len(body["input"]) == 3
+    assert warnings == [LOST]
+
+
+def test_reasoning_in_the_open_goes_back_to_its_server() -> None:
+    """vLLM takes it, and gpt-oss needs it with the tool calls it led to."""
+    reasoning = content.reasoning_item("Hm", id="rs_3")
+    request, _ = adapt_history(
+        LMRequest(model="gpt-5", input=(USER,), history=(turn(reasoning, OUTPUT[1]),)), HERE
+    )
+    assert encode_request(request)["input"][1:3] == [reasoning, OUTPUT[1]]
+
+
+def test_reasoning_that_a_chat_call_left_here_is_counted() -> None:
+    """One address may serve both APIs; this one takes no reasoning without an id of the server."""
+    reasoning = content.reasoning_item("Hm")
+    body, warnings = sent(turn(reasoning, content.assistant_message("Hello")))
+    assert warnings == [LOST]
+    assert len(body["input"]) == 3

@@ -48,13 +48,13 @@ class City(BaseModel):
     name: str
 
 
-# --- what goes over the wire ----------------------------------------------------------------------------------------
+# --- what goes over the wire ------------------------------------------------------------------
 
 
 async def test_a_chained_call_sends_what_is_new_and_what_would_be_lost(
     openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
-    """The new input, the id before, and the branch's instructions and tools again: the service drops those."""
+    """The new input, the id before, and again instructions and tools, which the service drops."""
     lm = hosted()
     one = await lm.respond_async("Be terse.", "one", tools=[get_weather])
     two = await lm.respond_async("two")
@@ -181,13 +181,13 @@ async def test_logprobs(openai_server: OpenAIServer, hosted: Hosted) -> None:
     assert [entry["token"] for entry in response.logprobs or ()] == ["two", " words"]
 
 
-# --- tools ----------------------------------------------------------------------------------------------------------
+# --- tools ------------------------------------------------------------------------------------
 
 
 async def test_parallel_calls_and_their_outputs(
     openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
-    """Asked for, one output missing, then all given: the last body has the outputs and the id alone."""
+    """One output is missing, then all are given: the last body has the outputs and the id alone."""
     openai_server.enqueue(
         calls(call("get_weather", city="Rome"), call("get_weather", city="Oslo"), preamble="Wait.")
     )
@@ -208,7 +208,7 @@ async def test_parallel_calls_and_their_outputs(
     assert done.raw_response == 'You said: {"snow": true}'
 
 
-# --- replays --------------------------------------------------------------------------------------------------------
+# --- replays ----------------------------------------------------------------------------------
 
 
 async def hold_a_conversation(lm: LM) -> Any:
@@ -226,7 +226,7 @@ WEATHER = calls(call("get_weather", city="Rome"), reasoning="I look it up.")
 async def test_an_expired_id_is_replayed(
     openai_server: OpenAIServer, hosted: Hosted, include: list[str], streamed: bool
 ) -> None:
-    """The service answers `previous_response_not_found`; the whole conversation is sent and accepted."""
+    """The service answers `previous_response_not_found`; the whole conversation is sent."""
     openai_server.enqueue(WEATHER)
     lm = hosted(include=include)
     two = await hold_a_conversation(lm)
@@ -264,7 +264,7 @@ async def test_an_expired_id_is_replayed(
 async def test_one_expired_turn_of_a_conversation(
     openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
-    """The service still knows the items of the others, and links between them must not make it refuse."""
+    """The service still knows the items of the others; links to them must not make it refuse."""
     openai_server.enqueue(WEATHER)
     lm = hosted()
     two = await hold_a_conversation(lm)
@@ -303,7 +303,7 @@ async def test_store_false(openai_server: OpenAIServer, hosted: Hosted, include:
 async def test_a_vllm_server_is_never_continued_by_id(
     openai_server: OpenAIServer, hosted: Hosted, mark: str
 ) -> None:
-    """It ignores new instructions and tools on chained turns, so the conversation is sent in full at once."""
+    """It ignores instructions and tools of chained turns, so the conversation is sent in full."""
     message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
     output = [{**message, "content": [{"type": "output_text", "text": "Hello", "annotations": []}]}]
     openai_server.enqueue(Raw({"id": "resp_1", "object": "response", "output": output, mark: None}))
@@ -373,7 +373,7 @@ async def test_a_conversation_moves_from_chat(openai_server: OpenAIServer, hoste
     ]
 
 
-# --- stored responses -----------------------------------------------------------------------------------------------
+# --- stored responses -------------------------------------------------------------------------
 
 
 async def test_delete_deletes_on_the_service(openai_server: OpenAIServer, hosted: Hosted) -> None:
@@ -406,7 +406,7 @@ async def test_deleting_and_listing_are_tried_again(
     assert await lm.models_async() == openai_server.models
 
 
-# --- how answers end ------------------------------------------------------------------------------------------------
+# --- how answers end --------------------------------------------------------------------------
 
 
 async def test_an_answer_that_was_cut(openai_server: OpenAIServer, hosted: Hosted) -> None:
@@ -449,7 +449,7 @@ async def test_a_refusal(openai_server: OpenAIServer, hosted: Hosted) -> None:
     assert (await lm.respond_async("Why?")).raw_response == "You said: Why?"
 
 
-# --- streams --------------------------------------------------------------------------------------------------------
+# --- streams ----------------------------------------------------------------------------------
 
 FULL = Answer(
     text="It is three.",
@@ -527,20 +527,20 @@ async def test_cancelling_a_call_closes_the_connection(
     assert lm.head is None
 
 
-# --- responses made in the background ---------------------------------------------------------------------------------
+# --- responses made in the background ---------------------------------------------------------
 
 
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_FIRST_WAIT", 0.001)
-    monkeypatch.setattr(background, "_ASKING", RetryPolicy(attempts=3, wait_initial=0))
+    monkeypatch.setattr(background, "_RETRY", RetryPolicy(attempts=3, wait_initial=0))
 
 
 @pytest.mark.usefixtures("no_wait")
 async def test_a_background_response_is_waited_for(
     openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
-    """The server is asked until it is done, through a failure of its own too; the conversation goes on from it."""
+    """The server is asked until it is done, though it may fail once; the conversation goes on."""
     openai_server.enqueue(failures.server_error(), on="retrieve")
     lm = hosted()
     response = await lm.respond_async("Think long.", background=True)
@@ -570,7 +570,7 @@ async def test_a_background_response_is_cancelled_with_its_call(
 async def test_a_background_response_is_asked_for_as_it_was_sent(
     openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
-    """With the headers and the query of the call, which a gateway in between may need; its body is not sent again."""
+    """With the headers and the query of the call, which a gateway may need; not with its body."""
     lm = hosted(
         extra_headers={"x-gate": "1"}, extra_query={"v": "2"}, extra_body={"metadata": {"a": "b"}}
     )
@@ -640,7 +640,7 @@ async def shown_by(stream: Any) -> tuple[str, Exception | None]:
 async def test_an_error_event_inside_a_stream(
     openai_server: OpenAIServer, hosted: Hosted, api: str
 ) -> None:
-    """The service's words reach the caller, as the error of a service that failed; the call is not sent again."""
+    """The service's words reach the caller in a ServerError; the call is not sent again."""
     openai_server.enqueue(Answer(text="a b c d", stream_error="server_error"))
     shown, error = await shown_by(hosted(api).stream_async("Hi"))
     assert shown
@@ -678,7 +678,7 @@ async def test_no_retry_after_a_stream_has_begun(
     assert len(openai_server.requests) == 1
 
 
-# --- options that other APIs have too -------------------------------------------------------------------------------
+# --- options that other APIs have too ---------------------------------------------------------
 
 
 async def test_logprobs_come_as_on_chat(openai_server: OpenAIServer, hosted: Hosted) -> None:

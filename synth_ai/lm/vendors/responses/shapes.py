@@ -1,0 +1,81 @@
+"""The bodies of the Responses API, as far as they are read here.
+
+What servers send is not checked against these shapes: every field may be missing, null or something
+else. What reads it expects the shape, and `malformed_as` reports the rest. The items of an answer
+are those of `synth_ai.content`.
+
+https://platform.openai.com/docs/api-reference/responses/object
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from synth_ai.content import Item
+
+
+class ResponseFailure(TypedDict, total=False):
+    """What went wrong, on a response that failed."""
+
+    code: str
+    message: str
+
+
+class IncompleteDetails(TypedDict, total=False):
+    """Why an answer stopped short, such as `max_output_tokens`."""
+
+    reason: str
+
+
+class InputTokensDetails(TypedDict, total=False):
+    """Which tokens of the prompt came from a cache."""
+
+    cached_tokens: int
+
+
+class OutputTokensDetails(TypedDict, total=False):
+    """Which generated tokens were reasoning."""
+
+    reasoning_tokens: int
+
+
+class ResponseUsage(TypedDict, total=False):
+    """How many tokens a call took."""
+
+    input_tokens: int
+    output_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens_details: OutputTokensDetails
+
+
+class ResponseBody(TypedDict, total=False):
+    """The body of an answer."""
+
+    id: str
+    model: str
+    status: str
+    output: list[Item]
+    error: ResponseFailure | None
+    incomplete_details: IncompleteDetails | None
+    usage: ResponseUsage | None
+
+
+class AddedItem(TypedDict, total=False):
+    """An item at its beginning, as the event that announces it has it."""
+
+    type: str
+    phase: str
+    name: str
+    call_id: str
+    arguments: str
+    input: str
+
+
+class ResponseEvent(TypedDict, total=False):
+    """An event of a stream. `output_index` is the place of its item in the output."""
+
+    type: str
+    output_index: int
+    delta: str
+    item: AddedItem
+    response: ResponseBody
