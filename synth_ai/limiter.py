@@ -23,9 +23,7 @@ class ConcurrencyLimiter:
 
     def __init__(self, limit: int | None) -> None:
         if limit is not None and not is_positive_int(limit):
-            raise OptionError(
-                f"max_concurrency must be a whole number from 1, or None, not {limit!r}."
-            )
+            raise OptionError(f"max_concurrency={limit!r} must be a whole number from 1, or None.")
 
         self._free_slots = limit
         self._waiters: deque[asyncio.Future[None]] = deque()

@@ -143,5 +143,5 @@ def test_a_closed_loop_does_not_keep_its_slot() -> None:
 @pytest.mark.parametrize("limit", [0, -1, 1.5, "3", True])
 def test_a_limit_that_lets_nothing_through(limit: Any) -> None:
     """Told when the LM is made."""
-    with pytest.raises(OptionError, match=r"max_concurrency must be .* from 1, or None, not"):
+    with pytest.raises(OptionError, match=r"max_concurrency=.* must be a whole number from 1"):
         ConcurrencyLimiter(limit)

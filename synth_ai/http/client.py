@@ -71,6 +71,7 @@ class HTTPClient:
 
         self.base_url = base_url
         self.rate_limiter = rate_limiter_for(base_url, api_key)
+        self._api_key = api_key
         self._secrets = Secrets([api_key])
         # A lambda, no `partial`: the repr of that shows the key.
         self._pools = ConnectionPools(

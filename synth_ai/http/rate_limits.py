@@ -354,7 +354,7 @@ class RateLimiter:
         }
         for name, value in limits.items():
             if value is not None and not is_positive_int(value):
-                raise OptionError(f"{name} must be a whole number from 1, or None, not {value!r}.")
+                raise OptionError(f"{name}={value!r} must be a whole number from 1, or None.")
 
         self.overall.cap(requests_per_minute, tokens_per_minute)
 

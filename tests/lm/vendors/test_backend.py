@@ -330,7 +330,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "stop on responses": ({"stop": "END"}, "stop= is an option of chat and harmony"),
     "reserved": ({"input": "Hi"}, "input= is not an option here"),
     "retry": ({"retry": 0}, "attempts=0"),
-    "concurrency": ({"max_concurrency": 0}, "max_concurrency must be .*not 0"),
+    "concurrency": ({"max_concurrency": 0}, "max_concurrency=0 must be"),
     "shape": ({"response_model": 5}, "response_model=5"),
     "two limits": ({"max_tokens": 5, "max_output_tokens": 5}, "same option"),
 }
