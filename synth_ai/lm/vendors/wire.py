@@ -1,4 +1,4 @@
-"""What reads the body of a server, and names what is wrong with it. Pure.
+"""Readers of what servers send, and the error for what has another shape. Pure.
 
 A body is read as if it had the shape that its API documents. Reading one of another shape raises a
 KeyError, a TypeError or the like on the way, which `malformed_as` turns into an error of ours.

@@ -25,8 +25,8 @@ from synth_ai.content import (
 from synth_ai.http.error_mapping import from_body
 from synth_ai.lm.vendors.chat.shapes import (
     ChatAnnotation,
+    ChatBody,
     ChatChoice,
-    ChatCompletion,
     ChatMessage,
     ChatPart,
     ChatToolCall,
@@ -52,12 +52,12 @@ def decode_response(body: Mapping[str, object]) -> BaseLMResponse:
         ServerError: it has an error in place of an answer.
     """
     with malformed_as("The server's answer is not a chat completion", body):
-        return _decode_completion(cast("ChatCompletion", body))
+        return _decode_body(cast("ChatBody", body))
 
 
-def _decode_completion(completion: ChatCompletion) -> BaseLMResponse:
+def _decode_body(body: ChatBody) -> BaseLMResponse:
     # LM asks for one answer: to have several, one asks several times.
-    choice = completion["choices"][0]
+    choice = body["choices"][0]
     raise_if_error(choice)
 
     output = decode_message(choice["message"])
@@ -73,10 +73,10 @@ def _decode_completion(completion: ChatCompletion) -> BaseLMResponse:
     return BaseLMResponse.of_output(
         output,
         api_type="chat",
-        model=completion.get("model"),
+        model=body.get("model"),
         status=status,
         incomplete_reason=incomplete_reason,
-        usage=decode_usage(completion.get("usage")),
+        usage=decode_usage(body.get("usage")),
         logprobs=logprobs.get("content"),
         warnings=warnings,
     )

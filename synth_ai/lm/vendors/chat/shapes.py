@@ -108,7 +108,7 @@ class ChatUsage(TypedDict, total=False):
     completion_tokens_details: ChatTokenDetails
 
 
-class ChatCompletion(TypedDict, total=False):
+class ChatBody(TypedDict, total=False):
     """The body of an answer, or a chunk of it."""
 
     id: str

@@ -21,8 +21,8 @@ from synth_ai.lm.vendors.chat.decode import (
 from synth_ai.lm.vendors.chat.shapes import (
     ChatAnnotation,
     ChatAudio,
+    ChatBody,
     ChatChoice,
-    ChatCompletion,
     ChatMessage,
     ChatToolCall,
 )
@@ -102,13 +102,13 @@ class ChunkReader:
             self._is_done = True
             return
 
-        completion = cast("ChatCompletion", chunk)
+        body = cast("ChatBody", chunk)
         with malformed_as("An event of the stream is not a chunk of a chat completion", chunk):
             for name in _FACTS:
                 if chunk.get(name):
                     self._facts[name] = chunk[name]
 
-            for choice in completion.get("choices") or ():
+            for choice in body.get("choices") or ():
                 raise_if_error(choice)
                 self._on_choice(choice)
                 yield from self._on_delta(choice.get("delta") or {})

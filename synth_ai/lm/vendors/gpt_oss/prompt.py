@@ -107,9 +107,9 @@ def _lost_reasoning(request: LMRequest) -> list[str]:
                 readable = bool(reasoning_of(item))
                 unreadable += not readable
                 finished += readable and answered
-    return reasoning_warnings(unreadable, "only the server that made it can read it") + reasoning_warnings(
-        finished, "gpt-oss is shown none from before its last answer"
-    )
+    return reasoning_warnings(
+        unreadable, "only the server that made it can read it"
+    ) + reasoning_warnings(finished, "gpt-oss is shown none from before its last answer")
 
 
 def _is_final(item: Item) -> bool:
