@@ -40,7 +40,7 @@ def training_examples(turns: Sequence[Turn]) -> list[TrainingExample]:
     transcript = harmony.Transcript()
     for turn in turns:
         if turn.output_token_ids is not None:
-            prompt = Shown.by_turn(turn).prompt(transcript.extended(turn.input))
+            prompt = Shown.by_turn(turn).prompt(transcript.with_items(turn.input))
             _add(examples, prompt, turn.output_token_ids)
         transcript = with_turn(transcript, turn)
     if not examples:

@@ -57,13 +57,35 @@ def test_half_of_a_surrogate_pair() -> None:
 
 
 RUNS = {
-    "letters": "a", "capitals": "A", "accents": "é", "digits": "7", "punctuation": "!", "symbols": "=", "slashes": "/",
-    "spaces": " ", "tabs": "\t", "no-break spaces": "\u00a0", "blanks": " \t\u3000", "line breaks": "\n",
-    "returns": "\r\n", "lines of blanks": " \n", "nulls": "\0", "Chinese": "中", "Arabic": "ع", "emoji": "😀",
-    "families": "👩‍👩‍👧", "marks": "\u0301", "marked letters": "a\u0301", "modifier letters": "ʰ", "mixed case": "aA",
-    "apostrophes": "'s", "zero width": "\u200b", "control tokens": "<|start|>", "words": "hello world ",
+    "letters": "a",
+    "capitals": "A",
+    "accents": "é",
+    "digits": "7",
+    "punctuation": "!",
+    "symbols": "=",
+    "slashes": "/",
+    "spaces": " ",
+    "tabs": "\t",
+    "no-break spaces": "\u00a0",
+    "blanks": " \t\u3000",
+    "line breaks": "\n",
+    "returns": "\r\n",
+    "lines of blanks": " \n",
+    "nulls": "\0",
+    "Chinese": "中",
+    "Arabic": "ع",
+    "emoji": "😀",
+    "families": "👩‍👩‍👧",
+    "marks": "\u0301",
+    "marked letters": "a\u0301",
+    "modifier letters": "ʰ",
+    "mixed case": "aA",
+    "apostrophes": "'s",
+    "zero width": "\u200b",
+    "control tokens": "<|start|>",
+    "words": "hello world ",
     "mixture": "aA1 !中😀\n",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("unit", RUNS.values(), ids=list(RUNS))
@@ -131,12 +153,13 @@ else:
 LIGHT = """
 import sys
 import synth_ai.harmony
-heavy = {"tiktoken", "openai_harmony", "openai", "pydantic", "torch", "vllm", "numpy", "regex"} & set(sys.modules)
+optional = {"tiktoken", "openai_harmony", "openai", "pydantic", "torch", "vllm", "numpy", "regex"}
+heavy = optional & set(sys.modules)
 assert not heavy, heavy
 """
 
 
 @pytest.mark.parametrize("program", [WITHOUT_TIKTOKEN, LIGHT], ids=["without tiktoken", "import"])
 def test_imports(program: str) -> None:
-    """The module imports nothing heavy, reads completions without tiktoken, and says what encoding needs."""
+    """Importing is light, reading needs no tiktoken, and encoding says what it needs."""
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -11,7 +11,7 @@ from synth_ai import harmony
 from synth_ai.content import Item
 from synth_ai.engines.base import TokenDelta, TokenLogprob
 from synth_ai.events import StreamEvent, TextDelta, ToolCallDelta
-from synth_ai.harmony.sampled import reasoning_tokens
+from synth_ai.harmony.history import count_reasoning_tokens
 from synth_ai.lm.stop_strings import StopStrings
 from synth_ai.response import BaseLMResponse, Status, Usage
 
@@ -69,7 +69,7 @@ class Reading:
         self._completion = self._parser.close(
             "length" if self._finish_reason == "length" else "stop"
         )
-        events = self._translated(self._parser.pending())
+        events = self._translated(self._parser.take_pending())
         rest = self._stops.rest()
         return [*events, TextDelta(rest)] if rest else events
 
@@ -96,8 +96,8 @@ class Reading:
                 input_tokens=len(prompt),
                 output_tokens=len(self.sampled),
                 cached_tokens=self._cached_tokens,
-                reasoning_tokens=reasoning_tokens(
-                    self._parser.records, [*self._prefill, *self.sampled]
+                reasoning_tokens=count_reasoning_tokens(
+                    self._parser.sampled_messages, [*self._prefill, *self.sampled]
                 ),
             ),
             prompt_token_ids=prompt,

@@ -50,11 +50,11 @@ class Shown:
             f"functions.{tool['name']}" if "name" in tool else tool["type"] for tool in self.tools
         ]
 
-    def preface(self) -> harmony.Preface:
+    def preface(self) -> harmony.SystemPrompt:
         """The system and the developer message."""
         settings = self.settings
         shape = settings.get("response_format")
-        return harmony.Preface(
+        return harmony.SystemPrompt(
             instructions=self.instructions,
             tools=() if settings.get("tool_choice") == "none" else self.tools,
             date=self.date,
@@ -87,7 +87,7 @@ class Shown:
 
     def prompt(self, transcript: harmony.Transcript) -> list[int]:
         """The whole prompt for what comes after `transcript`."""
-        return harmony.prompt(self.preface(), transcript, self.forced_start())
+        return harmony.assemble_prompt(self.preface(), transcript, self.forced_start())
 
 
 def prepared(request: LMRequest) -> tuple[LMRequest, list[str]]:
@@ -119,9 +119,9 @@ def _is_final(item: Item) -> bool:
 
 def with_turn(transcript: harmony.Transcript, turn: Turn) -> harmony.Transcript:
     """A stored turn behind a transcript: by the ids that the model sampled where there are any, else rendered."""
-    transcript = transcript.extended(turn.input)
+    transcript = transcript.with_items(turn.input)
     if turn.output_token_ids is None:
-        return transcript.extended(turn.output)
+        return transcript.with_items(turn.output)
     return with_completion(
         transcript, Shown.by_turn(turn), turn.output_token_ids, turn.output, turn.status
     )
@@ -135,7 +135,7 @@ def with_completion(
     status: str,
 ) -> harmony.Transcript:
     """A completion behind a transcript, whose tool outputs will come under the call ids of `output`."""
-    return transcript.sampled(
+    return transcript.with_completion(
         sampled,
         prefill=shown.forced_start(),
         tools=shown.tool_names,

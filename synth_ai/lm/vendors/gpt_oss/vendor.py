@@ -246,14 +246,14 @@ class _TranscriptCache:
     def of(self, request: LMRequest) -> harmony.Transcript:
         """The conversation up to and with the new input, from the nearest turn that is still here."""
         if not is_whole(request.history):
-            return _rendered(request.history).extended(request.input)
+            return _rendered(request.history).with_items(request.input)
         transcript, known = self._nearest(request.history)
         redacted = redactions(request.history[:known])
         for turn in request.history[known:]:
             transcript = with_turn(transcript, turn)
             redacted += turn.redacted
             self.keep(turn.id, redacted, transcript)
-        return transcript.extended(request.input)
+        return transcript.with_items(request.input)
 
     def keep(self, id: str, redacted: int, transcript: harmony.Transcript) -> None:
         """Keep the conversation up to this id, of which `redacted` turns are."""
