@@ -32,8 +32,8 @@ from synth_ai.harmony import (
     encode,
     parse,
     render,
+    tokens,
 )
-from synth_ai.harmony import tokens as encoding
 
 LIBRARY = find_spec("openai_harmony") is not None
 TURNS = 50
@@ -108,11 +108,11 @@ def rendering() -> Iterator[Row]:
     turn = one.items[-3:-2]
 
     def cold() -> list[int]:
-        encoding._cache.clear()
+        tokens._cache.clear()
         return render(one.items, **one.settings)
 
     def turn_cold() -> list[int]:
-        encoding._cache.clear()
+        tokens._cache.clear()
         return assemble_prompt(system_prompt, parent.with_items(turn))
 
     full: list[Callable[[], Any]] = [cold]

@@ -222,6 +222,7 @@ class StreamParser:
         is_over = header.kind == "turn" and self._builder.has_answer
         if is_over:
             self._builder.warn("the model went on to speak for the user; that was left out")
+            # What ends the completion is this message, and not a stop token in front of it.
             self._header = HeaderDraft(after=MESSAGE)
             self.state = _OVER
             return
