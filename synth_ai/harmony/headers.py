@@ -33,7 +33,7 @@ HeaderKind: TypeAlias = Kind | Literal["untargeted", "unclear", "author", "turn"
 """What a message is, as far as its header says. Beside the kinds that `parse` returns:
 
 - untargeted: a call that names no tool;
-- unclear: a message on no channel that is known;
+- unclear: a message on an unknown channel, or on none;
 - author: a message with a tool's name in place of its role;
 - turn: a message of the user, the system or the developer;
 - foreign: a message to the assistant, or from somebody else.

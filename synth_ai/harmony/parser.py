@@ -50,7 +50,7 @@ class State(Enum):
 # A member of an enum costs more to look up in Python 3.11 than all else that is done with an id.
 _HEADER, _CONTENT, _OVER, _CLOSED = State
 
-# The kinds of messages that are surfaced at once. Others get a warning of their own.
+# The kinds of messages that are surfaced as they are. All others get another warning.
 _SURFACED = frozenset(CHANNEL_OF_KIND) | {"tool_call"}
 
 

@@ -13,7 +13,7 @@ from synth_ai.harmony.tools import BUILT_INS, ROLES, Tool
 #: Whom a message can be addressed to that is not a tool.
 ADDRESSEES = ROLES | {"all"}
 
-#: What stands in the place of a name and is none. A function may be called so all the same.
+#: Words of a header that are not the name of a tool, unless a function is called so.
 NOT_TOOLS = ADDRESSEES | CHANNELS.keys() | {"functions", "function", "json", "code"}
 
 # The namespace of functions, however often it stands in front of a name:
