@@ -1,9 +1,9 @@
-"""Harmony against the bars it is held to, with ratios to the installed `openai_harmony` module in the same run.
+"""Harmony against the bars it is held to, and against the `openai_harmony` module of this machine.
 
     PYTHONPATH=tests python -m benchmarks.harmony
 
-Times are medians of interleaved runs, in CPU time: all of it is on one thread, and other work on the machine does not
-count. Without an `openai_harmony` module the ratios are left out.
+Times are medians of interleaved runs, in CPU time: all of it is on one thread, and other work on
+the machine does not count. Without an `openai_harmony` module the ratios are left out.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from harmony.test_safety import FIELDS, controls
 from synth_ai.errors import SynthAIError
 from synth_ai.harmony import (
     CONTROL_TOKENS,
-    Preface,
     StreamParser,
+    SystemPrompt,
     Transcript,
+    assemble_prompt,
     encode,
     parse,
-    prompt,
     render,
+    tokens,
 )
-from synth_ai.harmony import tokens as encoding
 
 LIBRARY = find_spec("openai_harmony") is not None
 TURNS = 50
@@ -68,7 +68,7 @@ def mutants() -> Iterator[Row]:
         ids = mutant(random, completion(random))
         try:
             found = parse(ids, finish_reason=random.choice(["stop", "length"]))
-            Transcript().sampled(ids)
+            Transcript().with_completion(ids)
         except Exception:
             raised += 1
         else:
@@ -81,7 +81,7 @@ def mutants() -> Iterator[Row]:
 
 
 def chat() -> Conversation:
-    """150 messages, about 70,000 tokens, all of which are kept: code and English from this project itself.
+    """150 messages, about 70,000 tokens, all of which are kept: code and English of this project.
 
     As in a chat with a programmer's assistant, questions are short and answers long.
     """
@@ -103,17 +103,17 @@ def chat() -> Conversation:
 
 def rendering() -> Iterator[Row]:
     one = chat()
-    preface = Preface(**one.settings)
-    parent = Transcript().extended(one.items[:-3])
+    system_prompt = SystemPrompt(**one.settings)
+    parent = Transcript().with_items(one.items[:-3])
     turn = one.items[-3:-2]
 
     def cold() -> list[int]:
-        encoding._kept.clear()
+        tokens._cache.clear()
         return render(one.items, **one.settings)
 
     def turn_cold() -> list[int]:
-        encoding._kept.clear()
-        return prompt(preface, parent.extended(turn))
+        tokens._cache.clear()
+        return assemble_prompt(system_prompt, parent.with_items(turn))
 
     full: list[Callable[[], Any]] = [cold]
     warm: list[Callable[[], Any]] = [lambda: render(one.items, **one.settings)]
@@ -210,8 +210,8 @@ def times(name: str, runs: list[Callable[[], Any]], count: int, bar: str) -> Row
 def interleaved(runs: list[Callable[[], Any]], count: int) -> list[list[float]]:
     """The seconds of each run, taken in turns so that all see the same machine.
 
-    A turn repeats its run for a twentieth of a second: otherwise a run of a microsecond pays for the caches that the
-    one before it has filled, which says more about that one.
+    A turn repeats its run for a twentieth of a second: otherwise a run of a microsecond pays for
+    the caches that the one before it has filled, which says more about that one.
     """
     columns: list[list[float]] = [[] for _ in runs]
     for run in runs:

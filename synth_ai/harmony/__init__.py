@@ -1,7 +1,8 @@
 """Harmony, the format that gpt-oss reads and writes, as pure functions over token ids.
 
-`render` turns a conversation into a prompt and `parse` turns a completion into an answer; `Preface`, `Transcript` and
-`prompt` do the former step by step, `StreamParser` the latter. `encode` and `decode` are the tokens themselves.
+`render` turns a conversation into a prompt and `parse` turns a completion into an answer.
+`SystemPrompt`, `Transcript` and `assemble_prompt` do the former step by step, `StreamParser` the
+latter. `encode` and `decode` are the tokens themselves.
 """
 
 from synth_ai.events import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
@@ -12,7 +13,7 @@ from synth_ai.harmony.completion import (
     ToolCall,
 )
 from synth_ai.harmony.parser import StreamParser, parse
-from synth_ai.harmony.system_prompt import Preface
+from synth_ai.harmony.system_prompt import SystemPrompt
 from synth_ai.harmony.tokens import (
     CALL,
     CHANNEL,
@@ -29,7 +30,7 @@ from synth_ai.harmony.tokens import (
     decode,
     encode,
 )
-from synth_ai.harmony.transcript import Transcript, prompt, render
+from synth_ai.harmony.transcript import Transcript, assemble_prompt, render
 
 __all__ = [
     "CALL",
@@ -48,16 +49,16 @@ __all__ = [
     "Event",
     "ParsedMessage",
     "PreambleDelta",
-    "Preface",
     "ReasoningDelta",
     "StreamParser",
+    "SystemPrompt",
     "TextDelta",
     "ToolCall",
     "ToolCallDelta",
     "Transcript",
+    "assemble_prompt",
     "decode",
     "encode",
     "parse",
-    "prompt",
     "render",
 ]

@@ -1,100 +1,153 @@
-"""The arguments of a tool call as models write them, made into JSON where they are complete."""
+"""The arguments of a tool call as models write them, made into JSON if they are complete."""
 
 from __future__ import annotations
 
 import json
 import re
 from math import isfinite
-from typing import Any
+from typing import NoReturn
 
+# The start of a code block around the arguments:
+#   ```json\n{"a": 1}   -> "```json\n"
 _FENCE = re.compile(r"```\w*\s*")
+
+# What models write in front of the arguments, an object or, behind the content type, a list:
+#   Arguments: {"a": 1}   -> "Arguments: "
+#   json{"a": 1}          -> "json"
+#   json [1, 2]           -> "json "
+#   Numbers: [1, 2]       -> no match
 _LEAD = re.compile(r"[^{}\[\]\"]{1,200}(?=\{)|(?:json|code)\s*(?=\[)", re.IGNORECASE)
-_BETWEEN = re.compile(r"[\s,;]*")
 
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _number(text: str) -> float | None:
-    """None for what JSON cannot hold: `NaN`, and numbers too large for a float."""
-    value = float(text)
-    return value if isfinite(value) else None
-
-
-_JSON = json.JSONDecoder(parse_constant=_refuse)
-_LENIENT = json.JSONDecoder(strict=False, parse_constant=_number, parse_float=_number)
+# What stands between two objects: blanks, commas, semicolons.
+_SEPARATOR = re.compile(r"[\s,;]*")
 
 
 def read_arguments(text: str, *, cut: bool) -> tuple[list[str], str | None]:
-    """The JSON of each call that `text` makes, and what had to be repaired.
+    """Read the arguments of a call.
 
-    There is more than one where a model has written several objects behind each other, and none where the arguments
-    are incomplete. Complete JSON that is no object, such as `42`, is returned with a word about it: whether it is an
-    argument is for the tool to say. `NaN` and `Infinity`, which are no JSON, become null. `cut` says that the text may
-    go on: then nothing, or a bare number, is no complete argument.
+    A model may have written several objects behind each other; each is a call then. Complete JSON
+    that is not an object, such as `42`, is returned with a warning: whether it is an argument is
+    for the tool to say. `NaN` and `Infinity`, which JSON does not have, become null.
+
+    Args:
+        text: the text of the message.
+        cut: whether the text may go on. Nothing, or a bare number, is not a complete argument then.
+
+    Returns:
+        The JSON of each call, none if the arguments are incomplete, and what had to be repaired.
     """
     text = text.strip()
     if not text:
-        return ([], None) if cut else (["{}"], None)
+        return _no_arguments(cut=cut), None
+
     try:
-        value = _JSON.decode(text)
+        value = _STRICT.decode(text)
     except (ValueError, RecursionError):
-        return _repaired(text)
+        return _repair(text)
+
     if isinstance(value, dict):
         return [text], None
     if value is None:
-        return ([], None) if cut else (["{}"], "the arguments were null")
+        arguments = _no_arguments(cut=cut)
+        return arguments, "the arguments were null" if arguments else None
+
     if isinstance(value, str):
-        inner = _object(value)
-        if inner is not None:
-            return [_dump(inner)], "the arguments were encoded twice"
-    if cut and not isinstance(value, (list, str)):
+        inner_object = _decode_object(value)
+        if inner_object is not None:
+            return [_encode(inner_object)], "the arguments were encoded twice"
+
+    # More digits may come, more letters of `true` as well; a list and a string have an end.
+    may_go_on = cut and not isinstance(value, (list, str))
+    if may_go_on:
         return [], None
-    return [text], "the arguments are no JSON object"
+
+    return [text], "the arguments are not a JSON object"
 
 
-def _repaired(text: str) -> tuple[list[str], str | None]:
-    body = text
-    for lead in (_FENCE, _LEAD):
-        if found := lead.match(body):
-            body = body[found.end() :]
-    spelled: dict[str, None] = {}  # a repeated object is one call
+def _no_arguments(*, cut: bool) -> list[str]:
+    """Return the arguments of a call that has none, unless they may still come."""
+    return [] if cut else ["{}"]
+
+
+def _repair(text: str) -> tuple[list[str], str | None]:
+    """Find the complete values at the start of a text that is not JSON as a whole."""
+    text = _strip_lead(text)
+    found: dict[str, None] = {}  # an object that is repeated is one call
     position = 0
-    while position < len(body):
+    while position < len(text):
         try:
-            value, end = _LENIENT.raw_decode(body, position)
+            value, end = _LENIENT.raw_decode(text, position)
         except (ValueError, RecursionError):
             break
-        if not isinstance(value, dict if spelled else (dict, list)):
+
+        # A list can be an argument, but only objects follow each other.
+        allowed: tuple[type, ...] = (dict,) if found else (dict, list)
+        if not isinstance(value, allowed):
             break
-        spelled[_strict(body[position:end], value)] = None
-        between = _BETWEEN.match(body, end)
-        position = between.end() if between else end
-    return list(spelled), "the arguments were not plain JSON" if spelled else None
+
+        found[_make_strict(text[position:end], value)] = None
+        position = _skip_separator(text, end)
+
+    if not found:
+        return [], None
+    return list(found), "the arguments were not plain JSON"
 
 
-def _strict(text: str, value: Any) -> str:
-    """`text`, or `value` written anew if only a lenient reader takes the text."""
-    try:
-        _JSON.decode(text)
-    except ValueError:
-        return _dump(value)
+def _strip_lead(text: str) -> str:
+    for lead in (_FENCE, _LEAD):
+        match = lead.match(text)
+        if match is not None:
+            text = text[match.end() :]
+
     return text
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def _skip_separator(text: str, position: int) -> int:
+    match = _SEPARATOR.match(text, position)
+    return match.end() if match else position
+
+
+def _make_strict(text: str, value: object) -> str:
+    """Return `text`, or `value` encoded anew if only a lenient decoder takes the text."""
+    try:
+        _STRICT.decode(text)
+    except ValueError:
+        return _encode(value)
+
+    return text
+
+
+def _decode_object(text: str) -> dict[str, object] | None:
     try:
         value = _LENIENT.decode(text)
     except (ValueError, RecursionError):
         return None
+
     return value if isinstance(value, dict) else None
 
 
-def _dump(value: Any) -> str:
+def _encode(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair can stand in JSON as an escape only
+    except UnicodeEncodeError:
+        # Half of a surrogate pair can stand in JSON only as an escape.
         return json.dumps(value)
+
     return text
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"JSON does not have {constant}")
+
+
+def _read_number(text: str) -> float | None:
+    """Read a number; None for what JSON cannot hold: `NaN`, and what is too large for a float."""
+    value = float(text)
+    return value if isfinite(value) else None
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+
+#: Takes line breaks in strings as well, and the constants of JavaScript as null.
+_LENIENT = json.JSONDecoder(strict=False, parse_constant=_read_number, parse_float=_read_number)

@@ -1,7 +1,8 @@
 """Text to token ids and back: the o200k byte pairs plus the control tokens of Harmony.
 
-Text never becomes a control token unless the caller asks for it. The vocabulary ships with the package, so nothing
-is ever downloaded. Decoding needs no other package; encoding needs tiktoken, which is imported when first used.
+Text never becomes a control token unless the caller asks for it. The vocabulary ships with the
+package, so nothing is ever downloaded. Decoding needs no other package; encoding needs tiktoken,
+which is imported when first used.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING
 
 from synth_ai.errors import ConfigurationError, MissingExtraError
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
 
 START_OF_TEXT = 199998
 END_OF_TEXT = 199999
@@ -35,8 +39,8 @@ VOCABULARY_SIZE = 201088
 """Ids run from 0 to this, exclusive."""
 
 STOP_TOKEN_IDS = (RETURN, CALL, END_OF_TEXT)
-"""Ids that end a completion: the answer is done, a tool is called, and the end-of-text id that the published
-generation settings of gpt-oss list beside them."""
+"""Ids that end a completion: the answer is done, a tool is called, and the end-of-text id that the
+published generation settings of gpt-oss list beside them."""
 
 _NAMED = {
     "<|startoftext|>": START_OF_TEXT,
@@ -49,21 +53,41 @@ _NAMED = {
     "<|message|>": MESSAGE,
     "<|call|>": CALL,
 }
-CONTROL_TOKENS: dict[str, int] = _NAMED | {
-    f"<|reserved_{i}|>": i
-    for i in range(ORDINARY_SIZE, VOCABULARY_SIZE)
-    if i not in _NAMED.values()
-}
+
+
+def _list_control_tokens() -> dict[str, int]:
+    """List the control tokens by their spelling: those with a name, then those in reserve."""
+    tokens = dict(_NAMED)
+    named_ids = frozenset(_NAMED.values())
+    for token_id in range(ORDINARY_SIZE, VOCABULARY_SIZE):
+        if token_id not in named_ids:
+            tokens[f"<|reserved_{token_id}|>"] = token_id
+
+    return tokens
+
+
+CONTROL_TOKENS = _list_control_tokens()
 """Every control token by its spelling."""
+
+# How text may spell a control token; whether there is one of that name is to be looked up.
+#   <|start|>, <|reserved_200010|>, <|im|>   -> match
+#   <|im_start|>, <|Start|>                  -> no match
+_SPELLED_TOKEN = re.compile(r"(<\|[a-z]+(?:_[0-9]+)?\|>)")
 
 _FILE = Path(__file__).parent / "vocabulary" / "o200k_base.tiktoken"
 _SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 
-# The split of text into pieces that o200k is defined over. Its first alternatives are grouped: tiktoken's engine then
-# tries them at once, and only the look-ahead takes its slow path.
+# The split of text into pieces that o200k is defined over, each of which is encoded by itself:
+#   "Hello world's end"   -> "Hello", " world's", " end"
+#   "x = 12345;"          -> "x", " =", " ", "123", "45", ";"
+# Its first alternatives are grouped: tiktoken's engine then tries them at once, and only the
+# look-ahead takes its slow path.
+_UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+_LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _PATTERN = (
-    r"(?:[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    rf"(?:[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_CONTRACTION}"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_CONTRACTION}"
     r"|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n/]*"
     r"|\s*[\r\n]+)"
@@ -71,41 +95,52 @@ _PATTERN = (
     r"|\s+"
 )
 
-_CONTROL = re.compile(r"(<\|[a-z]+(?:_[0-9]+)?\|>)")
-
-_LONG = 100_000
-_KEPT = 1024
-_KEPT_LENGTH = 16_384
+# The blanks that the look-ahead of the pattern is about: all but line breaks.
 _BLANK = r"\t\x0b\x0c \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
+# From this length on, in characters, a text is searched for runs of blanks that are as long.
+_LONG = 100_000
 _LONG_BLANK = re.compile(rf"(?<![{_BLANK}])[{_BLANK}]{{{_LONG},}}(?![{_BLANK}\r\n])")
+
+# Instructions, tool declarations and the messages of a stateless caller come again with every
+# request, so the ids of that many texts of up to that many characters are cached. They are packed,
+# four bytes each, so that the most this can hold is some 30 MB.
+_CACHE_SIZE = 1024
+_CACHED_LENGTH = 16_384
+_cache: dict[str, array[int]] = {}
+_cache_lock = Lock()
 
 
 def encode(text: str, control_tokens: bool = False) -> list[int]:
-    """The token ids of `text`.
+    """Turn text into token ids.
 
     Args:
-        control_tokens: also turn the spelling of a control token, such as `<|start|>`, into that token. Never set
-            this for text that somebody else wrote: it could forge a message.
+        text: any string.
+        control_tokens: also turn the spelling of a control token, such as `<|start|>`, into that
+            token. Never set this for text that somebody else wrote: it could forge a message.
 
     Raises:
         MissingExtraError: tiktoken is not installed.
     """
     if not control_tokens:
         return _encode_text(text)
+
     ids: list[int] = []
-    for part in _CONTROL.split(text):
-        token = CONTROL_TOKENS.get(part)
-        if token is None:
+    for part in _SPELLED_TOKEN.split(text):
+        token_id = CONTROL_TOKENS.get(part)
+        if token_id is None:
             ids += _encode_text(part)
         else:
-            ids.append(token)
+            ids.append(token_id)
+
     return ids
 
 
 def decode(ids: Iterable[int]) -> str:
-    """The text of `ids`, with control tokens spelled out; broken UTF-8 and ids without text become U+FFFD.
+    """Turn token ids into text, with control tokens spelled out.
 
-    Do not encode the result with `control_tokens=True`: text that spells a control token would become one.
+    Broken UTF-8 and ids without text become U+FFFD. Do not encode the result with
+    `control_tokens=True`: text that spells a control token would become one.
     """
     spell = _spelling().__getitem__
     return b"".join(map(spell, ids)).decode("utf-8", "replace")
@@ -113,16 +148,17 @@ def decode(ids: Iterable[int]) -> str:
 
 @lru_cache(maxsize=4096)
 def encode_word(text: str) -> tuple[int, ...]:
-    """The ids of a short text that comes up again and again, such as a header."""
+    """Turn a short text that comes up again and again, such as a header, into token ids."""
     return tuple(_encode_text(text))
 
 
 @cache
 def token_bytes() -> tuple[bytes, ...]:
-    """The bytes of every ordinary token, by id.
+    """Return the bytes of every ordinary token, by id.
 
     Raises:
-        ConfigurationError: the vocabulary file of this installation is missing or not the published one.
+        ConfigurationError: the vocabulary file of this installation is missing, or is not the
+            published one.
     """
     try:
         raw = _FILE.read_bytes()
@@ -130,34 +166,42 @@ def token_bytes() -> tuple[bytes, ...]:
         raise ConfigurationError(
             f"The vocabulary file {_FILE} cannot be read. Reinstall synth-ai."
         ) from error
+
     if hashlib.sha256(raw).hexdigest() != _SHA256:
         raise ConfigurationError(
             f"{_FILE} is not the published o200k_base vocabulary. Reinstall synth-ai."
         )
+
     # Each line is a token in base64 and its rank; the published file is in the order of the ranks.
     return tuple(map(a2b_base64, raw.split()[::2]))
 
 
-class _Spelling(dict[int, bytes]):
+class _Spellings(dict[int, bytes]):
+    """The bytes of every id; those of U+FFFD for an id that stands for no text."""
+
     def __missing__(self, token_id: int) -> bytes:
         return "\ufffd".encode()
 
 
 @cache
-def _spelling() -> _Spelling:
-    spelling = _Spelling(enumerate(token_bytes()))
-    spelling.update((token_id, text.encode()) for text, token_id in CONTROL_TOKENS.items())
-    return spelling
+def _spelling() -> _Spellings:
+    spellings = _Spellings(enumerate(token_bytes()))
+    for text, token_id in CONTROL_TOKENS.items():
+        spellings[token_id] = text.encode()
+
+    return spellings
 
 
 @cache
-def _tiktoken() -> Any:
+def _tiktoken() -> Encoding:
     try:
         from tiktoken import Encoding
     except ImportError as error:
         raise MissingExtraError(
-            'Harmony needs tiktoken to turn text into token ids. Install it with: pip install "synth-ai[harmony]"'
+            "Harmony needs tiktoken to turn text into token ids. "
+            'Install it with: pip install "synth-ai[harmony]"'
         ) from error
+
     ranks = {token: rank for rank, token in enumerate(token_bytes())}
     # Control tokens are left out on purpose: what is not there cannot be made from text.
     return Encoding(
@@ -165,37 +209,45 @@ def _tiktoken() -> Any:
     )
 
 
-# Instructions, tool declarations and the messages of a stateless caller come again with every request. Ids are packed,
-# so that the most this can hold is some 30 MB.
-_kept: dict[str, array[int]] = {}
-_kept_lock = Lock()
-
-
 def _encode_text(text: str) -> list[int]:
-    kept = _kept.get(text)
-    if kept is not None:
-        return kept.tolist()
+    cached = _cache.get(text)
+    if cached is not None:
+        return cached.tolist()
     if len(text) >= _LONG:
         return _encode_long(text)
+
     ids: list[int] = _tiktoken().encode_ordinary(text)
-    if len(text) <= _KEPT_LENGTH:
-        with _kept_lock:
-            if len(_kept) >= _KEPT:
-                del _kept[next(iter(_kept))]
-            _kept[text] = array("I", ids)
+    if len(text) <= _CACHED_LENGTH:
+        _add_to_cache(text, ids)
     return ids
 
 
+def _add_to_cache(text: str, ids: list[int]) -> None:
+    """Add the ids of a text, in place of the oldest if the cache is full."""
+    with _cache_lock:
+        if len(_cache) >= _CACHE_SIZE:
+            del _cache[next(iter(_cache))]
+        _cache[text] = array("I", ids)
+
+
 def _encode_long(text: str) -> list[int]:
-    # The look-ahead of the pattern overflows tiktoken's stack on about a million blanks in a row. The pattern makes
-    # such a run one piece, all of it at the end of the text and all but the last blank elsewhere, so it can be
-    # encoded apart with the same result. (A run with a line break after it matches without look-ahead.)
+    """Encode a text in which there may be a very long run of blanks.
+
+    The look-ahead of the pattern overflows tiktoken's stack on about a million blanks in a row. The
+    pattern makes such a run one piece, all of it at the end of the text and all but the last blank
+    elsewhere, so it can be encoded apart with the same result. (A run with a line break after it
+    matches without look-ahead.)
+    """
     encoding = _tiktoken()
     ids: list[int] = []
     position = 0
     for run in _LONG_BLANK.finditer(text):
-        end = run.end() if run.end() == len(text) else run.end() - 1
+        is_last = run.end() == len(text)
+        end = run.end() if is_last else run.end() - 1
+
         ids += encoding.encode_ordinary(text[position : run.start()])
         ids += encoding._encode_single_piece(text[run.start() : end])
         position = end
-    return ids + encoding.encode_ordinary(text[position:])  # type: ignore[no-any-return]
+
+    ids += encoding.encode_ordinary(text[position:])
+    return ids

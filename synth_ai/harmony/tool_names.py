@@ -1,43 +1,64 @@
-"""The tools a request offered, as the parser needs them: which names count, and how a garbled one is put right."""
+"""The tools of a request as the parser needs them: their names, and what a garbled name means."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
-from synth_ai.harmony.tools import BUILT_INS, Tool
+from synth_ai.harmony.channels import CALL_CHANNELS, CHANNELS
+from synth_ai.harmony.tools import BUILT_INS, ROLES, Tool
 
-_FUNCTIONS = re.compile(r"(?:functions?[./:]+)+", re.IGNORECASE)
-# All of a name or nothing: what a longer one begins with may be another tool.
+#: Whom a message can be addressed to that is not a tool.
+ADDRESSEES = ROLES | {"all"}
+
+#: Words of a header that are not the name of a tool, unless a function is called so.
+NOT_TOOLS = ADDRESSEES | CHANNELS.keys() | {"functions", "function", "json", "code"}
+
+# The namespace of functions, however often it stands in front of a name:
+#   functions.get_weather   -> functions.
+#   Function/get_weather    -> Function/
+#   functions.functions.f   -> functions.functions.
+_NAMESPACE = re.compile(r"(?:functions?[./:]+)+", re.IGNORECASE)
+
+# A name, with a dot between namespaces:
+#   get-weather_2           -> get-weather_2
+#   browser.search?         -> browser.search
+#   65 letters              -> nothing, as for more than nine parts
+# All of it or nothing: what a longer name begins with may be another tool. The possessive `+` is
+# what keeps the look-ahead from being met by a shorter name.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}+(?:\.[A-Za-z0-9_-]{1,64}+){0,8}+(?!\.?[A-Za-z0-9_-])")
-# What stands behind a name when the control token in between got lost.
-_CHANNELS = tuple(
-    f"{channel}{kind}" for channel in ("commentary", "analysis") for kind in ("", "json", "code")
-)
-_TYPES = ("json",)
-_DOTTED = tuple(f".{word}" for word in _CHANNELS + _TYPES)
-ROLES = {"user", "assistant", "system", "developer", "tool", "all"}
-NO_TOOL = ROLES | {"analysis", "commentary", "final", "functions", "function", "json", "code"}
+
+# The words that stand behind a name once the control tokens in between got lost:
+#   to=functions.get_weather<|channel|>commentary <|constrain|>json
+#   to=functions.get_weathercommentaryjson
+_GLUED_CHANNELS = tuple(map("".join, product(CALL_CHANNELS, ("", "json", "code"))))
+_GLUED_TYPES = ("json",)
+_GLUED_BY_DOT = tuple(f".{word}" for word in _GLUED_CHANNELS + _GLUED_TYPES)
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
-    """A tool that is called; `code` says that its argument is code, as the built-in `python`'s is, and not JSON."""
+class ResolvedTool:
+    """The tool that a recipient means.
+
+    Attributes:
+        name: its name, without the namespace of functions.
+        code: whether its argument is code, as the built-in `python`'s is, and not JSON.
+    """
 
     name: str
     code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class OfferedTools:
     """The tools of a request.
 
     Attributes:
-        functions: the names that are known; empty when none were given.
-        built_ins: `python` and `browser`, where offered.
-        any_function: `functions` stood for functions whose names are not given.
+        functions: the names of its functions; empty if none were given.
+        built_ins: `python` and `browser`, if they are offered.
+        any_function: whether there are functions whose names are not given.
     """
 
     functions: frozenset[str] = frozenset()
@@ -45,85 +66,177 @@ class Offered:
     any_function: bool = False
 
     @classmethod
-    def of(cls, tools: Iterable[Tool]) -> Offered:
-        """Read tool specifications, or names: `get_weather` or `functions.get_weather`, and `python` for the built-in.
+    def from_tools(cls, tools: Iterable[Tool]) -> OfferedTools:
+        """Read tool specifications or names.
 
-        A function that is called `python` or `browser` itself is named with `functions.` in front.
+        A name is `get_weather` or `functions.get_weather`, `python` or `browser` for the built-in
+        tools, and `functions` for functions of any name. A function that is called `python` or
+        `browser` itself is named with `functions.` in front.
         """
-        names = {tool if isinstance(tool, str) else _spec_name(tool) for tool in tools}
-        own = names & {"functions", *BUILT_INS}
-        functions = {name.removeprefix("functions.") for name in names - own}
-        return cls(frozenset(functions), frozenset(own - {"functions"}), "functions" in own)
+        names = {_read_name(tool) for tool in tools}
+        if not names:
+            return cls()
+
+        reserved = names & {"functions", *BUILT_INS}
+        functions = {name.removeprefix("functions.") for name in names - reserved}
+
+        return cls(
+            functions=frozenset(functions),
+            built_ins=frozenset(reserved - {"functions"}),
+            any_function="functions" in reserved,
+        )
 
     def includes(self, name: str) -> bool:
-        """Whether a call of `name` was to be expected."""
-        if not (self.functions or self.built_ins or self.any_function):
+        """Tell whether a call of `name` was to be expected. Without any tools, each one is."""
+        is_empty = not (self.functions or self.built_ins or self.any_function)
+        if is_empty or name in self.functions:
             return True
-        root = name.split(".")[0]
-        if root in BUILT_INS and name not in self.functions:
-            return root in self.built_ins
-        return self.any_function or name in self.functions
 
-    def only(self) -> str | None:
-        """The name of the tool, where a single one was offered by name."""
-        if len(self.functions) == 1 and not (self.any_function or self.built_ins):
-            return next(iter(self.functions))
-        return None
+        namespace = _namespace_of(name)
+        if namespace in BUILT_INS:
+            return namespace in self.built_ins
 
-    def resolve(self, recipient: str, *, channel: bool = True, typed: bool = True) -> Called | None:
-        """The tool that `recipient` means; None if it is no tool.
+        return self.any_function
 
-        A call must not reach another tool than the model named, so a name is put right only where it cannot be one:
-        a channel glued to it goes if the header has none otherwise, and so does a content type.
+    def single_name(self) -> str | None:
+        """Return the name of the only tool; None if there may be others."""
+        may_be_others = self.any_function or bool(self.built_ins)
+        if may_be_others or len(self.functions) != 1:
+            return None
+
+        return next(iter(self.functions))
+
+    def resolve(
+        self, recipient: str, *, has_channel: bool = True, has_type: bool = True
+    ) -> ResolvedTool | None:
+        """Find the tool that `recipient` means; None if it cannot be a tool.
+
+        A call must not reach another tool than the model named. So words are stripped from a name
+        only if the header lacks them elsewhere, or if no name can hold them.
 
         Args:
-            channel: whether the header names a channel beside the recipient.
-            typed: whether it names a content type.
+            recipient: the name in the header, with whatever stands around it.
+            has_channel: whether the header names a channel beside the recipient.
+            has_type: whether the header names a content type beside it.
         """
-        prefix = _FUNCTIONS.match(recipient)
-        found = _NAME.match(recipient[prefix.end() :] if prefix else recipient)
-        if found is None:
+        prefix = _NAMESPACE.match(recipient)
+        is_function = prefix is not None
+        match = _NAME.match(recipient[prefix.end() :] if prefix else recipient)
+        if match is None:
             return None
-        name = found[0]
+
+        # A name that is offered is taken as it is, before anything in it can look like garbage.
+        name = match[0]
         if name in self.functions:
-            return Called(name, self._takes_code(name, prefix is not None))
-        if not prefix and (name.lower() in NO_TOOL or name[0].isdigit() or name[0] == "-"):
+            return ResolvedTool(name, self._takes_code(name, is_function))
+        if not _can_be_tool(name, is_function):
             return None
-        if "." in name and name.split(".")[0] in NO_TOOL:
-            return None
-        glued = (() if channel else _CHANNELS) + (() if typed else _TYPES)
-        if prefix and name.split(".")[0] not in BUILT_INS:  # no function has a dot in its name
-            glued += _DOTTED
-        name = self._freed(name, glued, known=channel or bool(self.functions))
-        return Called(name, self._takes_code(name, prefix is not None))
 
-    def _freed(self, name: str, glued: tuple[str, ...], *, known: bool) -> str:
-        """`name` without the words glued to it; `known` says that what is left must be a tool that is offered."""
-        rest = name
-        while word := next((word for word in glued if rest.endswith(word)), None):
-            front = rest.removesuffix(word)
-            if not front[-1:].isalnum():
+        suffixes: tuple[str, ...] = ()
+        if not has_channel:
+            suffixes += _GLUED_CHANNELS
+        if not has_type:
+            suffixes += _GLUED_TYPES
+        # No function has a dot in its name. `functions.python.x` may be of the built-in tool.
+        if is_function and _namespace_of(name) not in BUILT_INS:
+            suffixes += _GLUED_BY_DOT
+
+        must_be_offered = has_channel or bool(self.functions)
+        name = self._strip_glued_suffix(name, suffixes, must_be_offered)
+        return ResolvedTool(name, self._takes_code(name, is_function))
+
+    def _strip_glued_suffix(
+        self, name: str, suffixes: tuple[str, ...], must_be_offered: bool
+    ) -> str:
+        """Strip words from the end of `name`, until a tool that is offered is left.
+
+        Args:
+            name: a name that is not offered.
+            suffixes: the words to strip.
+            must_be_offered: whether `name` stays as it is if no offered tool comes out. Otherwise
+                all words are stripped.
+        """
+        stripped = name
+        while True:
+            suffix = _find_suffix(stripped, suffixes)
+            if suffix is None:
                 break
-            rest = front
-            if rest in self.functions or (
-                rest != "browser" and rest.split(".")[0] in self.built_ins
-            ):
-                return rest
-        return name if known else rest
 
-    def _takes_code(self, name: str, prefixed: bool) -> bool:
-        """Whether the argument is code: `python` is the built-in tool, `functions.python` a function of that name."""
+            shorter = stripped.removesuffix(suffix)
+            # get_json is a name, getjson may be a name with a word glued to it.
+            if not shorter[-1:].isalnum():
+                break
+
+            stripped = shorter
+            if self._is_offered(stripped):
+                return stripped
+
+        return name if must_be_offered else stripped
+
+    def _is_offered(self, name: str) -> bool:
+        if name in self.functions:
+            return True
+        if name == "browser":  # only browser.search and the like can be called
+            return False
+
+        return _namespace_of(name) in self.built_ins
+
+    def _takes_code(self, name: str, is_function: bool) -> bool:
+        """Tell whether the argument is code.
+
+        `python` is the built-in tool, and `functions.python` a function of that name, unless only
+        one of the two is offered.
+        """
         if name != "python":
             return False
         if name in self.functions:
-            return name in self.built_ins and not prefixed
-        return name in self.built_ins or not prefixed
+            return name in self.built_ins and not is_function
+
+        return name in self.built_ins or not is_function
 
 
-def _spec_name(tool: Mapping[str, Any]) -> str:
-    kind = tool.get("type")
-    if kind in BUILT_INS:
-        return str(kind)
-    named = tool.get("function", tool)
-    name = named.get("name") if isinstance(named, Mapping) else None
-    return f"functions.{name}" if name else str(kind or "")
+def _read_name(tool: Tool) -> str:
+    """Read a name, or the name in a specification of either API."""
+    if isinstance(tool, str):
+        return tool
+
+    tool_type = tool.get("type")
+    if tool_type in BUILT_INS:
+        return str(tool_type)
+
+    spec = tool.get("function", tool)
+    name = spec.get("name") if isinstance(spec, Mapping) else None
+    if name:
+        return f"functions.{name}"
+
+    return str(tool_type or "")
+
+
+def _can_be_tool(name: str, is_function: bool) -> bool:
+    """Tell whether a tool can have a name.
+
+    ::
+
+        functions.user   ->  yes, a function may be called so
+        user, json, 2f   ->  no
+        functions.user.f, user.f   ->  no: the user is not a namespace
+    """
+    if "." in name and _namespace_of(name) in NOT_TOOLS:
+        return False
+    if is_function:
+        return True
+
+    return name.lower() not in NOT_TOOLS and name[0] not in "-0123456789"
+
+
+def _namespace_of(name: str) -> str:
+    """Return what stands before the first dot; of a name without one, all of it."""
+    return name.split(".")[0]
+
+
+def _find_suffix(name: str, suffixes: tuple[str, ...]) -> str | None:
+    for suffix in suffixes:
+        if name.endswith(suffix):
+            return suffix
+
+    return None

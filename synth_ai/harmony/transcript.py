@@ -1,74 +1,102 @@
 """A conversation as token ids: immutable, incremental, and exact about what the model sampled.
 
-`Transcript` is the body of a prompt, without the system and developer messages (`Preface`) and without the start of
-the next answer. Extending it leaves it as it was and shares all that is settled, so a branch costs what it adds.
-Reasoning goes as soon as a final answer follows it; the reasoning of a turn that waits for tool outputs stays.
+`Transcript` is the body of a prompt, without the system and developer messages (`SystemPrompt`) and
+without the start of the next answer. What is derived from it shares all that will not change, so
+that a branch costs what it adds. Reasoning is dropped as soon as a final answer follows it; the
+reasoning of a turn that waits for tool outputs stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from synth_ai.errors import RequestError
-from synth_ai.harmony import messages
-from synth_ai.harmony.messages import Author, Item, Part
-from synth_ai.harmony.parser import FinishReason
-from synth_ai.harmony.sampled import sampled_parts
-from synth_ai.harmony.system_prompt import IDENTITY, Preface, ReasoningEffort
+from synth_ai.harmony.completion import FinishReason
+from synth_ai.harmony.history import render_completion
+from synth_ai.harmony.messages import (
+    Item,
+    MessageTokens,
+    ToolAddress,
+    address_tool,
+    render_call,
+    render_message,
+    render_output,
+    render_reasoning,
+)
+from synth_ai.harmony.system_prompt import IDENTITY, Date, ReasoningEffort, SystemPrompt
 from synth_ai.harmony.tokens import START, VOCABULARY_SIZE, encode_word
 from synth_ai.harmony.tools import Tool
+
+# In front of the number of a call whose id nobody gave. No id of a caller begins so.
+_UNNAMED = "\0"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Transcript:
     """The messages of a conversation as ids. `Transcript()` is empty."""
 
-    _settled: tuple[Part, ...] = ()
-    _open: tuple[Part, ...] = ()
-    _calls: Mapping[str, Author] = field(default_factory=dict)
+    # Up to the last final answer: nothing of it will be dropped any more.
+    _settled: tuple[MessageTokens, ...] = ()
+    # Behind it: the reasoning in it is dropped once the next final answer follows.
+    _open: tuple[MessageTokens, ...] = ()
+    # The tools of calls that wait for their outputs, by the ids of the calls.
+    _waiting: Mapping[str, ToolAddress] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"Transcript({sum(len(part.ids) for part in (*self._settled, *self._open))} ids)"
+        count = sum(len(tokens.ids) for tokens in (*self._settled, *self._open))
+        return f"Transcript({count} ids)"
 
     @property
     def ids(self) -> list[int]:
         """The ids of all messages, without reasoning that a final answer has followed."""
         ids: list[int] = []
-        self._write(ids)
+        self.add_ids_to(ids)
         return ids
 
     @property
     def mask(self) -> list[int]:
-        """As long as `ids`: 1 where the model sampled the id (also where its `<|return|>` became `<|end|>`), else 0."""
-        return list(b"".join(part.mask for part in (*self._settled, *self._open)))
+        """The mask of the ids, as long as they are.
 
-    def extended(self, items: Iterable[Item]) -> Transcript:
-        """The transcript with `items` rendered behind it.
+        1 if the model sampled the id (also if it sampled `<|return|>` in the place of an
+        `<|end|>`), else 0.
+        """
+        return list(b"".join(tokens.mask for tokens in (*self._settled, *self._open)))
+
+    def add_ids_to(self, ids: list[int]) -> None:
+        """Add the ids to those of a prompt, without a copy in between."""
+        for tokens in self._settled:
+            ids += tokens.ids
+        for tokens in self._open:
+            ids += tokens.ids
+
+    def with_items(self, items: Iterable[Item]) -> Transcript:
+        """Return the transcript with items rendered behind it.
 
         Args:
-            items: messages, reasoning, function calls and their outputs, in the shape of the Responses API. A
-                built-in's call is a `function_call` named `python`, `browser.search` and so on. An output finds its
-                tool by the `call_id` of a call before it, or by a `name` of its own.
+            items: messages, reasoning, function calls and their outputs, in the shape of the
+                Responses API. The call of a built-in tool is a `function_call` named `python`,
+                `browser.search` and so on. An output finds its tool by the `call_id` of a call
+                before it, or by a `name` that it has.
 
         Raises:
-            RequestError: an item is of an unknown type, holds an image or a name that cannot be written, or is the
-                output of a call that is not there.
+            RequestError: an item is of an unknown type, holds an image or a name that cannot be
+                rendered, or is the output of a call that is not there.
         """
-        items = [_checked(item) for item in items]
-        last_final = max((n for n, item in enumerate(items) if _is_final(item)), default=-1)
-        calls = dict(self._calls)
-        parts = [
-            part
-            for number, item in enumerate(items)
-            # Reasoning that is about to be dropped is not worth encoding.
-            if not (item.get("type") == "reasoning" and number < last_final)
-            for part in [_render(item, calls)]
-        ]
-        return self._with(parts, calls)
+        items = [_check_item(item) for item in items]
+        last_final = _last_index(map(_is_final, items))
+        waiting = dict(self._waiting)
 
-    def sampled(
+        rendered = []
+        for index, item in enumerate(items):
+            # Reasoning that is about to be dropped is not worth encoding.
+            is_dropped = index < last_final and item.get("type") == "reasoning"
+            if not is_dropped:
+                rendered.append(_render_item(item, waiting))
+
+        return self._with_messages(rendered, waiting)
+
+    def with_completion(
         self,
         token_ids: Iterable[int],
         *,
@@ -77,49 +105,63 @@ class Transcript:
         finish_reason: FinishReason = "stop",
         call_ids: Sequence[str] = (),
     ) -> Transcript:
-        """The transcript with a completion behind it, by the ids that the model sampled.
+        """Return the transcript with a completion behind it, by the ids that the model sampled.
 
-        Well-formed messages are kept id by id, except that `<|return|>` becomes `<|end|>`. Others are made
-        well-formed: a message that was cut off is ended, a header that cannot be kept is written anew in front of
-        the sampled content, and what `parse` surfaces nowhere (garbage, broken calls, invented tool outputs) is
-        left out. What is written here is 0 in the mask.
+        Well-formed messages are kept id by id, except that `<|return|>` becomes `<|end|>`. Others
+        are made well-formed: a message that was cut off is ended, a header that cannot be kept is
+        rendered anew in front of the sampled content, and what `parse` surfaces nowhere (garbage,
+        broken calls, invented tool outputs) is left out. What is rendered here is 0 in the mask.
 
         Args:
-            token_ids: the ids after the generation prompt, the stop token included where the engine gives it.
-            prefill: the ids that `prompt` made the completion begin with; they are 0 in the mask.
+            token_ids: the ids after the generation prompt, the stop token included if the engine
+                gives it.
+            prefill: the ids that the prompt made the completion begin with; they are 0 in the mask.
             tools: as for `parse`.
             finish_reason: as for `parse`.
-            call_ids: the ids under which the outputs of the completion's tool calls will come, in the order of
-                `Completion.tool_calls`. Without them an output must name its tool, unless only one call is open.
+            call_ids: the ids under which the outputs of the completion's tool calls will come, in
+                the order of `Completion.tool_calls`. Without them an output must name its tool,
+                unless only one call is open.
         """
-        parts, authors = sampled_parts(
+        rendered, addresses = render_completion(
             token_ids, prefill=prefill, tools=tools, finish_reason=finish_reason
         )
-        names = [*call_ids, *(f"\0{number}" for number in range(len(call_ids), len(authors)))]
-        return self._with(parts, {**self._calls, **dict(zip(names, authors, strict=False))})
 
-    def _write(self, ids: list[int]) -> None:
-        for parts in (self._settled, self._open):
-            for part in parts:
-                ids += part.ids
+        waiting = dict(self._waiting)
+        for number, address in enumerate(addresses):
+            has_id = number < len(call_ids)
+            call_id = call_ids[number] if has_id else f"{_UNNAMED}{number}"
+            waiting[call_id] = address
 
-    def _with(self, parts: Iterable[Part], calls: Mapping[str, Author]) -> Transcript:
-        parts = (*self._open, *parts)
-        last_final = max((n for n, part in enumerate(parts) if part.final), default=-1)
+        return self._with_messages(rendered, waiting)
+
+    def _with_messages(
+        self, messages: Iterable[MessageTokens], waiting: Mapping[str, ToolAddress]
+    ) -> Transcript:
+        """Return the transcript with messages behind it, settled up to the last final answer."""
+        open_messages = (*self._open, *messages)
+        last_final = _last_index(tokens.is_final for tokens in open_messages)
         if last_final < 0:
-            return replace(self, _open=parts, _calls=calls)
-        closed = [p for n, p in enumerate(parts[: last_final + 1]) if not p.passing]
-        return Transcript((*self._settled, _joined(closed)), parts[last_final + 1 :], calls)
+            return replace(self, _open=open_messages, _waiting=waiting)
+
+        finished = open_messages[: last_final + 1]
+        kept = [tokens for tokens in finished if not tokens.dropped_after_final]
+        settled = (*self._settled, _join(kept))
+        return Transcript(settled, open_messages[last_final + 1 :], waiting)
 
 
-def prompt(preface: Preface, transcript: Transcript, prefill: Sequence[int] = ()) -> list[int]:
-    """The whole prompt: preface, transcript, the start of an assistant message, and what it shall begin with.
+def assemble_prompt(
+    system_prompt: SystemPrompt, transcript: Transcript, prefill: Sequence[int] = ()
+) -> list[int]:
+    """Assemble a whole prompt.
 
     Args:
-        prefill: ids after `<|start|>assistant`, for example those of `<|channel|>final<|message|>`.
+        system_prompt: the system and the developer message.
+        transcript: the conversation.
+        prefill: the ids that the answer must begin with, behind `<|start|>assistant`, for example
+            those of `<|channel|>final<|message|>`.
     """
-    ids = list(preface.ids)
-    transcript._write(ids)
+    ids = list(system_prompt.ids)
+    transcript.add_ids_to(ids)
     ids += (START, *encode_word("assistant"), *prefill)
     return ids
 
@@ -130,12 +172,14 @@ def render(
     instructions: str | None = None,
     tools: Sequence[Tool] = (),
     reasoning_effort: ReasoningEffort | str | None = "medium",
-    date: Any = None,
+    date: Date = None,
     knowledge_cutoff: str | None = "2024-06",
     model_identity: str = IDENTITY,
-    response_format: Mapping[str, Any] | None = None,
+    response_format: Mapping[str, object] | None = None,
 ) -> list[int]:
-    """The prompt for the next answer to a conversation. See `Preface` and `Transcript.extended` for the arguments.
+    """Render the prompt for the next answer to a conversation.
+
+    See `Transcript.with_items` and `SystemPrompt` for the arguments.
 
     Raises:
         RequestError: an item cannot be rendered.
@@ -143,7 +187,7 @@ def render(
         OptionError: a setting is out of range.
         MissingExtraError: tiktoken is not installed.
     """
-    preface = Preface(
+    system_prompt = SystemPrompt(
         instructions=instructions,
         tools=tools,
         reasoning_effort=reasoning_effort,
@@ -152,68 +196,76 @@ def render(
         model_identity=model_identity,
         response_format=response_format,
     )
-    return prompt(preface, Transcript().extended(items))
+    return assemble_prompt(system_prompt, Transcript().with_items(items))
 
 
-def _checked(item: Any) -> Item:
+def _check_item(item: object) -> Item:
     if not isinstance(item, Mapping):
         raise RequestError(f"A conversation item must be a mapping, not {item!r}.")
+
     return item
 
 
 def _is_final(item: Item) -> bool:
-    return (
-        item.get("type", "message") == "message"
-        and (item.get("role"), item.get("phase")) in _FINALS
-    )
+    """Tell whether an item is a final answer."""
+    if item.get("type", "message") != "message":
+        return False
+    if item.get("role") != "assistant":
+        return False
+
+    return item.get("phase") in (None, "final_answer")
 
 
-_FINALS = {("assistant", None), ("assistant", "final_answer")}
-_SPEAKERS = {
-    "user": messages.user,
-    "assistant": messages.assistant,
-    "system": messages.developer,
-    "developer": messages.developer,
-}
+def _last_index(flags: Iterable[bool]) -> int:
+    """Return the index of the last flag that is true; -1 if none is."""
+    last = -1
+    for index, flag in enumerate(flags):
+        if flag:
+            last = index
+
+    return last
 
 
-def _render(item: Item, calls: dict[str, Author]) -> Part:
-    """One item; `calls` are the calls without an output so far, and is brought up to date."""
-    kind = item.get("type", "message")
-    if kind == "message":
-        speaker = _SPEAKERS.get(item.get("role", ""))
-        if speaker is None:
-            raise RequestError(
-                f"A message has the role {item.get('role')!r}; Harmony knows {', '.join(_SPEAKERS)}."
-            )
-        return speaker(item)
-    if kind == "reasoning":
-        return messages.reasoning(item)
-    if kind == "function_call":
-        author = messages.address(item.get("name"), str(item.get("arguments")))
-        calls[str(item.get("call_id"))] = author
-        return messages.call(item, author)
-    if kind == "function_call_output":
-        return messages.output(item, _answered(item, calls))
-    raise RequestError(f"Items of type {kind!r} cannot be rendered for gpt-oss.")
+def _render_item(item: Item, waiting: dict[str, ToolAddress]) -> MessageTokens:
+    """Render one item, and add it to the calls that wait for an output, or remove its call."""
+    item_type = item.get("type", "message")
+    if item_type == "message":
+        return render_message(item)
+    if item_type == "reasoning":
+        return render_reasoning(item)
+
+    if item_type == "function_call":
+        address = address_tool(item.get("name"), str(item.get("arguments")))
+        waiting[str(item.get("call_id"))] = address
+        return render_call(item, address)
+    if item_type == "function_call_output":
+        return render_output(item, _take_address(item, waiting))
+
+    raise RequestError(f"Items of type {item_type!r} cannot be rendered for gpt-oss.")
 
 
-def _answered(item: Item, calls: dict[str, Author]) -> Author:
-    call_id = str(item.get("call_id"))
-    if call_id in calls:
-        return calls.pop(call_id)
-    if item.get("name"):
-        return messages.address(item["name"])
-    unnamed = [key for key in calls if key.startswith("\0")]
+def _take_address(output: Item, waiting: dict[str, ToolAddress]) -> ToolAddress:
+    """Find whose output it is, and remove the call from those that wait for one."""
+    call_id = str(output.get("call_id"))
+    if call_id in waiting:
+        return waiting.pop(call_id)
+    if output.get("name"):
+        return address_tool(output["name"])
+
+    unnamed = [key for key in waiting if key.startswith(_UNNAMED)]
     if len(unnamed) == 1:
-        return calls.pop(unnamed[0])
+        return waiting.pop(unnamed[0])
+
     raise RequestError(
         f"The output of the call {call_id!r} comes without a function_call before it."
     )
 
 
-class _Shared(dict[int, int]):
-    """One object for each id: a long branch has tens of thousands of ids, and copying them touches every object."""
+class _SharedIds(dict[int, int]):
+    """One object for each id.
+
+    A long branch has tens of thousands of ids, and copying a list of them touches every object.
+    """
 
     def __missing__(self, token_id: int) -> int:
         if 0 <= token_id < VOCABULARY_SIZE:
@@ -221,13 +273,14 @@ class _Shared(dict[int, int]):
         return token_id
 
 
-_shared = _Shared()
+_shared_ids = _SharedIds()
 
 
-def _joined(parts: Sequence[Part]) -> Part:
+def _join(messages: Sequence[MessageTokens]) -> MessageTokens:
+    """Join messages into one, which is faster to copy than many."""
     ids: list[int] = []
-    for part in parts:
-        ids += part.ids
-    return Part(
-        tuple(map(_shared.__getitem__, ids)), b"".join(part.mask for part in parts), final=True
-    )
+    for tokens in messages:
+        ids += tokens.ids
+
+    mask = b"".join(tokens.mask for tokens in messages)
+    return MessageTokens(tuple(map(_shared_ids.__getitem__, ids)), mask, is_final=True)

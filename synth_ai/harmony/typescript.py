@@ -1,18 +1,31 @@
 """JSON schema to the TypeScript-like types that gpt-oss was trained to read.
 
-What openai-harmony 0.0.8 renders is rendered the same here, comment by comment. What it gives up on with `any` is
-said in full: references (inlined), unions, enums of any type, constants, tuples, nullable types and maps. Text from
-the schema stays on the line it was put on, so that it cannot pose as another line of the prompt.
+What openai-harmony 0.0.8 renders is rendered the same here, comment by comment, its oddities
+included: the model was trained on them. What it gives up on with `any` is written in full:
+references (inlined), unions, enums of any type, constants, tuples, nullable types and maps. Text
+from the schema stays on the line it was put on, so that it cannot pose as another line of the
+prompt.
+
+    {"properties": {"city": {"type": "string", "description": "A town"}}, "required": ["city"]}
+    ->
+    {
+    // A town
+    city: string,
+    }
+
+https://github.com/openai/harmony/blob/main/src/encoding.rs (json_schema_to_typescript)
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias, TypeGuard
 
 from synth_ai.errors import ToolError
+
+Schema: TypeAlias = Mapping[str, object]
 
 _SCALARS = {
     "string": "string",
@@ -21,307 +34,575 @@ _SCALARS = {
     "boolean": "boolean",
     "null": "null",
 }
+
+#: What a schema says of objects and arrays beside their type.
+_DETAILS = {
+    "object": ("properties", "additionalProperties"),
+    "array": ("items", "prefixItems"),
+}
+
+#: What a reference takes over from its definition, to stand in the comment of a property.
+_INHERITED = ("description", "default", "nullable")
+
+#: References that one schema may have inlined. Definitions that each refer to others twice double
+#: with every level.
+_MAX_REFERENCES = 2000
+
+#: References to references that are followed to see what a type is: these may go in a circle.
+_MAX_HOPS = 20
+
+# The name of a definition that can stand in a comment, as it cannot end it.
 _WORD = re.compile(r"[\w.-]{1,64}")
-#: References that one schema may have inlined. Definitions that each refer to others twice double with every level.
-_MOST_REFERENCES = 2000
+
+# The name of a property that needs no quotation marks.
 _PLAIN_KEY = re.compile(r"[^\s\"'`{}()\[\]:;,<>|\\/\x00-\x1f]+")
 
 
-def to_typescript(schema: Any) -> str:
-    """The type that `schema` describes.
+def to_typescript(schema: object) -> str:
+    """Render the type that a JSON schema describes.
 
     Raises:
-        ToolError: the schema is not a mapping or boolean, refers to a definition that is not there, or grows without
-            end when its references are inlined.
+        ToolError: the schema is not a mapping or boolean, holds what JSON does not have, refers to
+            a definition that is not there, or is nested too deeply, perhaps without end.
     """
-    return _Renderer(schema).type_of(schema, "")
+    try:
+        return _Renderer(schema).type_of(schema, "")
+    except RecursionError as error:
+        raise ToolError("The schema is nested too deeply to be rendered.") from error
 
 
 def fold(text: str) -> str:
-    """`text` on one line, whatever its line breaks are."""
+    """Put a text on one line, whatever its line breaks are. Without any it stays as it is."""
     lines = text.splitlines()
-    if len(lines) < 2 and text == "".join(lines):
+    if lines == [text]:
         return text
-    return " ".join(line.strip() for line in lines if line.strip())
+
+    stripped_lines = [line.strip() for line in lines]
+    return " ".join(filter(None, stripped_lines))
 
 
-def literal(value: Any) -> str:
-    """`value` as compact JSON on one line."""
-    return fold(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+def literal(value: object) -> str:
+    """Render a value as compact JSON on one line.
+
+    Raises:
+        ToolError: the value holds what JSON does not have.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise ToolError(f"A schema must be JSON, which {value!r:.100} is not: {error}.") from error
+
+    # JSON escapes \n and \r, but not the line breaks beyond ASCII.
+    return fold(text)
 
 
 class _Renderer:
-    """Renders the parts of one schema; `root` is where its references point."""
+    """Renders the parts of one schema.
 
-    def __init__(self, root: Any) -> None:
+    Args:
+        root: the whole schema, in which its references point.
+    """
+
+    def __init__(self, root: object) -> None:
         self._root = root
-        self._inside = ["#"]
-        self._inlined = 0
+        self._open_references: list[object] = ["#"]
+        self._inlined_references = 0
 
-    def type_of(self, schema: Any, indent: str) -> str:
+    def type_of(self, schema: object, indent: str) -> str:
+        """Render the type of a schema; lines after the first begin with `indent`."""
         if isinstance(schema, bool):
             return "any" if schema else "never"
         if not isinstance(schema, Mapping):
             raise ToolError(f"A JSON schema must be an object, not {schema!r}.")
+
+        # What says most comes first: `{"type": "string", "enum": [...]}` is an enum.
         if "$ref" in schema:
-            return self._reference(schema, indent)
-        if (cases := self._cases(schema)) is not None:
-            hidden = [
-                "*" if "oneOf" not in schema and self._is_object(case) else None for case in cases
-            ]
-            lead = f"\n{indent} | "
-            return "".join(
-                self._variant(case, lead, indent, one)
-                for case, one in zip(cases, hidden, strict=True)
-            )
+            return self._render_reference(schema, indent)
+
+        cases = self._list_cases(schema)
+        if cases is not None:
+            return self._render_cases(cases, indent, is_one_of="oneOf" in schema)
+
         if "const" in schema:
             return literal(schema["const"])
-        if isinstance(schema.get("enum"), list) and schema["enum"]:
-            return " | ".join(map(literal, schema["enum"]))
-        if isinstance(schema.get("anyOf"), list) and schema["anyOf"]:
-            return self._union(schema["anyOf"], indent)
-        if isinstance(schema.get("allOf"), list) and schema["allOf"]:
-            return self._intersection(schema["allOf"], indent)
-        if isinstance(schema.get("type"), list):
-            return self._either(schema, indent)
-        return self._named(schema, indent)
 
-    def _either(self, schema: Mapping[str, Any], indent: str) -> str:
-        """A type given as a list of names; the rest of the schema details the name it is about."""
-        details = {
-            "object": ("properties", "additionalProperties"),
-            "array": ("items", "prefixItems"),
-        }
-        plain = {key: value for key, value in schema.items() if key != "description"}
-        types = [
-            name if name in details and not any(key in schema for key in details[name])
-            else self._named({**plain, "type": name}, indent)
-            for name in schema["type"]
-        ]  # fmt: skip
-        return " | ".join(types)
+        enum = schema.get("enum")
+        if _is_nonempty_list(enum):
+            return " | ".join(map(literal, enum))
 
-    def _named(self, schema: Mapping[str, Any], indent: str) -> str:
-        kind = schema.get("type")
-        if kind == "object" or (kind is None and "properties" in schema):
-            return self._object(schema, indent)
-        if kind == "array" or (kind is None and ("items" in schema or "prefixItems" in schema)):
-            return self._array(schema, indent)
-        return _SCALARS.get(kind, "any") if isinstance(kind, str) else "any"
+        any_of = schema.get("anyOf")
+        if _is_nonempty_list(any_of):
+            return self._render_union(any_of, indent)
 
-    def _reference(self, schema: Mapping[str, Any], indent: str) -> str:
-        name = schema["$ref"]
-        if name in self._inside:  # a type that contains itself has no end when inlined
-            return f"any /* {_called(name)} */"
-        self._inlined += 1
-        if self._inlined > _MOST_REFERENCES:
-            raise ToolError(
-                f"The schema needs more than {_MOST_REFERENCES} references inlined, {name!r} among them, which is more "
-                "than a prompt should hold. Give the tool fewer or flatter types."
-            )
-        self._inside.append(name)
-        beside = {key: value for key, value in schema.items() if key != "$ref"}
-        rendered = self.type_of({**self._definition(name), **beside}, indent)
-        self._inside.pop()
+        all_of = schema.get("allOf")
+        if _is_nonempty_list(all_of):
+            return self._render_intersection(all_of, indent)
+
+        return self._render_by_type(schema, indent)
+
+    # --- types by name ------------------------------------------------------------------------
+
+    def _render_by_type(self, schema: Schema, indent: str) -> str:
+        types = schema.get("type")
+        if not isinstance(types, list):
+            return self._render_type(schema, indent)
+
+        # A description would stand inside of the object, but it is about all of the types.
+        rest = {key: value for key, value in schema.items() if key != "description"}
+        rendered_types = []
+        for name in types:
+            if _lacks_details(schema, name):
+                rendered_types.append(name)
+            else:
+                rendered_types.append(self._render_type({**rest, "type": name}, indent))
+
+        return " | ".join(rendered_types)
+
+    def _render_type(self, schema: Schema, indent: str) -> str:
+        name = schema.get("type")
+        if name is None:
+            name = _guess_type(schema)
+
+        if name == "object":
+            return self._render_object(schema, indent)
+        if name == "array":
+            return self._render_array(schema, indent)
+
+        return _SCALARS.get(name, "any") if isinstance(name, str) else "any"
+
+    def _render_array(self, schema: Schema, indent: str) -> str:
+        tuple_items = schema.get("prefixItems")
+        if isinstance(tuple_items, list):
+            types = [self._render_inline(item, indent) for item in tuple_items]
+            return f"[{', '.join(types)}]"
+
+        if "items" not in schema:
+            return "Array<any>"
+
+        items = schema["items"]
+        item_type = self.type_of(items, indent)
+        if _needs_parentheses(self._follow_references(items)):
+            item_type = _parenthesize(item_type, indent)
+        return f"{item_type}[]"
+
+    # --- objects ------------------------------------------------------------------------------
+
+    def _render_object(self, schema: Schema, indent: str) -> str:
+        properties = schema.get("properties")
+        values = schema.get("additionalProperties")
+        has_typed_values = isinstance(values, Mapping) and bool(values)
+        is_map = has_typed_values and not properties
+        if is_map:
+            return f"Record<string, {self._render_inline(values, indent)}>"
+
+        lines = []
+        description = _description_of(schema)
+        if description is not None:
+            lines.append(f"{indent}// {fold(description)}")
+
+        lines.append("{")
+        if isinstance(properties, Mapping):
+            required = _required_names(schema)
+            for name, value in properties.items():
+                key = _render_key(name, is_required=name in required)
+                lines += self._render_property(name, key, value, indent)
+
+        if has_typed_values:
+            value_type = self._render_inline(values, indent + "    ")
+            lines.append(f"{indent}[key: string]: {value_type},")
+
+        lines.append(f"{indent}}}")
+        return "\n".join(lines)
+
+    def _render_property(self, name: str, key: str, schema: object, indent: str) -> list[str]:
+        """Render a property of an object as lines, the comments above it included.
+
+        ::
+
+            // The unit of the temperature
+            unit?: "celsius" | "fahrenheit", // default: celsius
+
+        Args:
+            name: what the property is called.
+            key: the same as it is written, with a `?` if the property may be left out.
+            schema: what it holds.
+            indent: the blanks in front of each line.
+        """
+        schema = self._inherit_from_definition(schema)
+        if not isinstance(schema, Mapping):
+            return [f"{indent}{key}: {self.type_of(schema, indent + '    ')},"]
+
+        cases = self._list_cases(schema)
+        if cases is not None:
+            return self._render_property_with_cases(name, key, schema, cases, indent)
+
+        comments = _title_comments(name, schema)
+        description = _description_of(schema)
+        if description is not None:
+            comments.append(f"// {fold(description)}")
+        comments += _example_comments(schema)
+
+        property_type = self.type_of(schema, indent + "    ")
+        if "$ref" in schema:
+            property_type = _enclose_lines(property_type, indent + "    ")
+        property_type = _add_null(schema, property_type)
+
+        lines = [indent + comment for comment in comments]
+        default = f" // {_render_default(schema)}" if "default" in schema else ""
+        lines.append(f"{indent}{key}: {property_type},{default}")
+        return lines
+
+    def _render_property_with_cases(
+        self, name: str, key: str, schema: Schema, cases: list[object], indent: str
+    ) -> list[str]:
+        """Render a property that has a line for each case.
+
+        ::
+
+            // When it begins
+            when?:
+             | string // default: "today"
+             | number // Seconds from now
+            ,
+        """
+        is_one_of = "oneOf" in schema
+        description = _description_of(schema)
+        # 0.0.8 leaves out a description that the first case of a `oneOf` repeats.
+        is_repeated = is_one_of and bool(cases) and description == _description_of(cases[0])
+        comment = None if is_repeated else description
+
+        comments = _title_comments(name, schema) + _example_comments(schema)
+        if comment is not None:
+            comments.append(f"// {fold(comment)}")
+        if "default" in schema:
+            comments.append(f"// {_render_default(schema)}")
+
+        lines = [indent + comment for comment in comments]
+        lines.append(f"{indent}{key}:")
+        for number, case in enumerate(cases):
+            # 0.0.8 takes the description of a `oneOf` for that of its first case as well.
+            if is_one_of:
+                is_covered = number == 0 and comment is not None
+            else:
+                is_covered = self._is_object(case)
+            note = None if is_covered else _description_of(case)
+            if note == description:
+                note = None
+
+            default = _render_default(case) if _has_default(case) else None
+            lines.append(f"{indent} | {self._render_case(case, indent)}{_comment(note, default)}")
+
+        lines.append(f"{indent},")
+        return lines
+
+    # --- cases --------------------------------------------------------------------------------
+
+    def _list_cases(self, schema: Schema) -> list[object] | None:
+        """List what has a line each; None if all of the schema is rendered in one.
+
+        These are the cases of a `oneOf`, or of an `anyOf` that describes one of them.
+        """
+        one_of = schema.get("oneOf")
+        if isinstance(one_of, list):
+            return list(one_of)
+
+        any_of = schema.get("anyOf")
+        if not isinstance(any_of, list):
+            return None
+
+        cases = [self._inherit_from_definition(case) for case in any_of]
+        if not any(map(self._needs_line, cases)):
+            return None
+
+        if schema.get("nullable") is True:
+            cases.append({"type": "null"})
+        return cases
+
+    def _needs_line(self, case: object) -> bool:
+        """Tell whether a case has a description that has no room inside of it."""
+        has_description = isinstance(case, Mapping) and "description" in case
+        return has_description and not self._is_object(case)
+
+    def _render_cases(self, cases: Iterable[object], indent: str, *, is_one_of: bool) -> str:
+        """Render cases that have a line each.
+
+        ::
+
+             | string // A date default: "today"
+             | number // Seconds from now
+        """
+        rendered = ""
+        for case in cases:
+            # The description of an object stands inside of it; 0.0.8 repeats that of a `oneOf`.
+            is_covered = not is_one_of and self._is_object(case)
+            note = None if is_covered else _description_of(case)
+            default = f"default: {literal(case['default'])}" if _has_default(case) else None
+
+            case_type = self._render_case(case, indent)
+            rendered += f"\n{indent} | {case_type}{_comment(note, default)}"
+
         return rendered
 
-    def _definition(self, name: Any) -> Mapping[str, Any]:
-        found: Any = self._root
+    def _render_case(self, case: object, indent: str) -> str:
+        rendered = self.type_of(case, indent + "   ")
+        return _add_null(case, rendered) if isinstance(case, Mapping) else rendered
+
+    def _render_union(self, variants: Iterable[object], indent: str) -> str:
+        types = [self._render_inline(variant, indent) for variant in variants]
+        return " | ".join(dict.fromkeys(types))
+
+    def _render_intersection(self, parts: list[object], indent: str) -> str:
+        if len(parts) == 1:
+            return self.type_of(parts[0], indent)
+
+        types = []
+        for part in parts:
+            rendered = self.type_of(part, indent)
+            if self._is_union(part):
+                rendered = _parenthesize(rendered, indent)
+            types.append(rendered)
+
+        return " & ".join(types)
+
+    def _render_inline(self, schema: object, indent: str) -> str:
+        """Render a type that something else can follow on its last line."""
+        return _enclose_lines(self.type_of(schema, indent), indent)
+
+    # --- references ---------------------------------------------------------------------------
+
+    def _render_reference(self, schema: Schema, indent: str) -> str:
+        """Render the type that a reference points to, with what the schema says beside it."""
+        name = schema["$ref"]
+        if name in self._open_references:  # a type that contains itself has no end when inlined
+            return f"any /* {_name_recursion(name)} */"
+
+        self._inlined_references += 1
+        if self._inlined_references > _MAX_REFERENCES:
+            raise ToolError(
+                f"The schema needs more than {_MAX_REFERENCES} references inlined, {name!r} among "
+                "them, which is more than a prompt should hold. Give the tool fewer or flatter "
+                "types."
+            )
+
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        self._open_references.append(name)
+        rendered = self.type_of({**self._find_definition(name), **beside}, indent)
+        self._open_references.pop()
+        return rendered
+
+    def _find_definition(self, name: object) -> Schema:
+        """Find what a reference points to.
+
+        ::
+
+            #/$defs/Point   ->  schema["$defs"]["Point"]
+            #               ->  the whole schema
+            #/$defs/a~1b    ->  schema["$defs"]["a/b"]
+        """
         if not isinstance(name, str) or not name.startswith("#"):
             raise ToolError(
                 f"The reference {name!r} points outside the schema; only #/... can be resolved."
             )
+
+        found = self._root
         for step in name.removeprefix("#").split("/")[1:]:
-            step = step.replace("~1", "/").replace("~0", "~")
-            found = found.get(step) if isinstance(found, Mapping) else None
+            key = step.replace("~1", "/").replace("~0", "~")
+            found = found.get(key) if isinstance(found, Mapping) else None
+
         if not isinstance(found, Mapping):
             raise ToolError(f"The schema refers to {name!r}, which it does not define.")
         return found
 
-    def resolved(self, schema: Any) -> Any:
-        """`schema` with the description and default that its definition gives it."""
-        if isinstance(schema, Mapping) and "$ref" in schema and schema["$ref"] not in self._inside:
-            about = ("description", "default", "nullable")
-            inherited = {k: v for k, v in self._definition(schema["$ref"]).items() if k in about}
-            return {**inherited, **schema}
+    def _inherit_from_definition(self, schema: object) -> object:
+        """Add to a reference what stands in the comment of a property, unless it has its own."""
+        if not _is_reference(schema):
+            return schema
+
+        name = schema["$ref"]
+        if name in self._open_references:
+            return schema
+
+        definition = self._find_definition(name)
+        inherited = {key: definition[key] for key in definition if key in _INHERITED}
+        return {**inherited, **schema}
+
+    def _follow_references(self, schema: object) -> object:
+        """Find the schema behind a reference, to see what kind of type it is."""
+        for _ in range(_MAX_HOPS):
+            if not _is_reference(schema):
+                break
+            schema = self._find_definition(schema["$ref"])
+
         return schema
 
-    def _union(self, variants: list[Any], indent: str) -> str:
-        types = [self._inline(variant, indent) for variant in variants]
-        return " | ".join(dict.fromkeys(types))
-
-    def _cases(self, schema: Mapping[str, Any]) -> list[Any] | None:
-        """What stands on a line each: the cases of a `oneOf`, or of an `anyOf` that has more to say than types."""
-        if isinstance(schema.get("oneOf"), list):
-            return list(schema["oneOf"])
-        if not isinstance(schema.get("anyOf"), list):
-            return None
-        cases = [self.resolved(case) for case in schema["anyOf"]]
-        if not any(
-            isinstance(case, Mapping) and "description" in case and not self._is_object(case)
-            for case in cases
-        ):
-            return None
-        return [*cases, {"type": "null"}] if schema.get("nullable") is True else cases
-
-    def _is_object(self, schema: Any) -> bool:
-        """Whether it is rendered as an object, which has its description inside."""
-        target = self._target(schema)
-        return isinstance(target, Mapping) and (
-            target.get("type") == "object" or "properties" in target
-        )
-
-    def _intersection(self, parts: list[Any], indent: str) -> str:
-        if len(parts) == 1:
-            return self.type_of(parts[0], indent)
-        return " & ".join(self._grouped(part, indent) if self._is_union(part) else self.type_of(part, indent)
-                          for part in parts)  # fmt: skip
-
-    def _is_union(self, schema: Any) -> bool:
-        target = self._target(schema)
+    def _is_object(self, schema: object) -> bool:
+        """Tell whether a schema is rendered as an object, which has its description inside."""
+        target = self._follow_references(schema)
         if not isinstance(target, Mapping):
             return False
-        cases = (target.get(key) for key in ("oneOf", "enum", "anyOf", "type"))
-        return any(isinstance(case, list) and len(case) > 1 for case in cases)
 
-    def _inline(self, schema: Any, indent: str) -> str:
-        """A type that something else can follow: what has a line for each case goes into parentheses."""
-        rendered = self.type_of(schema, indent)
-        return f"({rendered}\n{indent})" if rendered.startswith("\n") else rendered
+        return target.get("type") == "object" or "properties" in target
 
-    def _grouped(self, schema: Any, indent: str) -> str:
-        """A type in parentheses, the closing one outside of a comment that the type may end with."""
-        rendered = self.type_of(schema, indent)
-        return f"({rendered}\n{indent})" if rendered.startswith("\n") else f"({rendered})"
+    def _is_union(self, schema: object) -> bool:
+        target = self._follow_references(schema)
+        if not isinstance(target, Mapping):
+            return False
 
-    def _array(self, schema: Mapping[str, Any], indent: str) -> str:
-        if isinstance(schema.get("prefixItems"), list):
-            return (
-                "[" + ", ".join(self._inline(item, indent) for item in schema["prefixItems"]) + "]"
-            )
-        if "items" not in schema:
-            return "Array<any>"
-        items = schema["items"]
-        grouped = _needs_parentheses(self._target(items))
-        return f"{self._grouped(items, indent) if grouped else self.type_of(items, indent)}[]"
-
-    def _target(self, schema: Any) -> Any:
-        seen = 0
-        while isinstance(schema, Mapping) and "$ref" in schema and seen < 20:
-            schema, seen = self._definition(schema["$ref"]), seen + 1
-        return schema
-
-    def _object(self, schema: Mapping[str, Any], indent: str) -> str:
-        properties = schema.get("properties")
-        values = schema.get("additionalProperties")
-        if not properties and isinstance(values, Mapping) and values:
-            return f"Record<string, {self._inline(values, indent)}>"
-        lines = ["{\n"]
-        if isinstance(schema.get("description"), str):
-            lines.insert(0, f"{indent}// {fold(schema['description'])}\n")
-        if isinstance(properties, Mapping):
-            required = schema.get("required")
-            required = set(required) if isinstance(required, list) else set()
-            for key, value in properties.items():
-                lines += self._property(
-                    key, self.resolved(value), "" if key in required else "?", indent
-                )
-        if isinstance(values, Mapping) and values:
-            lines.append(f"{indent}[key: string]: {self._inline(values, indent + '    ')},\n")
-        return "".join(lines) + indent + "}"
-
-    def _property(self, key: str, schema: Any, mark: str, indent: str) -> Iterator[str]:
-        name = key if _PLAIN_KEY.fullmatch(key) else literal(key)
-        if not isinstance(schema, Mapping):
-            yield f"{indent}{name}{mark}: {self.type_of(schema, indent + '    ')},\n"
-            return
-        yield from _title(key, schema, indent)
-        variants = self._cases(schema)
-        description = schema.get("description")
-        if variants is None:
-            if isinstance(description, str):
-                yield f"{indent}// {fold(description)}\n"
-            yield from _examples(schema, indent)
-            type_of = self._inline if "$ref" in schema else self.type_of
-            rendered = _nullable(schema, type_of(schema, indent + "    "))
-            default = f" // {_default(schema)}" if "default" in schema else ""
-            yield f"{indent}{name}{mark}: {rendered},{default}\n"
-            return
-        yield from _examples(schema, indent)
-        first = (
-            variants[0].get("description")
-            if variants and isinstance(variants[0], Mapping)
-            else None
-        )
-        exclusive = "oneOf" in schema
-        above = isinstance(description, str) and not (exclusive and description == first)
-        if above:
-            yield f"{indent}// {fold(str(description))}\n"
-        if "default" in schema:
-            yield f"{indent}// {_default(schema)}\n"
-        yield f"{indent}{name}{mark}:\n"
-        for number, variant in enumerate(variants):
-            # 0.0.8 leaves out the first description of a `oneOf` that has one itself, and is followed there.
-            said = number == 0 and above if exclusive else self._is_object(variant)
-            hidden = "*" if said else description
-            yield self._variant(variant, f"{indent} | ", indent, hidden, bare=True) + "\n"
-        yield f"{indent},\n"
-
-    def _variant(
-        self, variant: Any, lead: str, indent: str, hidden: Any, *, bare: bool = False
-    ) -> str:
-        """One case of a `oneOf`, its description behind it unless it is `hidden` ("*" hides any)."""
-        rendered = self.type_of(variant, indent + "   ")
-        if not isinstance(variant, Mapping):
-            return lead + rendered
-        notes = []
-        description = variant.get("description")
-        if isinstance(description, str) and hidden != "*" and description != hidden:
-            notes.append(fold(description))
-        if "default" in variant:
-            notes.append(_default(variant) if bare else f"default: {literal(variant['default'])}")
-        return lead + _nullable(variant, rendered) + (f" // {' '.join(notes)}" if notes else "")
+        return any(_count(target, key) > 1 for key in ("oneOf", "enum", "anyOf", "type"))
 
 
-def _needs_parentheses(items: Any) -> bool:
-    # 0.0.8 writes an array of string enums, of a list of types or of a oneOf without them, and is followed there.
+# --- reading a schema -------------------------------------------------------------------------
+
+
+def _description_of(schema: object) -> str | None:
+    if not isinstance(schema, Mapping):
+        return None
+
+    description = schema.get("description")
+    return description if isinstance(description, str) else None
+
+
+def _is_reference(schema: object) -> TypeGuard[Schema]:
+    return isinstance(schema, Mapping) and "$ref" in schema
+
+
+def _has_default(schema: object) -> TypeGuard[Schema]:
+    return isinstance(schema, Mapping) and "default" in schema
+
+
+def _required_names(schema: Schema) -> set[str]:
+    required = schema.get("required")
+    if not isinstance(required, list):
+        return set()
+
+    return {name for name in required if isinstance(name, str)}
+
+
+def _guess_type(schema: Schema) -> str | None:
+    """Tell the type of a schema that does not name it."""
+    if "properties" in schema:
+        return "object"
+    if "items" in schema or "prefixItems" in schema:
+        return "array"
+
+    return None
+
+
+def _lacks_details(schema: Schema, name: object) -> TypeGuard[str]:
+    """Tell whether a type in a list is an object or array of which the schema says nothing else.
+
+    0.0.8 writes its bare name then.
+    """
+    if not isinstance(name, str) or name not in _DETAILS:
+        return False
+
+    return not any(key in schema for key in _DETAILS[name])
+
+
+def _is_nonempty_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list) and bool(value)
+
+
+def _count(schema: Schema, key: str) -> int:
+    """Count the entries of a list in a schema; 0 if it is not a list."""
+    value = schema.get(key)
+    return len(value) if isinstance(value, list) else 0
+
+
+# --- writing a type ---------------------------------------------------------------------------
+
+
+def _render_key(name: object, *, is_required: bool) -> str:
+    if not isinstance(name, str):
+        raise ToolError(f"The name of a property must be a string, not {name!r}.")
+
+    key = name if _PLAIN_KEY.fullmatch(name) else literal(name)
+    return key if is_required else f"{key}?"
+
+
+def _render_default(schema: Schema) -> str:
+    """Render a default; 0.0.8 writes that of an enum without quotation marks."""
+    value = schema["default"]
+    if not isinstance(value, str):
+        return f"default: {literal(value)}"
+
+    is_enum = bool(schema.get("enum"))
+    return f"default: {fold(value) if is_enum else literal(value)}"
+
+
+def _comment(*notes: str | None) -> str:
+    """Write notes as a comment behind a type, as far as there are any."""
+    texts = [fold(note) for note in notes if note is not None]
+    return f" // {' '.join(texts)}" if texts else ""
+
+
+def _title_comments(name: str, schema: Schema) -> list[str]:
+    title = schema.get("title")
+    if not isinstance(title, str):
+        return []
+    # A title that pydantic made from the name says nothing new.
+    if title.lower() == name.replace("_", " ").lower():
+        return []
+
+    return [f"// {fold(title)}", "//"]
+
+
+def _example_comments(schema: Schema) -> list[str]:
+    examples = schema.get("examples")
+    if not _is_nonempty_list(examples):
+        return []
+
+    # 0.0.8 shows strings alone, and the heading even without one.
+    comments = ["// Examples:"]
+    for example in examples:
+        if isinstance(example, str):
+            comments.append(f"// - {literal(example)}")
+    return comments
+
+
+def _add_null(schema: Schema, rendered: str) -> str:
+    """Add null to the type of a schema that is nullable.
+
+    0.0.8 takes any `null` in the rendered type, also one in a word or a comment, for the null that
+    is to be added, and is followed here.
+    """
+    if schema.get("nullable") is not True:
+        return rendered
+
+    return rendered if "null" in rendered else f"{rendered} | null"
+
+
+def _needs_parentheses(items: object) -> bool:
+    """Tell whether a type is parenthesized in front of the brackets of an array.
+
+    0.0.8 does not do so with string enums, lists of types and a `oneOf`, and is followed there. It
+    does not know the others.
+    """
     if not isinstance(items, Mapping):
         return False
     if "enum" in items:
-        return items.get("type") != "string" and len(items["enum"]) > 1
-    return any(len(items.get(key) or ()) > 1 for key in ("anyOf", "allOf"))
+        return items.get("type") != "string" and _count(items, "enum") > 1
+
+    return _count(items, "anyOf") > 1 or _count(items, "allOf") > 1
 
 
-def _called(reference: str) -> str:
-    """What to call a type that contains itself, where it does."""
-    name = reference.rpartition("/")[2]
+def _parenthesize(rendered: str, indent: str) -> str:
+    """Put a type into parentheses, the closing one outside of a comment that may end the type."""
+    if rendered.startswith("\n"):
+        return _enclose_lines(rendered, indent)
+
+    return f"({rendered})"
+
+
+def _enclose_lines(rendered: str, indent: str) -> str:
+    """Put a type into parentheses if it has a line for each case."""
+    if not rendered.startswith("\n"):
+        return rendered
+
+    return f"({rendered}\n{indent})"
+
+
+def _name_recursion(reference: object) -> str:
+    """Name a type in a comment that stands where the type contains itself."""
+    name = str(reference).rpartition("/")[2]
     return f"{name} again" if _WORD.fullmatch(name) else "the same again"
-
-
-def _nullable(schema: Mapping[str, Any], rendered: str) -> str:
-    return (
-        f"{rendered} | null"
-        if schema.get("nullable") is True and "null" not in rendered
-        else rendered
-    )
-
-
-def _default(schema: Mapping[str, Any]) -> str:
-    value = schema["default"]
-    bare = isinstance(value, str) and bool(schema.get("enum"))
-    return f"default: {fold(value) if bare else literal(value)}"
-
-
-def _title(key: str, schema: Mapping[str, Any], indent: str) -> Iterator[str]:
-    title = schema.get("title")
-    # A title that pydantic made from the name says nothing new.
-    if isinstance(title, str) and title.lower() != key.replace("_", " ").lower():
-        yield f"{indent}// {fold(title)}\n{indent}//\n"
-
-
-def _examples(schema: Mapping[str, Any], indent: str) -> Iterator[str]:
-    examples = schema.get("examples")
-    if isinstance(examples, list) and examples:
-        yield f"{indent}// Examples:\n"
-        for example in examples:
-            if isinstance(example, str):
-                yield f"{indent}// - {literal(example)}\n"

@@ -41,7 +41,7 @@ def training_examples(turns: Sequence[Turn]) -> list[TrainingExample]:
     transcript = harmony.Transcript()
     for turn in turns:
         if turn.output_token_ids is not None:
-            prompt = PromptSettings.of_turn(turn).render(transcript.extended(turn.input))
+            prompt = PromptSettings.of_turn(turn).render(transcript.with_items(turn.input))
             _add(examples, prompt, turn.output_token_ids)
         transcript = append_turn(transcript, turn)
 

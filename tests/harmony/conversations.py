@@ -1,6 +1,7 @@
 """Conversations to render: a few that a person can read, and a generator of any number.
 
-Both are plain data (`items` and the settings of `render`), so that they can be handed to another library as well.
+Both are plain data (`items` and the settings of `render`), so that they can be handed to another
+library as well.
 """
 
 from __future__ import annotations

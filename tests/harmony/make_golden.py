@@ -1,4 +1,6 @@
-"""Write the golden prompts with openai-harmony 0.0.8, which cannot live in one environment with vLLM.
+"""Write the golden prompts with openai-harmony 0.0.8.
+
+It cannot live in one environment with vLLM.
 
 From the root of the project:
 
@@ -6,8 +8,9 @@ From the root of the project:
     uv pip install --python golden-venv/bin/python openai-harmony==0.0.8
     PYTHONPATH=.:tests golden-venv/bin/python tests/harmony/make_golden.py
 
-`golden/NAME.txt` are the readable conversations, with a line break after each message. `golden/ids.jsonl` holds the
-ids of those and of generated conversations, one of them a line, with what they were made from.
+`golden/NAME.txt` are the readable conversations, with a line break after each message.
+`golden/ids.jsonl` holds the ids of those and of generated conversations, one of them a line, with
+what they were made from.
 """
 
 from __future__ import annotations

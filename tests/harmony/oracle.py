@@ -28,7 +28,7 @@ def encoding() -> Any:
 
 
 def messages(conversation: Conversation) -> list[Any]:
-    """The library's messages, without the reasoning that goes: everything on analysis before the last final answer."""
+    """Make the library's messages, without the reasoning before the last final answer."""
     settings = conversation.settings
     body = _body(conversation.items)
     last_final = max(

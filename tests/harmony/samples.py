@@ -61,7 +61,7 @@ HEADERS = [
 
 
 def completion(random: Random) -> list[int]:
-    """A well-formed completion of some messages, whose texts do not spell control tokens in letters."""
+    """A well-formed completion of some messages, whose texts spell no control tokens."""
     ids: list[int] = []
     count = random.randint(1, 4)
     for number in range(count):
@@ -121,13 +121,13 @@ def streamed(
     parser = StreamParser()
     events = [event for chunk in chunks for event in parser.feed(chunk)]
     completion = parser.close(finish_reason)
-    return [*events, *parser.pending()], completion
+    return [*events, *parser.take_pending()], completion
 
 
 def joined(
     events: list[Event], completion: Completion
 ) -> tuple[str, str, str, list[tuple[int, str, str]]]:
-    """What deltas amount to: the answer, the reasoning, the preamble, and those calls that there are in the end."""
+    """Join deltas: the answer, the reasoning, the preamble, and the calls that are left at last."""
     by_kind = {TextDelta: "", ReasoningDelta: "", PreambleDelta: ""}
     calls: list[tuple[int, str, str]] = []
     for event in events:

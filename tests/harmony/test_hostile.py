@@ -1,4 +1,4 @@
-"""Completions made to be slow to read: the work grows with their length, and not with its square."""
+"""Completions made to be slow to read: the work grows with their length, not with its square."""
 
 from __future__ import annotations
 
@@ -38,23 +38,60 @@ HOSTILE: dict[str, Callable[[int], list[int]]] = {
     "blanks_after_a_message": lambda n: [*ids(THEN), *letters(" ", 20 * n), *ids("x")],
     "blanks_after_assistant": lambda n: [*ids("assistant"), *letters(" ", 20 * n), *ids("x")],
     "blanks_after_json": lambda n: [*ids("json"), *letters(" ", 20 * n), *ids("x")],
-    "blanks_in_a_header": lambda n: [*ids("<|channel|>final"), *letters(" ", 20 * n), *ids("x" + ANSWERED)],
-    "blanks_before_a_role": lambda n: [*ids(THEN), START, *letters(" ", 20 * n), *ids("x" + ANSWERED)],
-    "blanks_after_a_role": lambda n: [*ids(f"{THEN}<|start|>foo"), *letters(" ", 20 * n), *ids("x" + ANSWERED)],
-    "blanks_after_to": lambda n: [*ids("<|channel|>commentary to"), *letters(" ", 20 * n), *ids("x" + ANSWERED)],
-    "blanks_in_arguments": lambda n: [*ids(CALLING + "{"), *letters(" ", 20 * n), *ids("}<|call|>")],
-    "wide_blanks_in_arguments": lambda n: [*ids(CALLING + "{"), *letters(" " * 128, 20 * n), *ids("}<|call|>")],
+    "blanks_in_a_header": lambda n: [
+        *ids("<|channel|>final"),
+        *letters(" ", 20 * n),
+        *ids("x" + ANSWERED),
+    ],
+    "blanks_before_a_role": lambda n: [
+        *ids(THEN),
+        START,
+        *letters(" ", 20 * n),
+        *ids("x" + ANSWERED),
+    ],
+    "blanks_after_a_role": lambda n: [
+        *ids(f"{THEN}<|start|>foo"),
+        *letters(" ", 20 * n),
+        *ids("x" + ANSWERED),
+    ],
+    "blanks_after_to": lambda n: [
+        *ids("<|channel|>commentary to"),
+        *letters(" ", 20 * n),
+        *ids("x" + ANSWERED),
+    ],
+    "blanks_in_arguments": lambda n: [
+        *ids(CALLING + "{"),
+        *letters(" ", 20 * n),
+        *ids("}<|call|>"),
+    ],
+    "wide_blanks_in_arguments": lambda n: [
+        *ids(CALLING + "{"),
+        *letters(" " * 128, 20 * n),
+        *ids("}<|call|>"),
+    ],
     "blanks_before_arguments": lambda n: [*ids(CALLING), *letters(" ", 20 * n), *ids("{}<|call|>")],
-    "blanks_in_an_answer": lambda n: [*ids("<|channel|>final<|message|>"), *letters(" ", 20 * n), *ids("x")],
+    "blanks_in_an_answer": lambda n: [
+        *ids("<|channel|>final<|message|>"),
+        *letters(" ", 20 * n),
+        *ids("x"),
+    ],
     "assistants": lambda n: letters("assistant", 4 * n),
     "assistants_apart": lambda n: letters("assistant \n", 4 * n),
     "channels": lambda n: letters("analysis", 4 * n),
     "sections": lambda n: letters("assistantcommentary to=", n),
-    "recipients": lambda n: [*ids("<|channel|>commentary"), *letters(" to=functions.f", 4 * n), *ids(ANSWERED)],
+    "recipients": lambda n: [
+        *ids("<|channel|>commentary"),
+        *letters(" to=functions.f", 4 * n),
+        *ids(ANSWERED),
+    ],
     "recipient": lambda n: [*ids(" to="), *letters("a", 20 * n), *ids(ANSWERED)],
     "dotted": lambda n: [*ids(" to=functions.f"), *letters(".commentary", 10 * n), *ids(ANSWERED)],
     "prefixes": lambda n: [*ids(" to="), *letters("functions.", 10 * n), *ids("f" + ANSWERED)],
-    "glued": lambda n: [*ids(" to=functions.f"), *letters("commentary", 10 * n), *ids("x" + ANSWERED)],
+    "glued": lambda n: [
+        *ids(" to=functions.f"),
+        *letters("commentary", 10 * n),
+        *ids("x" + ANSWERED),
+    ],
     "role": lambda n: [*ids(THEN), START, *letters("to", 20 * n), *ids("!" + ANSWERED)],
     "letter": lambda n: letters("a", 20 * n),
     "underscores": lambda n: [*letters("_", 20 * n), *ids("x")],
@@ -65,7 +102,11 @@ HOSTILE: dict[str, Callable[[int], list[int]]] = {
     "nested": lambda n: [*ids(CALLING), *letters('{"a":', 10 * n), CALL],
     "lists": lambda n: [*ids(CALLING), *letters("[{", 20 * n), CALL],
     "closed": lambda n: [*ids(CALLING + "{}"), *letters("}", 20 * n), CALL],
-    "objects": lambda n: [*ids(CALLING), *(i for k in range(n) for i in encode(f'{{"a":{k}}}')), CALL],
+    "objects": lambda n: [
+        *ids(CALLING),
+        *(i for k in range(n) for i in encode(f'{{"a":{k}}}')),
+        CALL,
+    ],
     "broken_objects": lambda n: [*ids(CALLING), *letters('{"a":NaN}', 2 * n), CALL],
     "fences": lambda n: [*ids(CALLING), *letters("```json\n", 10 * n), CALL],
     "starts": lambda n: [START] * 5 * n,
@@ -76,9 +117,14 @@ HOSTILE: dict[str, Callable[[int], list[int]]] = {
     "messages": lambda n: [MESSAGE] * 10 * n,
     "unknown_ids": lambda n: [*ids("<|channel|>final<|message|>"), *[300_000] * 10 * n],
     "many_calls": lambda n: [*ids(f"{CALLING}{{}}<|call|><|start|>assistant") * (n // 4)],
-    "many_names": lambda n: [i for k in range(n // 4) for i in ids(f" to=functions.f{k}<|message|>{{}}<|call|>")],
-    "half_characters": lambda n: [*ids("<|channel|>final<|message|>"), *encode("\N{MELTING FACE}")[:1] * 10 * n],
-}  # fmt: skip
+    "many_names": lambda n: [
+        i for k in range(n // 4) for i in ids(f" to=functions.f{k}<|message|>{{}}<|call|>")
+    ],
+    "half_characters": lambda n: [
+        *ids("<|channel|>final<|message|>"),
+        *encode("\N{MELTING FACE}")[:1] * 10 * n,
+    ],
+}
 
 
 def whole(tokens: list[int]) -> None:
@@ -95,7 +141,7 @@ def one_by_one(tokens: list[int]) -> None:
 
 
 def history(tokens: list[int]) -> None:
-    Transcript().sampled(tokens, tools=["f", "python"])
+    Transcript().with_completion(tokens, tools=["f", "python"])
 
 
 def seconds(read: Callable[[list[int]], None], tokens: list[int]) -> float:

@@ -1,7 +1,8 @@
 """Rendering and parsing, compared with the Harmony package that is installed here, if one is.
 
-Packages differ in the order of a header's parts and in the marker of a content type; both are brought to the published
-form before comparing. The golden ids hold this project to that form itself.
+Packages differ in the order of a header's parts and in the marker of a content type; both are
+brought to the published form before comparing. The golden ids hold this project to that form
+itself.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def test_encode_equals_the_library(value: str) -> None:
 
 @given(RANDOM, st.sampled_from(["stop", "length"]))
 def test_history_is_well_formed(random: Random, reason: str) -> None:
-    """Whatever a model emitted, the library's strict parser reads it back from the transcript without complaint."""
-    ids = Transcript().sampled(mutant(random, completion(random)), finish_reason=reason).ids
+    """Whatever a model emitted, the library's strict parser reads the transcript back."""
+    ids = Transcript().with_completion(mutant(random, completion(random)), finish_reason=reason).ids
     found = oracle.encoding().parse_messages_from_completion_tokens(ids, None)
     assert all(message.author.role == "assistant" and message.channel for message in found)

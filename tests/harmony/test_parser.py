@@ -21,6 +21,7 @@ from synth_ai.harmony import (
     encode,
     parse,
 )
+from synth_ai.harmony.parser import State
 
 RANDOM = st.randoms(use_true_random=False)
 CALL = '{"a":1}'
@@ -60,7 +61,8 @@ def parsed(
         "<|start|>assistant<|channel|>commentary to=functions.f json",
         "<|channel|>analysis<|message|>x<|end|>commentary to=functions.f json",
         "<|channel|>analysis<|message|>x<|end|><|channel|>commentary to=functions.f json",
-        "<|channel|>analysis<|message|>x<|start|>assistant to=functions.f<|channel|>commentary json",
+        "<|channel|>analysis<|message|>x<|start|>assistant"
+        " to=functions.f<|channel|>commentary json",
         "<|channel|>analysis<|message|>x<|channel|>commentary to=functions.f json",
     ],
 )
@@ -71,8 +73,9 @@ def test_call_headers(header: str, end: str) -> None:
 
 
 def test_call_with_its_tool_as_the_author() -> None:
-    """Only the stop token tells a call that names its tool in the author's place from an invented tool output."""
-    message = f"<|channel|>analysis<|message|>x<|end|><|start|>functions.f<|channel|>commentary json<|message|>{CALL}"
+    """Only the stop token tells a call by its author from an invented tool output."""
+    reasoning = "<|channel|>analysis<|message|>x<|end|>"
+    message = f"{reasoning}<|start|>functions.f<|channel|>commentary json<|message|>{CALL}"
     assert parsed(f"{message}<|call|>")[3:] == ([("f", CALL)], "tool_calls")
     assert parsed(f"{message}<|end|>")[3:] == ([], "malformed")
 
@@ -111,7 +114,7 @@ GARBLED = "a garbled message header was read as best it could be"
     ],
 )
 def test_known_names_put_garbled_ones_right(header: str) -> None:
-    """A word that a lost control token has glued to the name of a tool is told from the name, with a warning."""
+    """A word that a lost control token has glued to a name is stripped, with a warning."""
     found = parse(
         encode(f"{header}<|message|>{CALL}<|call|>", control_tokens=True),
         tools=["get_weather", "get"],
@@ -143,7 +146,7 @@ def function(name: str) -> dict[str, str]:
 def test_another_tool_is_never_called_instead(
     recipient: str, offered: list[str | dict[str, str]], name: str
 ) -> None:
-    """A name that a tool's name begins or ends with is not that tool: better an unknown one, with a warning."""
+    """A name that only begins or ends like a tool's is not that tool: it gets a warning."""
     header = f"<|channel|>commentary to={recipient}"
     found = parse(encode(f"{header}<|message|>{CALL}<|call|>", control_tokens=True), tools=offered)
     assert [call.name for call in found.tool_calls] == [name]
@@ -167,7 +170,7 @@ def test_a_name_is_whole_where_control_tokens_were_lost(offered: list[str]) -> N
     ["functions." + "a" * 65, "a" * 65, "functions.user.f", "2f", "functions.f.f.f.f.f.f.f.f.f.f"],
 )
 def test_a_name_that_cannot_be_is_no_tool(recipient: str) -> None:
-    """What a name that is too long begins with is not called instead, nor is the only tool there is."""
+    """Neither the beginning of a name that is too long is called instead, nor the only tool."""
     found = parsed(
         f"<|channel|>commentary to={recipient} json<|message|>{CALL}<|call|>", tools=["a" * 64]
     )
@@ -181,7 +184,7 @@ def test_a_message_to_the_user_is_no_call() -> None:
 
 
 def test_a_call_of_nobody_goes_to_the_only_tool_with_a_warning() -> None:
-    """Where there is one tool, arguments without a name are its arguments, and the response says so."""
+    """If there is one tool, arguments without a name are its arguments, with a warning."""
     found = parse(
         encode(f"<|channel|>commentary<|message|>{CALL}<|call|>", control_tokens=True), tools=["f"]
     )
@@ -210,7 +213,7 @@ PYTHON = function("python")
 def test_a_function_named_python(
     recipient: str, offered: list[str | dict[str, str]], body: str, arguments: list[str]
 ) -> None:
-    """A function of that name takes JSON, which has to be complete; the built-in tool takes code."""
+    """A function of that name takes JSON, which must be complete; the built-in tool takes code."""
     found = parsed(f" to={recipient}<|channel|>commentary<|message|>{body}<|call|>", tools=offered)
     assert found[3:] == (
         [("python", text) for text in arguments],
@@ -246,8 +249,9 @@ def test_tool_specifications_are_names_too() -> None:
         {"type": "function", "function": {"name": "g"}},
         {"type": "python"},
     ]
-    text = f" to=g<|channel|>commentary<|message|>{CALL}<|call|><|start|>assistant to=python<|message|>1<|call|>"
-    found = parse(encode(text, control_tokens=True), tools=tools)
+    first = f" to=g<|channel|>commentary<|message|>{CALL}<|call|>"
+    second = "<|start|>assistant to=python<|message|>1<|call|>"
+    found = parse(encode(first + second, control_tokens=True), tools=tools)
     assert [call.name for call in found.tool_calls] == ["g", "python"]
     assert not [warning for warning in found.warnings if "not among" in warning]
 
@@ -331,33 +335,72 @@ def test_several_calls() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("<|channel|>final<|message|>A<|end|><|start|>user<|message|>Q<|end|>", ("A", None, None, [], "stop")),
-        ("<|channel|>final<|message|>A<|return|><|channel|>final<|message|>B", ("A", None, None, [], "stop")),
-        ("<|channel|>analysis<|message|>t<|return|><|channel|>final<|message|>B", ("B", None, "t", [], "stop")),
+        (
+            "<|channel|>final<|message|>A<|end|><|start|>user<|message|>Q<|end|>",
+            ("A", None, None, [], "stop"),
+        ),
+        (
+            "<|channel|>final<|message|>A<|return|><|channel|>final<|message|>B",
+            ("A", None, None, [], "stop"),
+        ),
+        (
+            "<|channel|>analysis<|message|>t<|return|><|channel|>final<|message|>B",
+            ("B", None, "t", [], "stop"),
+        ),
         ("<|channel|>analysis<|message|>t<|endoftext|>", (None, None, "t", [], "malformed")),
-        ("<|channel|>final<|message|>A<|end|><|channel|>final<|message|>B", ("A\nB", None, None, [], "stop")),
-        ("<|start|>python to=assistant<|channel|>analysis<|message|>4<|end|>", (None, None, None, [], "malformed")),
+        (
+            "<|channel|>final<|message|>A<|end|><|channel|>final<|message|>B",
+            ("A\nB", None, None, [], "stop"),
+        ),
+        (
+            "<|start|>python to=assistant<|channel|>analysis<|message|>4<|end|>",
+            (None, None, None, [], "malformed"),
+        ),
         ("<|channel|>response<|message|>A<|return|>", ("A", None, None, [], "stop")),
-        ("<|channel|>response<|message|>A<|end|><|channel|>final<|message|>B", ("B", None, None, [], "stop")),
+        (
+            "<|channel|>response<|message|>A<|end|><|channel|>final<|message|>B",
+            ("B", None, None, [], "stop"),
+        ),
         ("<|channel|>thinking<|message|>t<|end|>", (None, None, "t", [], "malformed")),
         ("<|message|>A<|return|>", ("A", None, None, [], "stop")),
-        ("<|channel|>analysis<|message|>t<|end|><|start|>assistant<|message|>A", ("A", None, "t", [], "stop")),
+        (
+            "<|channel|>analysis<|message|>t<|end|><|start|>assistant<|message|>A",
+            ("A", None, "t", [], "stop"),
+        ),
         ("<|channel|>analysis<|message|>t<|end|>A<|return|>", ("A", None, "t", [], "stop")),
         ("<|channel|>final The answer.<|return|>", (" The answer.", None, None, [], "stop")),
-        ("<|channel|>analysis Hm.<|end|><|channel|>final<|message|>A", ("A", None, " Hm.", [], "stop")),
-        ("<|channel|>final??<|end|><|start|>assistant<|channel|>final<|message|>A", ("A", None, None, [], "stop")),
-        ("<|channel|>commentary to=functions.f json{}<|call|>", (None, None, None, [("f", "{}")], "tool_calls")),
+        (
+            "<|channel|>analysis Hm.<|end|><|channel|>final<|message|>A",
+            ("A", None, " Hm.", [], "stop"),
+        ),
+        (
+            "<|channel|>final??<|end|><|start|>assistant<|channel|>final<|message|>A",
+            ("A", None, None, [], "stop"),
+        ),
+        (
+            "<|channel|>commentary to=functions.f json{}<|call|>",
+            (None, None, None, [("f", "{}")], "tool_calls"),
+        ),
         ("<|channel|>commentary<|message|>Wait.<|return|>", (None, "Wait.", None, [], "stop")),
         ("<|channel|>commentary<|message|>Wait.<|call|>", (None, "Wait.", None, [], "malformed")),
-        ("<|channel|>commentary<|message|>{1}<|end|><|channel|>final<|message|>A", ("A", "{1}", None, [], "stop")),
+        (
+            "<|channel|>commentary<|message|>{1}<|end|><|channel|>final<|message|>A",
+            ("A", "{1}", None, [], "stop"),
+        ),
         ("<|channel|>final<|message|>A<|call|>", ("A", None, None, [], "stop")),
-        (" to=functions.f<|message|>{'a':'<|end|> x'}<|call|>", (None, None, None, [], "malformed")),
-        ("<|channel|>analysis to=functions.f <|constrain|>{}", (None, None, None, [("f", "{}")], "tool_calls")),
+        (
+            " to=functions.f<|message|>{'a':'<|end|> x'}<|call|>",
+            (None, None, None, [], "malformed"),
+        ),
+        (
+            "<|channel|>analysis to=functions.f <|constrain|>{}",
+            (None, None, None, [("f", "{}")], "tool_calls"),
+        ),
         ("{}<|call|>", (None, None, None, [], "malformed")),
         ("", (None, None, None, [], "malformed")),
         ("<|endoftext|>", (None, None, None, [], "malformed")),
     ],
-)  # fmt: skip
+)
 def test_other_forms(
     text: str, expected: tuple[str | None, str | None, str | None, list[tuple[str, str]], str]
 ) -> None:
@@ -372,27 +415,47 @@ def test_other_forms(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("analysisUser asks 2+2.assistantfinal2 + 2 = 4.", ("2 + 2 = 4.", None, "User asks 2+2.", [], "stop")),
+        (
+            "analysisUser asks 2+2.assistantfinal2 + 2 = 4.",
+            ("2 + 2 = 4.", None, "User asks 2+2.", [], "stop"),
+        ),
         ("assistantfinalHello", ("Hello", None, None, [], "stop")),
         ("finalHello there", ("Hello there", None, None, [], "stop")),
         ("analysisWe need to", (None, None, "We need to", [], "malformed")),
-        ("assistantcommentary to=functions.f json{}", (None, None, None, [("f", "{}")], "tool_calls")),
-        ("assistantcommentary to=functions.fjson{}", (None, None, None, [("f", "{}")], "tool_calls")),
+        (
+            "assistantcommentary to=functions.f json{}",
+            (None, None, None, [("f", "{}")], "tool_calls"),
+        ),
+        (
+            "assistantcommentary to=functions.fjson{}",
+            (None, None, None, [("f", "{}")], "tool_calls"),
+        ),
         ("commentary to=functions.f json{}", (None, None, None, [("f", "{}")], "tool_calls")),
-        ("assistant to=functions.f commentary json{}", (None, None, None, [("f", "{}")], "tool_calls")),
-        ("assistantanalysis to=functions.f code{}", (None, None, None, [("f", "{}")], "tool_calls")),
-        ("analysisX.assistantcommentaryWait.assistantcommentary to=functions.f json{}",
-         (None, "Wait.", "X.", [("f", "{}")], "tool_calls")),
-        ("analysis to=python codeprint(1)", (None, None, None, [("python", "print(1)")], "tool_calls")),
+        (
+            "assistant to=functions.f commentary json{}",
+            (None, None, None, [("f", "{}")], "tool_calls"),
+        ),
+        (
+            "assistantanalysis to=functions.f code{}",
+            (None, None, None, [("f", "{}")], "tool_calls"),
+        ),
+        (
+            "analysisX.assistantcommentaryWait.assistantcommentary to=functions.f json{}",
+            (None, "Wait.", "X.", [("f", "{}")], "tool_calls"),
+        ),
+        (
+            "analysis to=python codeprint(1)",
+            (None, None, None, [("python", "print(1)")], "tool_calls"),
+        ),
         ('assistantcode{"path":""}', (None, None, None, [], "malformed")),
         ("final answer: 42", ("final answer: 42", None, None, [], "stop")),
         ("analysis of data", ("analysis of data", None, None, [], "stop")),
         ("finally done", ("finally done", None, None, [], "stop")),
         ("assistants help", ("assistants help", None, None, [], "stop")),
     ],
-)  # fmt: skip
+)
 def test_stripped_control_tokens(text: str, expected: tuple[object, ...]) -> None:
-    """Text without control tokens is taken apart where that is certain, and is the answer elsewhere."""
+    """Text without control tokens is taken apart if that is certain, else it is the answer."""
     assert parsed(text) == expected
 
 
@@ -438,8 +501,8 @@ def test_close_twice() -> None:
     parser = StreamParser()
     parser.feed(encode("plain"))
     assert parser.close() is parser.close("length")
-    assert parser.pending() == [TextDelta("plain")]
-    assert parser.pending() == []
+    assert parser.take_pending() == [TextDelta("plain")]
+    assert parser.take_pending() == []
 
 
 def test_feeding_a_closed_parser() -> None:
@@ -453,7 +516,7 @@ def test_feeding_a_closed_parser() -> None:
 
 def test_arguments_that_are_no_json_say_so() -> None:
     """What had to become null, or is no object, is surfaced with a warning."""
-    for body, words in (('{"a": NaN}', "not plain JSON"), ("42", "no JSON object")):
+    for body, words in (('{"a": NaN}', "not plain JSON"), ("42", "not a JSON object")):
         found = parse(
             encode(
                 f" to=functions.f<|channel|>commentary<|message|>{body}<|call|>",
@@ -472,10 +535,23 @@ def test_the_word_assistant_in_an_answer_stays(text: str) -> None:
 IDS = st.one_of(
     st.integers(0, 201_200),
     st.sampled_from(sorted(CONTROL_TOKENS.values())[:15]),
-    st.sampled_from([i for word in ("assistant", "analysis", "final", "commentary", " to=functions.f", "json", "{}")
-                     for i in encode(word)]),
+    st.sampled_from(
+        [
+            i
+            for word in (
+                "assistant",
+                "analysis",
+                "final",
+                "commentary",
+                " to=functions.f",
+                "json",
+                "{}",
+            )
+            for i in encode(word)
+        ]
+    ),
     st.integers(-5, 300_000) | st.just(2**70),
-)  # fmt: skip
+)
 
 
 def call_deltas(
@@ -539,7 +615,7 @@ def test_any_ids(ids: list[int], reason: str) -> None:
 
 @given(RANDOM, st.booleans(), st.lists(st.integers(1, 40), max_size=30))
 def test_mutants(random: Random, cut: bool, sizes: list[int]) -> None:
-    """Random edits of good completions leak no control token, and stream as they parse, however they are split."""
+    """Random edits of completions leak no control token, and stream as they parse in any split."""
     ids = mutant(random, completion(random))
     reason = "length" if cut else "stop"
     found = parse(ids, tools=FUNCTIONS, finish_reason=reason)
@@ -553,7 +629,7 @@ def test_mutants(random: Random, cut: bool, sizes: list[int]) -> None:
 
 
 def test_streaming_is_linear() -> None:
-    """Feeding a completion id by id does the same work per id however long it is: no text is looked at again."""
+    """The work for each id is the same however long the completion: no text is read again."""
 
     def operations(length: int) -> int:
         parser = StreamParser()
@@ -582,3 +658,28 @@ def test_good_completions_have_no_warnings() -> None:
     for _ in range(200):
         found = parse(completion(random))
         assert not [warning for warning in found.warnings if "header" in warning], found.warnings
+
+
+def test_states() -> None:
+    """The parser goes from headers to contents, until the turn is over and the parser closed."""
+    parser = StreamParser()
+    states = []
+    for text in ("<|channel|>final", "<|message|>", "A", "<|end|>", "<|return|>", "<|start|>"):
+        parser.feed(encode(text, control_tokens=True))
+        states.append(parser.state)
+    assert states == [
+        State.HEADER,
+        State.CONTENT,
+        State.CONTENT,
+        State.HEADER,
+        State.OVER,
+        State.OVER,
+    ]
+    parser.close()
+    assert parser.state is State.CLOSED
+
+
+@pytest.mark.parametrize("text", ["assistantfınalHello", "analyſisWe think.assistantfinalHello"])
+def test_letters_that_only_look_alike(text: str) -> None:
+    """A channel in letters that match without regard to case does not make the parser raise."""
+    assert parsed(text)[0] == "Hello"

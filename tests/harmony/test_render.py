@@ -1,4 +1,4 @@
-"""Rendering, against the ids of openai-harmony 0.0.8 that are checked in here, and in its own decisions."""
+"""Rendering: against the ids of openai-harmony 0.0.8, and where this project decides itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from harmony.conversations import ANSWER, CALL, OUTPUT, READABLE, THOUGHT, USER, WEATHER
 from synth_ai.errors import OptionError, RequestError, ToolError
-from synth_ai.harmony import Preface, decode, encode, render
+from synth_ai.harmony import SystemPrompt, decode, encode, render
 
 GOLDEN = Path(__file__).parent / "golden"
 with (GOLDEN / "ids.jsonl").open(encoding="utf-8") as file:
@@ -57,20 +57,31 @@ def test_date() -> None:
     assert render([USER], date=False) == render([USER], date="")
 
 
-def test_date_is_fixed_when_the_preface_is_made() -> None:
+def test_date_is_fixed_when_the_settings_are_made() -> None:
     """A conversation that goes on past midnight keeps its prefix."""
-    assert Preface().date == datetime.date.today().isoformat()
+    assert SystemPrompt().date == datetime.date.today().isoformat()
 
 
 @pytest.mark.parametrize(
     "response_format",
     [
-        {"type": "json_schema", "name": "shopping_list", "schema": {"type": "object"}, "description": "What\nto buy"},
-        {"type": "json_schema", "json_schema": {"name": "shopping_list", "schema": {"type": "object"},
-                                                "description": "What\nto buy"}},
+        {
+            "type": "json_schema",
+            "name": "shopping_list",
+            "schema": {"type": "object"},
+            "description": "What\nto buy",
+        },
+        {
+            "type": "json_schema",
+            "json_schema": {
+                "name": "shopping_list",
+                "schema": {"type": "object"},
+                "description": "What\nto buy",
+            },
+        },
         {"title": "shopping_list", "type": "object", "description": "What\nto buy"},
     ],
-)  # fmt: skip
+)
 def test_response_format(response_format: dict[str, Any]) -> None:
     """The schema of the answer ends the developer message, in each of the shapes it is given in."""
     ids = render([USER], instructions="Help.", tools=[WEATHER], response_format=response_format)
@@ -81,19 +92,34 @@ def test_response_format(response_format: dict[str, Any]) -> None:
     assert json.loads(end.splitlines()[-1])["type"] == "object"
 
 
+@pytest.mark.parametrize(
+    "response_format", [{"type": "json_schema", "json_schema": 5}, {"properties": {1, 2}}]
+)
+def test_bad_response_format(response_format: dict[str, Any]) -> None:
+    """A format that is not a JSON schema is refused."""
+    with pytest.raises(OptionError, match="response_format"):
+        render([USER], response_format=response_format)
+
+
+def test_a_phase_that_is_not_known_is_an_answer() -> None:
+    """Whatever it is: only commentary is a preamble."""
+    answer = {"role": "assistant", "content": "x"}
+    assert render([{**answer, "phase": ["commentary"]}]) == render([answer])
+
+
 def test_text_format_is_no_format() -> None:
     """Plain text, the default of the Responses API, adds nothing."""
     assert render([USER], response_format={"type": "text"}) == render([USER])
 
 
 def test_name_of_a_call_with_its_namespace() -> None:
-    """A call may carry the name as Harmony spells it; a tool with a namespace of its own keeps it."""
+    """A call may carry the name as Harmony spells it; a tool with a namespace keeps it."""
     assert render([{**CALL, "name": "functions.get_current_weather"}]) == render([CALL])
     assert " to=math.sum<|channel|>commentary" in decode(render([{**CALL, "name": "math.sum"}]))
 
 
 def test_function_named_python() -> None:
-    """A function of the user's that is called python takes JSON, which tells it from the built-in."""
+    """A function that is called python takes JSON, which tells it from the built-in."""
     function = {**CALL, "name": "python", "arguments": '{"code": "1"}'}
     assert " to=functions.python<|channel|>commentary <|constrain|>json<|message|>" in decode(
         render([function])
@@ -104,7 +130,7 @@ def test_function_named_python() -> None:
 
 
 def test_refusals_and_summaries() -> None:
-    """What other models answered can go on here: a refusal is an answer, a summary stands in for reasoning."""
+    """A refusal of another model is an answer here, and a summary stands in for reasoning."""
     refusal = {"role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot."}]}
     summary = {
         "type": "reasoning",
@@ -118,7 +144,7 @@ def test_refusals_and_summaries() -> None:
 
 
 def test_output_with_parts_and_name() -> None:
-    """An output may be text parts, and may name its tool where the call is not in the transcript."""
+    """An output may be text parts, and may name its tool if its call is not in the transcript."""
     output = {
         **OUTPUT,
         "name": "get_current_weather",
@@ -137,6 +163,8 @@ def test_output_with_parts_and_name() -> None:
         ({"type": "function_call_output", "call_id": "call_9", "output": "x"}, "call_9"),
         ({**CALL, "arguments": {"a": 1}}, "must be text"),
         ("Hello", "mapping"),
+        ({"role": ["user"], "content": "x"}, "role"),
+        ({"type": ["message"], "content": "x"}, "cannot be rendered"),
     ],
 )
 def test_bad_items(item: Any, said: str) -> None:
@@ -158,6 +186,8 @@ def test_bad_items(item: Any, said: str) -> None:
         ({"type": "function", "name": "f", "parameters": {"$ref": "http://x"}}, "http://x"),
         ({"type": "function", "name": "f", "parameters": "string"}, "string"),
         ({"type": "function", "name": "f", "description": 5}, "5"),
+        ({"type": "function", "function": "f"}, "must be a dict, not 'f'"),
+        (5, "not 5"),
     ],
 )
 def test_bad_tools(tool: Any, said: str) -> None:

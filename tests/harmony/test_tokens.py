@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synth_ai.errors import ConfigurationError
-from synth_ai.harmony import CONTROL_TOKENS, STOP_TOKEN_IDS, VOCABULARY_SIZE, decode, encode
-from synth_ai.harmony import tokens as encoding
+from synth_ai.harmony import CONTROL_TOKENS, STOP_TOKEN_IDS, VOCABULARY_SIZE, decode, encode, tokens
 
 
 @given(st.text())
@@ -22,7 +21,7 @@ def test_round_trip(text: str) -> None:
     """Text comes back as it was, and holds no control token whatever it spells."""
     ids = encode(text)
     assert decode(ids) == text
-    assert all(token < encoding.ORDINARY_SIZE for token in ids)
+    assert all(token < tokens.ORDINARY_SIZE for token in ids)
 
 
 def test_control_tokens() -> None:
@@ -31,7 +30,7 @@ def test_control_tokens() -> None:
         assert encode(f"a{spelling}b", control_tokens=True) == [*encode("a"), token, *encode("b")]
         assert token not in encode(f"a{spelling}b")
         assert decode([token]) == spelling
-    assert sorted(CONTROL_TOKENS.values()) == list(range(encoding.ORDINARY_SIZE, VOCABULARY_SIZE))
+    assert sorted(CONTROL_TOKENS.values()) == list(range(tokens.ORDINARY_SIZE, VOCABULARY_SIZE))
     assert [decode([token]) for token in STOP_TOKEN_IDS] == [
         "<|return|>",
         "<|call|>",
@@ -57,13 +56,35 @@ def test_half_of_a_surrogate_pair() -> None:
 
 
 RUNS = {
-    "letters": "a", "capitals": "A", "accents": "é", "digits": "7", "punctuation": "!", "symbols": "=", "slashes": "/",
-    "spaces": " ", "tabs": "\t", "no-break spaces": "\u00a0", "blanks": " \t\u3000", "line breaks": "\n",
-    "returns": "\r\n", "lines of blanks": " \n", "nulls": "\0", "Chinese": "中", "Arabic": "ع", "emoji": "😀",
-    "families": "👩‍👩‍👧", "marks": "\u0301", "marked letters": "a\u0301", "modifier letters": "ʰ", "mixed case": "aA",
-    "apostrophes": "'s", "zero width": "\u200b", "control tokens": "<|start|>", "words": "hello world ",
+    "letters": "a",
+    "capitals": "A",
+    "accents": "é",
+    "digits": "7",
+    "punctuation": "!",
+    "symbols": "=",
+    "slashes": "/",
+    "spaces": " ",
+    "tabs": "\t",
+    "no-break spaces": "\u00a0",
+    "blanks": " \t\u3000",
+    "line breaks": "\n",
+    "returns": "\r\n",
+    "lines of blanks": " \n",
+    "nulls": "\0",
+    "Chinese": "中",
+    "Arabic": "ع",
+    "emoji": "😀",
+    "families": "👩‍👩‍👧",
+    "marks": "\u0301",
+    "marked letters": "a\u0301",
+    "modifier letters": "ʰ",
+    "mixed case": "aA",
+    "apostrophes": "'s",
+    "zero width": "\u200b",
+    "control tokens": "<|start|>",
+    "words": "hello world ",
     "mixture": "aA1 !中😀\n",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("unit", RUNS.values(), ids=list(RUNS))
@@ -83,7 +104,7 @@ def test_a_million_characters(unit: str) -> None:
 def test_long_blanks_are_split_without_a_trace(before: str, blank: str, after: str) -> None:
     """A run of blanks that is encoded apart gives the ids that it has in one piece."""
     text = before + blank * 120_000 + after
-    assert encode(text) == encoding._tiktoken().encode_ordinary(text)
+    assert encode(text) == tokens._tiktoken().encode_ordinary(text)
 
 
 def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,8 +115,8 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    encoding._tiktoken.cache_clear()
-    encoding.token_bytes.cache_clear()
+    tokens._tiktoken.cache_clear()
+    tokens.token_bytes.cache_clear()
     assert encode("hello world") == [24912, 2375]
 
 
@@ -106,12 +127,12 @@ def test_damaged_vocabulary(
     damaged = tmp_path / "o200k_base.tiktoken"  # type: ignore[operator]
     damaged.write_bytes(b"IQ== 0\n")
     for path in (damaged, damaged.with_name("nowhere")):
-        monkeypatch.setattr(encoding, "_FILE", path)
-        encoding.token_bytes.cache_clear()
+        monkeypatch.setattr(tokens, "_FILE", path)
+        tokens.token_bytes.cache_clear()
         with pytest.raises(ConfigurationError, match="Reinstall"):
-            encoding.token_bytes()
+            tokens.token_bytes()
     monkeypatch.undo()
-    encoding.token_bytes.cache_clear()
+    tokens.token_bytes.cache_clear()
 
 
 WITHOUT_TIKTOKEN = """
@@ -131,12 +152,13 @@ else:
 LIGHT = """
 import sys
 import synth_ai.harmony
-heavy = {"tiktoken", "openai_harmony", "openai", "pydantic", "torch", "vllm", "numpy", "regex"} & set(sys.modules)
+optional = {"tiktoken", "openai_harmony", "openai", "pydantic", "torch", "vllm", "numpy", "regex"}
+heavy = optional & set(sys.modules)
 assert not heavy, heavy
 """
 
 
 @pytest.mark.parametrize("program", [WITHOUT_TIKTOKEN, LIGHT], ids=["without tiktoken", "import"])
 def test_imports(program: str) -> None:
-    """The module imports nothing heavy, reads completions without tiktoken, and says what encoding needs."""
+    """Importing is light, reading needs no tiktoken, and encoding says what it needs."""
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

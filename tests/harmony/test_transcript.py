@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from harmony.conversations import ANSWER, CALL, FUNCTIONS, OUTPUT, THOUGHT, USER, conversation
 from harmony.samples import completion, mutant
 from synth_ai.errors import RequestError
-from synth_ai.harmony import Completion, Preface, Transcript, decode, encode, parse, prompt, render
+from synth_ai.harmony import (
+    Completion,
+    SystemPrompt,
+    Transcript,
+    assemble_prompt,
+    decode,
+    encode,
+    parse,
+    render,
+)
 
 RANDOM = st.randoms(use_true_random=False)
 START = "<|start|>assistant"
@@ -33,27 +42,34 @@ def test_incremental_equals_full(random: Random, cuts: list[int]) -> None:
     transcript = Transcript()
     bounds = [0, *sorted(cuts), len(one.items)]
     for start, end in pairwise(bounds):
-        transcript = transcript.extended(one.items[start:end])
-    assert prompt(Preface(**one.settings), transcript) == render(one.items, **one.settings)
+        transcript = transcript.with_items(one.items[start:end])
+    assert assemble_prompt(SystemPrompt(**one.settings), transcript) == render(
+        one.items, **one.settings
+    )
 
 
 @given(RANDOM)
 def test_branches_are_independent(random: Random) -> None:
     """Two children of one transcript do not see each other, and the parent stays as it was."""
-    parent = Transcript().extended(conversation(random).items)
+    parent = Transcript().with_items(conversation(random).items)
     before = parent.ids
-    left, right = parent.extended([USER]), parent.extended([ANSWER])
-    assert left.ids == parent.extended([USER]).ids
-    assert right.ids == parent.extended([ANSWER]).ids
+    left, right = parent.with_items([USER]), parent.with_items([ANSWER])
+    assert left.ids == parent.with_items([USER]).ids
+    assert right.ids == parent.with_items([ANSWER]).ids
     assert parent.ids == before
 
 
 def test_sampled_ids_are_kept() -> None:
     """A well-formed completion is history id by id, with `<|end|>` for `<|return|>`."""
     sampled = ids(
-        f"<|channel|>commentary to=functions.f json<|message|>{{}}<|call|>{START}<|channel|>final<|message|>A<|return|>"
+        "<|channel|>commentary to=functions.f json<|message|>{}<|call|>"
+        f"{START}<|channel|>final<|message|>A<|return|>"
     )
-    assert Transcript().sampled(sampled).ids == [*ids(START), *sampled[:-1], *ids("<|end|>")]
+    assert Transcript().with_completion(sampled).ids == [
+        *ids(START),
+        *sampled[:-1],
+        *ids("<|end|>"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -66,18 +82,20 @@ def test_sampled_ids_are_kept() -> None:
     ],
 )
 def test_python_in_history(recipient: str, offered: list[str], body: str, written: str) -> None:
-    """A call that has to be written anew stays with the tool it was for: the built-in one, or a function."""
+    """A call whose header is rendered anew stays with its tool: the built-in, or a function."""
     sampled = ids(f"<|channel|>response to={recipient}<|message|>{body}<|call|>")
-    header = decode(Transcript().sampled(sampled, tools=offered).ids).partition("<|channel|>")[0]
+    header = decode(Transcript().with_completion(sampled, tools=offered).ids).partition(
+        "<|channel|>"
+    )[0]
     assert header == f"{START} to={written}"
 
 
 def test_code_that_is_a_dict_is_code() -> None:
-    """A stored call of `python` goes to a function of that name only if its arguments are a JSON object."""
+    """A stored call of `python` goes to a function only if its arguments are a JSON object."""
     call = {"type": "function_call", "call_id": "a", "name": "python"}
     for arguments, written in (("{1: 2}", "python"), ('{"code": "1"}', "functions.python")):
         assert f" to={written}<|channel|>" in decode(
-            Transcript().extended([{**call, "arguments": arguments}]).ids
+            Transcript().with_items([{**call, "arguments": arguments}]).ids
         )
 
 
@@ -86,38 +104,38 @@ def test_tokens_the_encoder_would_not_choose_are_kept() -> None:
     letters = [token for letter in "answer" for token in encode(letter)]
     sampled = [*ids("<|channel|>final<|message|>"), *letters, *ids("<|return|>")]
     assert letters != encode("answer")
-    assert Transcript().sampled(sampled).ids[5:-1] == letters
+    assert Transcript().with_completion(sampled).ids[5:-1] == letters
 
 
 def test_reasoning_goes_with_the_answer() -> None:
     """Sampled reasoning follows the same rule as rendered reasoning."""
-    opened = Transcript().sampled(
+    opened = Transcript().with_completion(
         ids(f"<|channel|>analysis<|message|>t<|end|>{START}{called('f')}")
     )
     assert "analysis" in decode(opened.ids)
-    done = opened.sampled(
+    done = opened.with_completion(
         ids(f"<|channel|>analysis<|message|>u<|end|>{START}<|channel|>final<|message|>A<|return|>")
     )
     assert "analysis" not in decode(done.ids)
-    assert "analysis" not in decode(opened.extended([ANSWER]).ids)
+    assert "analysis" not in decode(opened.with_items([ANSWER]).ids)
 
 
 def test_mask() -> None:
-    """The mask marks what was sampled: not the prompt, not the start it held, not what was written to repair."""
+    """The mask marks what was sampled: not the prompt, and not what was rendered to repair."""
     transcript = (
         Transcript()
-        .extended([USER])
-        .sampled(ids("<|channel|>final<|message|>A<|return|>"))
-        .extended([USER])
+        .with_items([USER])
+        .with_completion(ids("<|channel|>final<|message|>A<|return|>"))
+        .with_items([USER])
     )
-    user = len(Transcript().extended([USER]).ids)
+    user = len(Transcript().with_items([USER]).ids)
     assert transcript.mask == [0] * (user + 2) + [1] * 5 + [0] * user
-    cut = Transcript().sampled(ids("<|channel|>final<|message|>A"), finish_reason="length")
+    cut = Transcript().with_completion(ids("<|channel|>final<|message|>A"), finish_reason="length")
     assert cut.mask == [0, 0, 1, 1, 1, 1, 0]
-    garbled = Transcript().sampled(ids("<|channel|>Final<|message|>A<|return|>"))
+    garbled = Transcript().with_completion(ids("<|channel|>Final<|message|>A<|return|>"))
     assert garbled.mask == [0] * 5 + [1, 1]
     header = ids("<|channel|>final<|message|>")
-    assert Transcript().sampled(ids("A<|return|>"), prefill=header).mask == [0] * 5 + [1, 1]
+    assert Transcript().with_completion(ids("A<|return|>"), prefill=header).mask == [0] * 5 + [1, 1]
 
 
 def functions_called(completion: Completion) -> list[str]:
@@ -127,10 +145,10 @@ def functions_called(completion: Completion) -> list[str]:
 
 @given(RANDOM, st.sampled_from(["stop", "length"]))
 def test_what_counts_survives_history(random: Random, reason: str) -> None:
-    """Reading a repaired transcript gives the same messages again, and nothing in it is left to repair."""
+    """Reading a repaired transcript gives the same messages, and nothing is left to repair."""
     sampled = mutant(random, completion(random))
     found = parse(sampled, finish_reason=reason)
-    transcript = Transcript().sampled(sampled, finish_reason=reason)
+    transcript = Transcript().with_completion(sampled, finish_reason=reason)
     assert len(transcript.mask) == len(transcript.ids)
     again = parse(transcript.ids)
     assert again.final == found.final
@@ -138,7 +156,7 @@ def test_what_counts_survives_history(random: Random, reason: str) -> None:
     assert not [
         warning for warning in again.warnings if "header" in warning or "control" in warning
     ]
-    assert Transcript().sampled(transcript.ids).ids == transcript.ids
+    assert Transcript().with_completion(transcript.ids).ids == transcript.ids
 
 
 @pytest.mark.parametrize(
@@ -158,7 +176,8 @@ def test_what_counts_survives_history(random: Random, reason: str) -> None:
             f"{START}<|channel|>final<|message|>AB<|end|>",
         ),
         (
-            f"<|channel|>final<|message|>A<|end|><|start|>user<|message|>B<|end|>{START}<|channel|>final<|message|>C",
+            "<|channel|>final<|message|>A<|end|><|start|>user<|message|>B<|end|>"
+            f"{START}<|channel|>final<|message|>C",
             f"{START}<|channel|>final<|message|>A<|end|>",
         ),
         (
@@ -169,69 +188,72 @@ def test_what_counts_survives_history(random: Random, reason: str) -> None:
 )
 def test_repairs(sampled: str, kept: str) -> None:
     """What cannot stand in a prompt is ended, written anew or left out."""
-    assert decode(Transcript().sampled(ids(sampled)).ids) == kept
+    assert decode(Transcript().with_completion(ids(sampled)).ids) == kept
 
 
 def test_broken_bytes_in_a_header() -> None:
-    """Half a character in a header is invisible in its text, and must not get into the next prompt."""
+    """Half a character in a header is invisible in its text, and stays out of the next prompt."""
     half = encode("\N{MELTING FACE}")[:1]
     sampled = [*ids("<|channel|>final"), *half, *ids("<|message|>A<|return|>")]
     assert (
-        decode(Transcript().sampled(sampled).ids) == f"{START}<|channel|>final<|message|>A<|end|>"
+        decode(Transcript().with_completion(sampled).ids)
+        == f"{START}<|channel|>final<|message|>A<|end|>"
     )
 
 
 def test_outputs_find_their_sampled_calls() -> None:
     """Outputs of sampled calls come under the ids that the caller gave them, in any order."""
-    transcript = Transcript().sampled(
+    transcript = Transcript().with_completion(
         ids(f"{called('f')}{START}{called('g')}"), call_ids=["one", "two"]
     )
     both = [
         {"type": "function_call_output", "call_id": call_id, "output": "x"}
         for call_id in ("two", "one")
     ]
-    text = decode(transcript.extended(both).ids)
+    text = decode(transcript.with_items(both).ids)
     assert text.index("<|start|>functions.g to=assistant") < text.index(
         "<|start|>functions.f to=assistant"
     )
 
 
 def test_a_single_open_call_needs_no_id() -> None:
-    """Without ids an output can only go to the one call that is open; of two, neither is guessed."""
+    """Without ids an output can go only to the one call that is open; of two, none is guessed."""
     call = called("f")
     output = [{"type": "function_call_output", "call_id": "x", "output": "y"}]
     assert "<|start|>functions.f to=assistant" in decode(
-        Transcript().sampled(ids(call)).extended(output).ids
+        Transcript().with_completion(ids(call)).with_items(output).ids
     )
     with pytest.raises(RequestError, match="'x'"):
-        Transcript().sampled(ids(call + START + call)).extended(output)
+        Transcript().with_completion(ids(call + START + call)).with_items(output)
 
 
 def test_built_in_output_follows_its_call() -> None:
-    """The output of python comes on the channel that it was called on, and goes when that reasoning goes."""
+    """The output of python comes on the channel of its call, and goes with that reasoning."""
     output = [{"type": "function_call_output", "call_id": "a", "output": "4"}]
     for channel in ("analysis", "commentary"):
         sampled = ids(f"<|channel|>{channel} to=python code<|message|>2+2<|call|>")
-        transcript = Transcript().sampled(sampled, call_ids=["a"]).extended(output)
+        transcript = Transcript().with_completion(sampled, call_ids=["a"]).with_items(output)
         assert f"<|start|>python to=assistant<|channel|>{channel}<|message|>4" in decode(
             transcript.ids
         )
-        assert ("python" in decode(transcript.extended([ANSWER]).ids)) is (channel == "commentary")
+        assert ("python" in decode(transcript.with_items([ANSWER]).ids)) is (
+            channel == "commentary"
+        )
 
 
 def test_output_after_an_answer() -> None:
     """A call keeps waiting for its output even if the model went on to answer."""
     assert "functions.get_current_weather to=assistant" in decode(
-        Transcript().extended([CALL, ANSWER, OUTPUT]).ids
+        Transcript().with_items([CALL, ANSWER, OUTPUT]).ids
     )
 
 
-def test_preface_does_not_touch_the_body() -> None:
+def test_settings_do_not_touch_the_body() -> None:
     """The same transcript serves under any settings, and prefill comes last."""
-    transcript = Transcript().extended([USER, THOUGHT, CALL, OUTPUT])
-    for preface in (
-        Preface(),
-        Preface(instructions="x", tools=["python"], reasoning_effort="high"),
+    transcript = Transcript().with_items([USER, THOUGHT, CALL, OUTPUT])
+    for system_prompt in (
+        SystemPrompt(),
+        SystemPrompt(instructions="x", tools=["python"], reasoning_effort="high"),
     ):
-        full = prompt(preface, transcript, prefill=[1, 2])
-        assert full == [*preface.ids, *transcript.ids, *ids(START), 1, 2]
+        full = assemble_prompt(system_prompt, transcript, prefill=[1, 2])
+        assert full == [*system_prompt.ids, *transcript.ids, *ids(START), 1, 2]

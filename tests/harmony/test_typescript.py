@@ -122,7 +122,7 @@ class Drawing(BaseModel):
 
 
 def test_pydantic_model() -> None:
-    """A pydantic model, with references, enums and unions, is readable and complete, without its generated titles."""
+    """The schema of a pydantic model is complete and readable, without its generated titles."""
     assert (
         to_typescript(Drawing.model_json_schema())
         == """{
@@ -184,7 +184,7 @@ def test_the_name_of_a_recursion_stays_in_its_comment() -> None:
 
 
 def test_described_variants_of_a_property() -> None:
-    """Each variant of an `anyOf` keeps what is said of it, behind it, or inside where it is an object."""
+    """Each variant of an `anyOf` keeps its description: behind it, or inside of an object."""
     color = {"enum": ["red", "blue"], "description": "A color."}
     point = {"type": "object", "description": "A place.", "properties": {"x": {"type": "number"}}}
     properties = {
@@ -220,6 +220,14 @@ place?:
     )
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """A schema of arrays within arrays."""
+    schema: dict[str, Any] = {}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -230,12 +238,44 @@ place?:
         {"$ref": "#/$defs/A", "$defs": {"A": "string"}},
         "string",
         None,
+        {"type": "object", "properties": {5: {}}},
+        {"const": {1, 2}},
+        {"type": "object", "properties": {"a": {"type": "string", "default": object()}}},
+        nested(2000),
     ],
 )
 def test_bad_schema(schema: Any) -> None:
     """A schema that cannot be read is an error of the tool, not of Python."""
     with pytest.raises(ToolError):
         to_typescript(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "wanted"),
+    [
+        ({"type": "array", "items": {"type": "integer", "enum": 5}}, "number[]"),
+        ({"type": "array", "items": {"anyOf": 5}}, "any[]"),
+        ({"type": [["string"], "null"]}, "any | null"),
+        ({"properties": {"a": {}}, "required": [["a"]]}, "{\na?: any,\n}"),
+        ({"enum": [], "type": "string"}, "string"),
+    ],
+)
+def test_keywords_of_another_type_are_ignored(schema: Any, wanted: str) -> None:
+    """A keyword whose value has the wrong type says nothing, and does not make Python raise."""
+    assert to_typescript(schema) == wanted
+
+
+def test_null_in_a_word_is_taken_for_null() -> None:
+    """As openai-harmony 0.0.8 does: the model was trained on such types."""
+    schema = {"type": "string", "enum": ["nullify"], "nullable": True}
+    assert to_typescript({"properties": {"a": schema}}) == '{\na?: "nullify",\n}'
+
+
+def test_a_description_of_any_text_hides_no_other() -> None:
+    """Cases keep their descriptions, whatever the text of the property's own."""
+    cases = [{"type": "string", "description": "as text"}, {"type": "null"}]
+    schema = {"properties": {"a": {"anyOf": cases, "description": "*"}}}
+    assert to_typescript(schema) == "{\n// *\na?:\n | string // as text\n | null\n,\n}"
 
 
 def test_references_that_multiply_are_refused() -> None:

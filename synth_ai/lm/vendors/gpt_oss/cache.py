@@ -53,7 +53,7 @@ class TranscriptCache:
             for turn in history:
                 transcript = append_turn(transcript, turn)
 
-        return transcript.extended(new_items)
+        return transcript.with_items(new_items)
 
     def add(
         self, history: Sequence[Turn], response_id: str, transcript: harmony.Transcript

@@ -14,7 +14,7 @@ from synth_ai import harmony
 from synth_ai.content import Item
 from synth_ai.engines.base import FinishReason, TokenDelta, TokenLogprob
 from synth_ai.events import StreamEvent, TextDelta, ToolCallDelta
-from synth_ai.harmony.sampled import reasoning_tokens
+from synth_ai.harmony.history import count_reasoning_tokens
 from synth_ai.lm.stop_strings import StopStrings
 from synth_ai.response import BaseLMResponse, Status, Usage
 
@@ -94,7 +94,7 @@ class CompletionReader:
         """End the completion, and return the events that had to wait for its end."""
         was_cut_off = self._finish_reason == "length"
         self._completion = self._parser.close("length" if was_cut_off else "stop")
-        events = self._convert_events(self._parser.pending())
+        events = self._convert_events(self._parser.take_pending())
 
         # The answer may have ended like the beginning of a stop string.
         withheld = self._stops.flush()
@@ -198,7 +198,7 @@ class CompletionReader:
             input_tokens=prompt_length,
             output_tokens=len(self.sampled_ids),
             cached_tokens=self._cached_tokens,
-            reasoning_tokens=reasoning_tokens(self._parser.records, ids),
+            reasoning_tokens=count_reasoning_tokens(self._parser.sampled_messages, ids),
         )
 
 

@@ -88,9 +88,9 @@ class PromptSettings:
             OptionError: an option has a value that gpt-oss does not take.
             ToolError: a tool cannot be declared to gpt-oss.
         """
-        return harmony.prompt(self._preface(), transcript, self.prefill())
+        return harmony.assemble_prompt(self._system_prompt(), transcript, self.prefill())
 
-    def _preface(self) -> harmony.Preface:
+    def _system_prompt(self) -> harmony.SystemPrompt:
         options = self.options
         tools = () if options.get("tool_choice") == "none" else self.tools
 
@@ -99,7 +99,7 @@ class PromptSettings:
             response_format = {"type": "json_schema", **response_format}
 
         given = {name: options[name] for name in _SYSTEM_OPTIONS if name in options}
-        return harmony.Preface(
+        return harmony.SystemPrompt(
             instructions=self.instructions,
             tools=tools,
             date=self.date,
@@ -124,9 +124,9 @@ def append_turn(transcript: harmony.Transcript, turn: Turn) -> harmony.Transcrip
     Raises:
         RequestError: an item cannot be rendered.
     """
-    transcript = transcript.extended(turn.input)
+    transcript = transcript.with_items(turn.input)
     if turn.output_token_ids is None:
-        return transcript.extended(turn.output)
+        return transcript.with_items(turn.output)
 
     settings = PromptSettings.of_turn(turn)
     return append_completion(
@@ -152,7 +152,7 @@ def append_completion(
         status: the status of the response.
     """
     call_ids = [item["call_id"] for item in output if is_call(item)]
-    return transcript.sampled(
+    return transcript.with_completion(
         sampled_ids,
         prefill=settings.prefill(),
         tools=settings.tool_names,
