@@ -1,7 +1,7 @@
-"""One client for hosted OpenAI models and open-weight gpt-oss on your own GPU, with conversations that fork.
+"""One client for hosted models and gpt-oss on your own GPU, with conversations that fork.
 
-Names are loaded when they are first asked for, so that importing the package costs next to nothing and brings in
-neither openai nor vLLM nor torch.
+Names are loaded when they are first asked for, so that importing the package costs next to nothing
+and brings in neither openai nor vLLM nor torch.
 """
 
 from __future__ import annotations

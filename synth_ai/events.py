@@ -37,12 +37,13 @@ class PreambleDelta:
 class ToolCallDelta:
     """More of a tool call.
 
-    The finished response says which calls there are. One that was cut off is not among them, and gpt-oss may write
-    arguments that have to be repaired: then the call begins anew, with a name at an index that has had one.
+    The finished response says which calls there are. One that was cut off is not among them, and
+    gpt-oss may write arguments that have to be repaired: then the call begins anew, with a name at
+    an index that has had one.
 
     Attributes:
         index: which call of the turn, from 0.
-        name: the name of the function or custom tool, with the first delta of a call; None after that.
+        name: the name of the function or custom tool, with the first delta of a call; else None.
         arguments: more of the arguments' JSON text, or of a custom tool's input.
         call_id: the call's id, with the first delta where the backend knows it then.
     """

@@ -61,7 +61,8 @@ class LM:
             `VendorBase` object of your own.
         api: `auto`, `chat`, `responses`, `harmony`, or an API of a registered vendor.
         use_responses_api: choose between chat and Responses where the name allows both.
-        auto_store_responses: whether calls continue the one before (on by default); never on `chat`.
+        auto_store_responses: whether calls continue the one before (on by default, never on
+            `chat`).
         base_url: the address of a server, such as `http://localhost:8000/v1`.
         api_key: the server's key; by default from the environment.
         engine: the engine that runs Harmony; by default vLLM in this process. The name of one

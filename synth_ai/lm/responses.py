@@ -226,8 +226,8 @@ class StoredResponses:
             NotFoundError: it has not, or the API has no server that keeps responses.
         """
         vendor = self._config.vendor
-        if vendor.api_type != "responses":
-            raise NotFoundError(f"No server of the {vendor.api_type} API keeps responses.")
+        if not vendor.api.keeps_responses:
+            raise NotFoundError(f"No server of the {vendor.api.name} API keeps responses.")
 
         await self._config.retry.run(partial(vendor.delete, response_id))
 

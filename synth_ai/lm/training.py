@@ -46,18 +46,12 @@ def training_examples(turns: Sequence[Turn]) -> list[TrainingExample]:
         transcript = append_turn(transcript, turn)
 
     if not examples:
-        raise RequestError(f"No turn of this branch has sampled token ids: {_explain_none(turns)}")
+        raise RequestError(
+            "No turn of this branch has sampled token ids: they come from an engine, on the "
+            "harmony API, and a turn that a stop string ended, or that was redacted, is kept as "
+            "text. Call without stop= to train on it."
+        )
     return examples
-
-
-def _explain_none(turns: Sequence[Turn]) -> str:
-    has_harmony = any(turn.api_type == "harmony" for turn in turns)
-    if not has_harmony:
-        return "only the harmony API gives them."
-    return (
-        "one that a stop string ended, or that was redacted, is kept as text. "
-        "Call without stop= to train on it."
-    )
 
 
 def _add(examples: list[TrainingExample], prompt: list[int], sampled: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ from itertools import islice
 from synth_ai.tree.excerpts import Excerpt, read_excerpts, to_line
 from synth_ai.tree.facts import notes_with_backend, shorten_ids, summarize, token_counts
 from synth_ai.tree.printable import shorten, to_printable
-from synth_ai.tree.turn_tree import Row, TurnTree
+from synth_ai.tree.turn_tree import TreeRow, TurnTree
 
 # The notebook's file holds what is drawn, so that a large store would make it large.
 _MAX_ROWS = 300
@@ -51,7 +51,7 @@ def to_notebook(tree: TurnTree) -> str:
     return f'<div class="synth-ai-tree">{"".join(blocks)}</div>'
 
 
-def _draw_row(tree: TurnTree, row: Row, short_id: str) -> str:
+def _draw_row(tree: TurnTree, row: TreeRow, short_id: str) -> str:
     question = read_excerpts(row.turn.input)
     answer = read_excerpts(row.turn.output)
 
@@ -64,7 +64,7 @@ def _draw_row(tree: TurnTree, row: Row, short_id: str) -> str:
 
 
 def _draw_line(
-    tree: TurnTree, row: Row, question: list[Excerpt], answer: list[Excerpt], short_id: str
+    tree: TurnTree, row: TreeRow, question: list[Excerpt], answer: list[Excerpt], short_id: str
 ) -> str:
     turn = row.turn
     is_head = turn.id == tree.head

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from synth_ai.tree.excerpts import read_excerpts, reasoning_line, to_line
 from synth_ai.tree.facts import notes_with_backend, shorten_ids, summarize, token_counts
 from synth_ai.tree.printable import count_columns, shorten, to_printable
-from synth_ai.tree.turn_tree import Row, TurnTree
+from synth_ai.tree.turn_tree import TreeRow, TurnTree
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -90,7 +90,7 @@ def draw_lines(tree: TurnTree, width: int) -> Iterator[Line]:
         yield from _draw_turn(tree, row, short_ids[row.turn.id], width)
 
 
-def _draw_turn(tree: TurnTree, row: Row, short_id: str, width: int) -> Iterator[Line]:
+def _draw_turn(tree: TurnTree, row: TreeRow, short_id: str, width: int) -> Iterator[Line]:
     turn = row.turn
     is_head = turn.id == tree.head
     facts = f"  {short_id}{token_counts(turn):>10}"

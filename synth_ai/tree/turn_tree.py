@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 from synth_ai.turn import Turn
 
 
-class Row(NamedTuple):
+class TreeRow(NamedTuple):
     """A turn in a drawing of its tree.
 
     Attributes:
@@ -117,7 +117,7 @@ class TurnTree:
         for row in self.rows():
             yield row.turn
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[TreeRow]:
         """Give every turn in the order of `walk`, with the rails of a drawing that lead to it.
 
         A turn stands below the one that it continues. Only at a fork do the branches move to the
@@ -130,7 +130,7 @@ class TurnTree:
             id, rails, below = waiting.pop()
             children = self.children.get(id, ())
             rails_below = below + ("│ " if children else "  ")
-            yield Row(self.turns[id], rails, rails_below, id in roots)
+            yield TreeRow(self.turns[id], rails, rails_below, id in roots)
 
             waiting += reversed(_lay_rails(children, below))
 

@@ -103,15 +103,15 @@ def _check_beside_vendor(vendor: VendorBase, options: BackendOptions) -> None:
 def _check_api(options: BackendOptions) -> None:
     if options.api == HARMONY.name and options.vendor not in (None, "vllm"):
         raise OptionError(
-            f"api='harmony' and vendor={options.vendor!r} contradict each other: Harmony runs on an "
-            "engine. Leave out vendor=, or give base_url= of an engine that takes and returns token "
-            "ids."
+            f"api='harmony' and vendor={options.vendor!r} contradict each other: Harmony runs on "
+            "an engine. Leave out vendor=, or give base_url= of an engine that takes and returns "
+            "token ids."
         )
 
     if _is_the_other_api(options.api, options):
         raise OptionError(
-            f"api={options.api!r} and use_responses_api={options.use_responses_api} contradict each "
-            "other; give one of them."
+            f"api={options.api!r} and use_responses_api={options.use_responses_api} contradict "
+            "each other; give one of them."
         )
 
 
@@ -179,8 +179,8 @@ def _engine_for(
 
     if options.api_key is not None:
         raise OptionError(
-            f"api_key= was given, but {model!r} runs in this process, where nothing asks for a key. "
-            "Leave it out, or give base_url= (or vendor='synth') for a server that does."
+            f"api_key= was given, but {model!r} runs in this process, where nothing asks for a "
+            "key. Leave it out, or give base_url= (or vendor='synth') for a server that does."
         )
     return make_engine({}, model)
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from synth_ai.store.conflicts import children_error, conflict_error, cycle_error, select_new
 from synth_ai.store.redaction import redact_turn
-from synth_ai.store.sqlite.rows import Row, SharedText, StoredRow, decode_rows, encode_row
+from synth_ai.store.sqlite.rows import EncodedTurn, SharedText, StoredRow, decode_rows, encode_row
 from synth_ai.turn import Turn
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ _FIND_TEXT = "SELECT body FROM texts WHERE hash = ?"
 _INSERT_TEXT = "INSERT INTO texts (body, hash) VALUES (?, ?)"
 
 
-def put(connection: sqlite3.Connection, row: Row) -> None:
+def put(connection: sqlite3.Connection, row: EncodedTurn) -> None:
     """Store a turn, in place of the one of this id if it continues the same turn.
 
     Raises:

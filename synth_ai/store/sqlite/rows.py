@@ -35,7 +35,7 @@ class SharedText:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EncodedTurn:
     """A turn as it is written.
 
     Attributes:
@@ -62,7 +62,7 @@ class Row:
         return len(self.content) + len(self.token_ids or b"")
 
 
-def encode_row(turn: Turn) -> Row:
+def encode_row(turn: Turn) -> EncodedTurn:
     """Make the row that stores a turn.
 
     Raises:
@@ -71,7 +71,7 @@ def encode_row(turn: Turn) -> Row:
     try:
         parent_id = None if turn.parent_id is None else _check_id(turn.parent_id)
         token_ids = None if turn.output_token_ids is None else _pack_ids(turn.output_token_ids)
-        return Row(
+        return EncodedTurn(
             id=_check_id(turn.id),
             parent_id=parent_id,
             created_at=float(turn.created_at),

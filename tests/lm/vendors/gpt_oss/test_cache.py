@@ -44,7 +44,7 @@ def test_a_response_is_added_with_its_history(rendered: list[str]) -> None:
     """What was sampled need not be rendered when the next call comes."""
     cache = TranscriptCache()
     history = make_chain(2)
-    transcript = harmony.Transcript().extended([QUESTION])
+    transcript = harmony.Transcript().with_items([QUESTION])
     cache.add(history[:1], "turn_1", transcript)
     assert cache.render(history, []).ids == transcript.ids
     assert rendered == []
