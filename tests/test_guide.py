@@ -48,3 +48,13 @@ def test_the_guide_s_code_runs(
     assert str(names["city"]) == "name='Oslo' inhabitants=700000"
     assert "Oslo" in names["run"].steps[0].results[0].output  # type: ignore[attr-defined]
     assert (tmp_path / "turns.jsonl").exists()
+
+
+def test_the_extending_page_s_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """A vendor, an engine, a store, an option and an event, added from outside as the page says."""
+    blocks = BLOCK.findall((DOCS / "extending.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 5
+    names: dict[str, object] = {}
+    for _, code in blocks:
+        exec(compile(code, "extending.md", "exec"), names)
+    assert "volume must be a whole number from 0 to 11, not 99." in capsys.readouterr().out

@@ -7,16 +7,19 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from extending.torch_engine import TorchEngine
 from servers.vllm import VLLMServer
-from synth_ai import LM, RemoteEngine
+from synth_ai import LM, RemoteEngine, register_engine
 from synth_ai.engines.base import Engine, EngineFacts, OutputConstraint, Sampling, TokenDelta
+from synth_ai.engines.registry import make_engine, unregister_engine
 from synth_ai.engines.vllm import server as remote
 from synth_ai.errors import ContextLengthError, EngineRequestError, RejectedError
 
@@ -30,18 +33,40 @@ STORY = "Tell me a story."
 Prompt = Callable[..., list[int]]
 
 
-@pytest.fixture(params=["AsyncLLM", "LLM", "remote"])
+@pytest.fixture(params=["AsyncLLM", "LLM", "remote", "outside"])
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    """The tiny gpt-oss on one engine after the other."""
-    if request.param != "remote":
-        yield request.getfixturevalue(
-            {"AsyncLLM": "tiny_engine", "LLM": "tiny_offline_engine"}[request.param]
-        )
-        return
-    server = request.getfixturevalue("vllm_server")
-    engine = RemoteEngine(server.base_url, server.model)
+    """The tiny gpt-oss on one engine after the other, one from outside the package included."""
+    if request.param == "AsyncLLM":
+        yield request.getfixturevalue("tiny_engine")
+    elif request.param == "LLM":
+        yield request.getfixturevalue("tiny_offline_engine")
+    elif request.param == "outside":
+        yield request.getfixturevalue("outside_engine")
+    else:
+        server = request.getfixturevalue("vllm_server")
+        engine = RemoteEngine(server.base_url, server.model)
+        yield engine
+        await engine.aclose()
+
+
+@pytest.fixture(scope="module")
+def outside_engine(tiny_model: Path) -> Iterator[Engine]:
+    """An engine that is registered by name, as those of other packages are."""
+    register_engine("torch", TorchEngine)
+    engine = make_engine("torch", str(tiny_model))
     yield engine
-    await engine.aclose()
+    engine.close()
+    unregister_engine("torch")
+
+
+async def refuses_constraints(engine: Engine, prompt: list[int]) -> bool:
+    """Whether this engine cannot constrain answers; it has to say so, and not drop the shape."""
+    if not isinstance(getattr(engine, "engine", None), TorchEngine):
+        return False
+    sampling = Sampling(max_tokens=5, constraint=OutputConstraint(CITY))
+    with pytest.raises(EngineRequestError, match="cannot constrain answers"):
+        await complete(engine, prompt, sampling)
+    return True
 
 
 async def complete(engine: Engine, prompt: list[int], sampling: Sampling = GREEDY) -> TokenDelta:
@@ -162,7 +187,7 @@ async def test_bad_prompts_are_refused(
 
 async def test_prompt_beyond_the_context(engine: Engine) -> None:
     """A prompt that leaves no room says how long it is, how much fits, and what to change."""
-    message = r"4096 tokens and the context 4096,.* \(max_model_len\)"
+    message = r"4096 tokens and the context 4096,.* \((max_model_len|context_length)\)"
     with pytest.raises(ContextLengthError, match=message):
         await complete(engine, [17360] * 4096)
 
@@ -445,6 +470,8 @@ async def test_structure_concurrently(
 ) -> None:
     """Different shapes at once: each final answer is JSON of its shape, in Harmony's messages."""
     prompts = [prompt_of("What is the capital of France?"), prompt_of(STORY)]
+    if await refuses_constraints(engine, prompts[0]):
+        return
 
     async def constrained(number: int) -> Any:
         schema = (CITY, NAMES)[number % 2]
@@ -472,6 +499,8 @@ async def test_structure_that_allows_a_tool_call(
     engine: Engine, prompt_of: Prompt, text_of: Callable[[Any], str]
 ) -> None:
     """With tools about, a constrained completion is a whole tool call or a constrained answer."""
+    if await refuses_constraints(engine, prompt_of(STORY)):
+        return
     sampling = Sampling(
         temperature=0,
         stop_token_ids=STOPS,
