@@ -1,8 +1,9 @@
 """What one hosted call costs: CPU per call and calls per second, next to the raw SDK and to peers.
 
-`python benchmarks/client.py [--peers] [--rounds 7]`. Every measurement is a process of its own against a local server
-in another; contenders take turns within each round, and the table shows medians and ratios to the raw SDK. Peers are
-installed by uv into environments of their own under `.venvs/`.
+`python benchmarks/client.py [--peers] [--rounds 7]`. Every measurement is a process of its own
+against a local server in another; contenders take turns within each round, and the table shows
+medians and ratios to the raw SDK. Peers are installed by uv into environments of their own under
+`.venvs/`.
 """
 
 from __future__ import annotations

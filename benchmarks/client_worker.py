@@ -1,8 +1,9 @@
 """One contender of `client.py`, measured in a process (and for peers an environment) of its own.
 
-`python client_worker.py NAME API URL IN_FLIGHT CALLS` prints CPU microseconds per call, calls per second, and how many
-megabytes the process grew by at most, as JSON.
-Each contender is a function that makes a call: the library's own way of asking one question, set up once.
+`python client_worker.py NAME API URL IN_FLIGHT CALLS` prints CPU microseconds per call, calls per
+second, and how many megabytes the process grew by at most, as JSON.
+Each contender is a function that makes a call: the library's own way of asking one question, set
+up once.
 """
 
 from __future__ import annotations

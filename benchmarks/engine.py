@@ -1,10 +1,10 @@
-"""What it costs to share vLLM in this process: the engine's bars, measured side by side with `LLM.generate`.
+"""What sharing vLLM in this process costs: the engine's bars, side by side with `LLM.generate`.
 
     python benchmarks/engine.py                                         # the tiny model on a CPU
     python benchmarks/engine.py gpt-oss-20b --load-format dummy         # a GPU, without weights
 
-Every comparison is interleaved and uses fresh prompts in every round, so neither a busy machine nor the prefix cache
-favours one side.
+Every comparison is interleaved and uses fresh prompts in every round, so neither a busy machine
+nor the prefix cache favours one side.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ async def prefix_reuse(report: Report, engine: VLLMEngine, block: int) -> None:
 
 
 async def cancelling(report: Report, engine: VLLMEngine, rounds: int) -> None:
-    """Cancel half of 64 calls, over and over: the rest is right, nothing stays, memory does not grow."""
+    """Cancel half of 64 calls, often: the rest is right, nothing stays, memory does not grow."""
     me = psutil.Process()
     memory = 0
     wrong = left = 0

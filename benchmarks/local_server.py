@@ -1,4 +1,4 @@
-"""A server that answers every call at once with a fixed body, so that a benchmark measures the client alone.
+"""A server that answers at once with a fixed body, so that a benchmark measures the client alone.
 
 Run as a process of its own: it prints its address and serves until its standard input is closed.
 """
@@ -69,7 +69,10 @@ RESPONSE = {
 def reply(body: dict[str, object]) -> bytes:
     """The bytes of an HTTP answer."""
     content = json.dumps(body).encode()
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    head = (
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(content)}\r\n\r\n"
+    )
     return head.encode() + content
 
 

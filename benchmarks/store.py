@@ -1,9 +1,10 @@
-"""What keeping a turn costs: a put against a bare INSERT and commit, and the reading of a long branch.
+"""What keeping a turn costs: a put against a bare INSERT and commit, and reading a long branch.
 
     python benchmarks/store.py [--folder FOLDER] [--turns 100000]
 
-The bare side is sqlite3 alone, in the same process, with the same durability: one table, the same bytes, one
-transaction a turn, no thread and no event loop. The two sides take turns, so that they share the disk's moods.
+The bare side is sqlite3 alone, in the same process, with the same durability: one table, the same
+bytes, one transaction a turn, no thread and no event loop. The two sides take turns, so that they
+share the disk's moods.
 """
 
 from __future__ import annotations

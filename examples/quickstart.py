@@ -1,7 +1,7 @@
 """A conversation with gpt-oss on vLLM in this process, forked by response id, printed as a tree.
 
-Without a GPU it runs the tiny gpt-oss of this repository, a real network of the same architecture that knows a few
-dozen things. With one, name a real model: `MODEL=gpt-oss-20b make quickstart`.
+Without a GPU it runs the tiny gpt-oss of this repository, a real network of the same architecture
+that knows a few dozen things. With one, name a real model: `MODEL=gpt-oss-20b make quickstart`.
 """
 
 from __future__ import annotations

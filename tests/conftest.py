@@ -1,4 +1,4 @@
-"""What the tests stand on: a clean environment, the tiny gpt-oss, and the servers that they talk to."""
+"""What the tests stand on: a clean environment, the tiny gpt-oss, and the servers they talk to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ BUILD = Path(__file__).resolve().parent.parent / ".build"
 
 OURS = ("OPENAI_", "SYNTH_", "LEARNING_V2_MODAL_URL")
 
-# Read when these libraries are first imported, so set before any test: nothing is fetched and nothing reported.
+# Read when these libraries are first imported, so set before any test: nothing is fetched and
+# nothing reported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["VLLM_NO_USAGE_STATS"] = "1"
 
@@ -54,7 +55,7 @@ def tiny_model() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_engine_args() -> dict[str, Any]:
-    """Arguments of `VLLMEngine` for the tiny gpt-oss; tests that use the same ones share one engine."""
+    """Arguments of `VLLMEngine` for the tiny gpt-oss; tests with the same ones share one engine."""
     return {
         "dtype": "float32",
         "enforce_eager": True,
@@ -65,7 +66,7 @@ def tiny_engine_args() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def tiny_engine(tiny_model: Path, tiny_engine_args: dict[str, Any]) -> Iterator[VLLMEngine]:
-    """The tiny gpt-oss on vLLM in this process; loaded at its first use, stopped after the last test."""
+    """The tiny gpt-oss on vLLM in this process, from its first use until after the last test."""
     import asyncio
 
     from synth_ai import VLLMEngine
@@ -77,7 +78,7 @@ def tiny_engine(tiny_model: Path, tiny_engine_args: dict[str, Any]) -> Iterator[
 
 @pytest.fixture(scope="session")
 def vllm_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLMServer]:
-    """A real vLLM server of the tiny gpt-oss, with its Responses store and tool calls switched on."""
+    """A real vLLM server of the tiny gpt-oss, with its Responses store and tool calls on."""
     from servers.vllm import serve
 
     with serve(tiny_model, tmp_path_factory.mktemp("vllm") / "server.log") as server:
@@ -97,7 +98,7 @@ def openai_service() -> Iterator[OpenAIServer]:
 
 @pytest.fixture
 def openai_server(openai_service: OpenAIServer) -> Iterator[OpenAIServer]:
-    """A stand-in for OpenAI's service; fails the test that sent it what the SDK's types do not allow."""
+    """A stand-in for OpenAI's service; fails the test that sends what the SDK's types forbid."""
     openai_service.reset()
     yield openai_service
     assert openai_service.violations == []
@@ -105,7 +106,7 @@ def openai_server(openai_service: OpenAIServer) -> Iterator[OpenAIServer]:
 
 @pytest.fixture
 def hosted(openai_server: OpenAIServer) -> Callable[..., LM]:
-    """Make an LM that calls the stand-in: `hosted("responses")`, with any of LM's options; it never waits."""
+    """Make an LM on the stand-in: `hosted("responses")`, with any options; it never waits."""
 
     from synth_ai import LM, RetryPolicy
 

@@ -34,11 +34,12 @@ def test_what_vendors_are_written_against_is_in_their_room_too() -> None:
 
 
 def test_a_hosted_lm_loads_neither_harmony_nor_the_sdk() -> None:
-    """The vocabulary costs megabytes and the SDK a second; an LM that has not called yet needs neither."""
+    """The vocabulary costs megabytes, the SDK a second; an LM that has not called needs neither."""
     script = (
         "import sys, synth_ai\n"
         "lm = synth_ai.LM('gpt-4o', api_key='k')\n"
-        "print(*sorted({'openai', 'synth_ai.harmony', 'tiktoken', 'vllm', 'torch', 'tenacity'} & set(sys.modules)))"
+        "print(*sorted({'openai', 'synth_ai.harmony', 'tiktoken', 'vllm', 'torch', 'tenacity'}"
+        " & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60

@@ -1,4 +1,4 @@
-"""The main job: LM holds conversations with a real gpt-oss network on a real vLLM engine in this process."""
+"""The main job: LM talks with a real gpt-oss network on a real vLLM engine in this process."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Weather(BaseModel):
 
 
 async def test_an_answer_of_a_given_shape(lm: LM) -> None:
-    """The answer fits, the reasoning stays free text, and calls without a shape beside it are left alone."""
+    """The answer fits, the reasoning stays free text, and calls without a shape are left alone."""
     plain = lm.fork()
     shaped, answered = await asyncio.gather(
         lm.respond_async(
@@ -169,7 +169,7 @@ async def test_batch_is_in_order_and_leaves_the_head(lm: LM) -> None:
 
 
 async def test_training_ids_are_those_that_the_engine_saw(lm: LM) -> None:
-    """The exported sequence of a branch is the prompt and the completion of the engine, id by id."""
+    """The exported sequence of a branch is the engine's prompt and completion, id by id."""
     response = await lm.respond_async("My name is Ada.")
     (example,) = await lm.responses.training_examples_async(response.response_id or "")
     assert example.token_ids == [

@@ -29,7 +29,10 @@ Volatile = ("id", "call_id", "encrypted_content", "status")
 async def hold_conversation(
     server: OpenAIServer, lm: LM, after_each: Callable[[BaseLMResponse], None]
 ) -> str:
-    """Ten turns, of which the fourth makes two calls at once and the fifth answers them; returns the last id."""
+    """Ten turns, of which the fourth makes two calls at once and the fifth answers them.
+
+    Returns the last id.
+    """
     calls: list[dict[str, Any]] = []
     response = None
     for number in range(10):
@@ -60,7 +63,7 @@ def without_ids(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 async def test_a_server_that_forgets_every_id_sees_the_same_items(
     openai_server: OpenAIServer,
 ) -> None:
-    """Ten turns with two parallel tool calls end with what a server that remembers would have seen."""
+    """Ten turns with two parallel tool calls end with what a remembering server would have seen."""
     settings: dict[str, Any] = {
         "api": "responses",
         "base_url": openai_server.base_url,
@@ -92,7 +95,7 @@ async def test_a_server_that_forgets_every_id_sees_the_same_items(
 async def test_a_branch_with_a_search_moves_everywhere_and_back(
     openai_server: OpenAIServer,
 ) -> None:
-    """A hosted tool's items stay behind on chat and harmony, listed, and are there again on the way back."""
+    """A hosted tool's items stay behind on chat and harmony, listed, and return on the way back."""
     store = MemoryStore()
     served: dict[str, Any] = {
         "base_url": openai_server.base_url,
@@ -162,7 +165,10 @@ async def test_what_a_call_itself_brings_is_still_an_error(openai_server: OpenAI
 async def test_a_conversation_that_alternates_backends(
     tiny_model: Path, tiny_engine: VLLMEngine, vllm_server: VLLMServer
 ) -> None:
-    """A name told on harmony in turn 1 is recalled at turn 6, with chat and Responses servers in between."""
+    """A name told on harmony in turn 1 is recalled at turn 6.
+
+    Chat and Responses servers answer in between.
+    """
     store = MemoryStore()
     keeper = LM(str(tiny_model), engine=tiny_engine)
     served: dict[str, Any] = {

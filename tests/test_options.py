@@ -181,7 +181,7 @@ def test_an_api_s_own_name_for_the_same_thing(api: str, alias: str) -> None:
 
 
 def test_two_ways_to_set_the_effort_are_one_option() -> None:
-    """`reasoning=` is the API's own way and has more in it; two efforts in one place contradict each other."""
+    """`reasoning=` is the API's own way and has more in it; two efforts in one place clash."""
     with pytest.raises(
         OptionError, match=r"reasoning_effort='high' and reasoning=\{'effort': 'low'\} contradict"
     ):
@@ -256,7 +256,10 @@ def test_a_call_s_options_lie_over_the_lm_s() -> None:
 def test_options_with_keys_of_their_own_are_merged(
     of_lm: dict[str, Any], of_call: dict[str, Any], merged: dict[str, Any] | None
 ) -> None:
-    """What the LM says of one key is not lost when a call says something of another; the call's word is the last."""
+    """What the LM says of one key is not lost when a call says something of another.
+
+    The call's word is the last.
+    """
     defaults = BUILT_IN["responses"].read_options(of_lm)
     before = repr(defaults)
     call = BUILT_IN["responses"].read_options(of_call)
@@ -320,7 +323,7 @@ def test_an_lm_s_own_arguments_are_checked_when_it_is_made(
 
 
 def test_chat_calls_never_chain_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To ask for it is an error that says the way; a wish of the environment is for the LMs that can."""
+    """To ask for it is an error that says the way; the environment's wish is for LMs that can."""
     with pytest.raises(OptionError, match=r"previous_response_id= or lm\.fork\(\)"):
         LM("x", vendor=ScriptedVendor(api="chat"), auto_store_responses=True)
     monkeypatch.setenv("SYNTH_AI_AUTO_STORE_RESPONSES", "true")

@@ -1,4 +1,4 @@
-"""The package as users get it: light to import, whole in the wheel, and of the version that the changelog says."""
+"""The package as users get it: light to import, whole in the wheel, of the changelog's version."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_public_names_are_complete() -> None:
 
 
 def test_the_wheel_is_whole_and_holds_nothing_else(tmp_path: Path) -> None:
-    """Type checkers need `py.typed`, Harmony its vocabulary; the examples and the tests stay at home."""
+    """Type checkers need `py.typed`, Harmony its vocabulary; examples and tests stay at home."""
     builders = pytest.importorskip("hatchling.builders.wheel")
     (wheel,) = builders.WheelBuilder(str(ROOT)).build(directory=str(tmp_path))
     with ZipFile(wheel) as archive:

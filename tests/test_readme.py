@@ -1,4 +1,4 @@
-"""The README's first snippet, run as people run it: saved as a script without a guard, and piped in."""
+"""The README's first snippet, run as people run it: as a script without a guard, and piped in."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(
 def test_without_a_gpu_it_ends_in_one_of_our_errors(
     snippet: str, tmp_path: Path, piped: bool
 ) -> None:
-    """No hang and no bare traceback of vLLM's: the last line is an error of ours that names the ways out."""
+    """No hang and no bare traceback of vLLM's: the last line is our error, naming the ways out."""
     result = run(snippet, tmp_path, piped=piped, timeout=120)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]

@@ -1,4 +1,7 @@
-"""The stand-in for OpenAI's service, proved against the real SDK: its bodies, its events, its memory, its errors."""
+"""The stand-in for OpenAI's service, proved against the real SDK.
+
+Its bodies, its events, its memory, and its errors.
+"""
 
 from __future__ import annotations
 
@@ -201,7 +204,7 @@ def test_the_sdk_streams_a_chat_completion(
 def test_a_chain_sees_the_history_but_not_the_instructions(
     openai_server: OpenAIServer, client: openai.OpenAI
 ) -> None:
-    """`previous_response_id` brings the items back and nothing else, and one response can be continued twice."""
+    """`previous_response_id` brings back the items alone; one response can be continued twice."""
     first = client.responses.create(
         model="gpt-5", input="My name is Ada.", instructions="Be terse."
     )
@@ -222,7 +225,10 @@ def test_a_chain_sees_the_history_but_not_the_instructions(
 def test_responses_are_stored_listed_and_deleted(
     openai_server: OpenAIServer, client: openai.OpenAI
 ) -> None:
-    """The routes around create answer from the store, and a deleted or unstored response is gone for all of them."""
+    """The routes around create answer from the store.
+
+    A deleted or unstored response is gone for all of them.
+    """
     stored = client.responses.create(model="gpt-5", input="Hi")
     unstored = client.responses.create(model="gpt-5", input="Hi", store=False)
     assert client.responses.retrieve(stored.id).output_text == "You said: Hi"
@@ -254,7 +260,7 @@ def test_responses_are_stored_listed_and_deleted(
 def test_every_parallel_call_needs_an_output(
     openai_server: OpenAIServer, client: openai.OpenAI
 ) -> None:
-    """A chained turn is refused until each call of the turn before has its output, and then goes through."""
+    """A chained turn is refused until each call of the turn before has its output."""
     paris, rome = call("get_weather", city="Paris"), call("get_weather", city="Rome")
     openai_server.enqueue(calls(paris, rome))
     asked = client.responses.create(model="gpt-5", input="Weather?", tools=[WEATHER])  # type: ignore[list-item]
@@ -277,7 +283,10 @@ def test_every_parallel_call_needs_an_output(
 
 
 def test_replayed_items_must_be_whole(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
-    """Reasoning comes back with the true ciphertext and with what followed it, as the real service insists."""
+    """Reasoning comes back with the true ciphertext and with what followed it.
+
+    The real service insists on it.
+    """
     openai_server.enqueue(Answer(text="Hello.", reasoning="The user greets me."))
     first = client.responses.create(
         model="gpt-5", input="Hi", store=False, include=["reasoning.encrypted_content"]
@@ -455,7 +464,7 @@ def test_a_stream_may_end_without_its_last_event(
 def test_a_stream_may_end_with_an_error_event(
     openai_server: OpenAIServer, client: openai.OpenAI
 ) -> None:
-    """On Responses an `error` event is one event among others to the SDK, so whoever reads must raise."""
+    """On Responses the SDK takes an `error` event for one among others, so readers must raise."""
     openai_server.enqueue(Answer(text="a b c d", stream_error="server_error"))
     last = list(client.responses.create(model="gpt-5", input="Hi", stream=True))[-1]
     assert last.type == "error"
@@ -463,7 +472,10 @@ def test_a_stream_may_end_with_an_error_event(
 
 
 def test_an_error_body_with_status_200(openai_server: OpenAIServer, client: openai.OpenAI) -> None:
-    """The SDK takes an error body under status 200 for a response without an id, so whoever reads must notice it."""
+    """The SDK takes an error body under status 200 for a response without an id.
+
+    So whoever reads must notice it.
+    """
     openai_server.enqueue(errors.error_with_status_200())
     response = client.responses.create(model="gpt-5", input="Hi")
     assert response.error is not None

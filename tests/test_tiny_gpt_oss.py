@@ -1,4 +1,4 @@
-"""The tiny gpt-oss: its folder is complete, its tokenizer gives tiktoken's ids, and building it is safe to repeat."""
+"""The tiny gpt-oss: a complete folder, tiktoken's ids, and a build that is safe to repeat."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ TEXTS = [
 
 
 def random_texts(seed: int, count: int) -> list[str]:
-    """Short strings from alphabets that byte-pair encoders get wrong: Latin, all of the first plane, emoji."""
+    """Short strings from alphabets that byte-pair encoders get wrong.
+
+    Latin, all of the first plane, emoji.
+    """
     draw = random.Random(seed)
     alphabets = [(0x20, 0x7F), (0, 0x250), (0, 0x3000), (0x900, 0xE00), (0x1F000, 0x1FA00)]
     return [
@@ -68,7 +71,10 @@ def test_the_tokenizer_gives_the_ids_of_tiktoken(tiny_model: Path) -> None:
 
 
 def test_transformers_loads_the_folder(tiny_model: Path) -> None:
-    """The folder is a whole Hugging Face model folder: config, tokenizer with its template, weights that fit."""
+    """The folder is a whole Hugging Face model folder.
+
+    It has a config, a tokenizer with its template, and weights that fit.
+    """
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model)
     text = tokenizer.apply_chat_template(
@@ -104,7 +110,7 @@ def test_building_again_leaves_the_folder_alone(tiny_model: Path) -> None:
 def test_an_outdated_folder_is_replaced_and_a_foreign_one_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a folder that the builder made itself may be thrown away, and none of its scratch folders may stay."""
+    """Only a folder that the builder made may be thrown away, and no scratch folder may stay."""
     monkeypatch.setattr(
         tiny, "write_weights", lambda folder: (folder / "model.safetensors").write_text("new")
     )

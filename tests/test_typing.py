@@ -1,4 +1,4 @@
-"""The types of the public API: what users' type checkers infer and refuse, and what editors offer."""
+"""The public API's types: what users' type checkers infer and refuse, and what editors offer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The long form of the tests of cut streams: every byte offset, by every way that a connection can end.
+"""The long form of the tests of cut streams: every byte offset, by every way a connection ends.
 
 python benchmarks/soak/cut_streams.py [--step 1]
 """
@@ -33,8 +33,8 @@ def main() -> None:
             start = time.monotonic()
             finished = asyncio.run(cut_at_every_byte(api, recorded, {end: step}))
             sys.stdout.write(
-                f"{api}, {end} at {len(recorded) // step + 1} offsets: {finished[end]} whole, else a right prefix "
-                f"and a typed error ({time.monotonic() - start:.0f} s)\n"
+                f"{api}, {end} at {len(recorded) // step + 1} offsets: {finished[end]} whole, "
+                f"else a right prefix and a typed error ({time.monotonic() - start:.0f} s)\n"
             )
             sys.stdout.flush()
 

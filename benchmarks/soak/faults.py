@@ -1,9 +1,10 @@
-"""The long form of the fault tests: calls in both APIs, many in flight, against a service that fails one in five.
+"""The long form of the fault tests: calls in both APIs, to a service that fails one in five.
 
     python benchmarks/soak/faults.py [--calls 10000] [--in-flight 200] [--seed 1]
 
-Every call must end in the answer to its own question, or in the typed error of its last fault, after exactly the number
-of tries that the retry policy gives it, as counted by the server; no connection and no task may be left over.
+Many calls are in flight. Every one must end in the answer to its own question, or in the typed
+error of its last fault, after exactly the number of tries that the retry policy gives it, as
+counted by the server; no connection and no task may be left over.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def main() -> None:
     for problem in run.problems:
         say(f"wrong: {problem}")
     say(
-        f"{given.calls} calls, {run.met.total()} faults, {len(run.problems)} wrong ({time.monotonic() - start:.0f} s)"
+        f"{given.calls} calls, {run.met.total()} faults, {len(run.problems)} wrong "
+        f"({time.monotonic() - start:.0f} s)"
     )
     raise SystemExit(bool(run.problems))
 

@@ -1,10 +1,11 @@
-"""The long form of the store's durability tests: rounds of `kill -9`, and many processes that write at once.
+"""The long form of the store's durability tests: rounds of `kill -9`, and many writers at once.
 
     python benchmarks/soak/store.py [--rounds 500] [--processes 8] [--turns 1000]
 
-Every round starts a process that writes turns and prints the id of each when its put has returned, kills it at a
-moment of chance, and then reads every printed turn with its whole chain and compares it item by item with what was
-sent. All rounds write into one file, so later ones also meet what earlier ones left.
+Every round starts a process that writes turns and prints the id of each when its put has
+returned, kills it at a moment of chance, and then reads every printed turn with its whole chain
+and compares it item by item with what was sent. All rounds write into one file, so later ones also
+meet what earlier ones left.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def kill_rounds(path: Path, durability: Durability, rounds: int) -> None:
         if number % 50 == 0 or number == rounds:
             seconds = time.monotonic() - start
             say(
-                f"{durability}: {number} rounds of kill -9, {turns} printed turns, none lost ({seconds:.0f} s)"
+                f"{durability}: {number} rounds of kill -9, {turns} printed turns, none lost "
+                f"({seconds:.0f} s)"
             )
 
 
@@ -60,7 +62,8 @@ def write_together(path: Path, durability: Durability, processes: int, turns: in
     asyncio.run(_check_together(path, processes, turns))
     speed = processes * turns / seconds
     say(
-        f"{durability}: {processes} processes x {turns} turns, no error, none lost, {speed:.0f} turns a second"
+        f"{durability}: {processes} processes x {turns} turns, no error, none lost, "
+        f"{speed:.0f} turns a second"
     )
 
 

@@ -1,8 +1,8 @@
 """Build the tiny gpt-oss into a folder that vLLM and transformers load: `python build.py OUT`.
 
-The repository keeps the trained numbers alone (1.6 MB). The full model is 104 MB, because gpt-oss has 201,088
-embedding rows, and its tokenizer 12 MB, because Hugging Face spells out what tiktoken derives; both follow from what
-is here in a few seconds.
+The repository keeps the trained numbers alone (1.6 MB). The full model is 104 MB, because gpt-oss
+has 201,088 embedding rows, and its tokenizer 12 MB, because Hugging Face spells out what tiktoken
+derives; both follow from what is here in a few seconds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ CONTROL_TOKENS = {
 }
 TOKENIZER_IDS = 200_019  # ordinary ids and control ids; the rows above them mean nothing
 
-# How o200k_base cuts text into pieces before any merge: the pattern published with tiktoken (openai_public.py).
+# How o200k_base cuts text into pieces before any merge: the pattern published with tiktoken
+# (openai_public.py).
 PIECES = "|".join(
     [
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
@@ -86,7 +87,8 @@ def build(out: Path) -> Path:
 def write_weights(folder: Path) -> None:
     """Expand the compact weights into `folder`, in the layout of `GptOssForCausalLM`.
 
-    Every embedding row spells its own id in bits of +1 and -1, so that attention can copy any token, trained or not.
+    Every embedding row spells its own id in bits of +1 and -1, so that attention can copy any
+    token, trained or not.
     """
     import torch
     from safetensors.torch import load_file, save_file
@@ -127,7 +129,7 @@ def write_weights(folder: Path) -> None:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write a Hugging Face tokenizer into `folder` that gives the ids of tiktoken and of Harmony's control tokens."""
+    """Write a Hugging Face tokenizer with the ids of tiktoken and of Harmony's control tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
 
@@ -183,8 +185,8 @@ def _read_ranks() -> dict[bytes, int]:
 def _last_merge(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
     """The two parts that byte-pair encoding joins last when it makes `token`.
 
-    These are the only merges that the encoding ever does: wherever two neighbours make up a token, the bytes of that
-    token were merged in the same order as they are here.
+    These are the only merges that the encoding ever does: wherever two neighbours make up a token,
+    the bytes of that token were merged in the same order as they are here.
     """
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:
@@ -195,7 +197,10 @@ def _last_merge(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
 
 
 def _byte_letters() -> list[str]:
-    """The printable character that stands for each byte in byte-level BPE files (GPT-2's `bytes_to_unicode`)."""
+    """The printable character that stands for each byte in byte-level BPE files.
+
+    It is GPT-2's `bytes_to_unicode`.
+    """
     printable = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),

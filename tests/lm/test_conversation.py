@@ -1,4 +1,4 @@
-"""Where a call continues from: chains, forks, heads, concurrent calls, and what carries over down a branch."""
+"""Where a call continues from: chains, forks, heads, concurrent calls, and what carries over."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class HeldVendor(ScriptedVendor):
         self.gates |= {text: asyncio.Event() for text in texts}
 
 
-# --- auto and manual ------------------------------------------------------------------------------------------------
+# --- auto and manual --------------------------------------------------------------------------
 
 
 async def test_responses_calls_chain_by_themselves() -> None:
@@ -90,7 +90,7 @@ async def test_calls_chain_with_their_history_where_no_server_remembers() -> Non
 
 
 async def test_chat_never_chains_by_itself() -> None:
-    """Existing chat callers loop over data sets with one LM; nothing of one call may reach the next."""
+    """Chat callers loop over data sets with one LM; nothing of one call may reach the next."""
     lm, vendor = talk(api="chat")
     one = await lm.respond_async("Be terse.", "one")
     await lm.respond_async("two")
@@ -101,7 +101,7 @@ async def test_chat_never_chains_by_itself() -> None:
 
 
 async def test_chat_continues_where_it_is_told_to() -> None:
-    """`previous_response_id=` and fork() work on chat as everywhere; a fork then goes on by itself."""
+    """`previous_response_id=` and fork() work on chat as everywhere; a fork goes on by itself."""
     lm, vendor = talk(api="chat")
     one = await lm.respond_async("Be terse.", "one")
     two = await lm.respond_async("two", previous_response_id=one.response_id)
@@ -117,7 +117,7 @@ async def test_chat_continues_where_it_is_told_to() -> None:
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
 async def test_two_forks_of_one_id(api: str) -> None:
-    """An id never changes its meaning: each fork sees the conversation up to it, and not the other."""
+    """An id never changes its meaning: each fork sees the conversation up to it, not the other."""
     lm, vendor = talk(api=api)
     one = await lm.respond_async("one")
     a = await lm.respond_async("a", previous_response_id=one.response_id)
@@ -140,7 +140,7 @@ async def test_a_manual_call_moves_the_head_too() -> None:
 
 
 async def test_asking_aside_leaves_the_head_alone() -> None:
-    """`auto_store=False` starts from the head and does not move it; its turn can still be continued."""
+    """`auto_store=False` starts from the head without moving it; its turn can be continued."""
     lm, _ = talk()
     one = await lm.respond_async("one")
     aside = await lm.respond_async("aside", auto_store=False)
@@ -152,7 +152,10 @@ async def test_asking_aside_leaves_the_head_alone() -> None:
 
 
 async def test_auto_store_off_for_the_whole_lm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By argument or by variable, every call starts anew; one call may ask for the contrary; the argument wins."""
+    """By argument or by variable, every call starts anew.
+
+    One call may ask for the contrary; the argument wins over the variable.
+    """
     lm, _ = talk(auto_store_responses=False)
     await lm.respond_async("one")
     assert lm.head is None
@@ -179,7 +182,7 @@ async def test_reset_begins_anew() -> None:
     ).previous_response_id
 
 
-# --- whole histories ------------------------------------------------------------------------------------------------
+# --- whole histories --------------------------------------------------------------------------
 
 HISTORY = [
     {"role": "system", "content": "Be kind."},
@@ -190,7 +193,7 @@ HISTORY = [
 
 
 async def test_a_whole_history_starts_a_new_root() -> None:
-    """With an assistant's turn in it, `messages=` is a conversation of its own, and becomes the head."""
+    """With an assistant's turn in it, `messages=` is a conversation of its own, now the head."""
     lm, vendor = talk()
     await lm.respond_async("Be terse.", "one")
     root = await lm.respond_async(messages=HISTORY)
@@ -220,7 +223,7 @@ async def test_user_messages_alone_continue_the_head() -> None:
     assert two.previous_response_id == one.response_id
 
 
-# --- concurrency ----------------------------------------------------------------------------------------------------
+# --- concurrency ------------------------------------------------------------------------------
 
 
 async def test_calls_start_from_the_head_as_it_was_when_they_were_made() -> None:
@@ -251,7 +254,7 @@ async def test_the_call_made_last_wins_the_head(order: tuple[int, ...]) -> None:
 
 
 async def test_failed_and_cancelled_calls_leave_the_head() -> None:
-    """The head is the last answer that there is; a later call that failed does not take an earlier one's place."""
+    """The head is the last answer that there is; a later call that failed does not replace it."""
     vendor = HeldVendor()
     lm = LM("held", vendor=vendor, retry=False)
     one = await lm.respond_async("one")
@@ -347,7 +350,7 @@ async def test_a_fork_of_the_head_and_of_nothing() -> None:
 
 
 def test_heads_over_threads() -> None:
-    """Many threads calling one LM leave the answer of some call made last as the head, and lose none."""
+    """Many threads on one LM leave the answer of some call made last as the head, and lose none."""
     lm, vendor = talk(*[echo] * 80)
     threads = [
         threading.Thread(target=lambda: [lm.respond("hi") for _ in range(10)]) for _ in range(8)
@@ -374,7 +377,7 @@ def test_head_by_itself() -> None:
     assert head.take().head == Parent("third", None)
 
 
-# --- carrying over --------------------------------------------------------------------------------------------------
+# --- carrying over ----------------------------------------------------------------------------
 
 
 def add(a: int, b: int) -> int:
@@ -394,7 +397,10 @@ def names(request: LMRequest) -> list[str]:
 
 @pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
 async def test_the_system_message_of_the_lm_begins_conversations(api: Any) -> None:
-    """Where a call gives none of its own; a branch keeps what it was begun with, and a history's own is in it."""
+    """Where a call gives none of its own.
+
+    A branch keeps what it was begun with, and a history's own is in it.
+    """
     vendor = ScriptedVendor(["ok"] * 6, api=api)
     lm = LM("x", vendor=vendor, system_message="Be terse.")
     first = await lm.respond_async("Hi")
@@ -460,12 +466,15 @@ async def test_the_date_is_fixed_at_the_first_turn() -> None:
     assert vendor.requests[0].date == vendor.requests[1].date == turn.date
 
 
-# --- tool outputs ---------------------------------------------------------------------------------------------------
+# --- tool outputs -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
 async def test_every_parallel_call_must_be_answered(api: Any) -> None:
-    """The library says which output is missing before it sends, and the head stays; then all goes on."""
+    """The library says before it sends which output is missing, and the head stays.
+
+    With every output given, the conversation goes on.
+    """
     calls = [
         tool_call("add", call_id="call_1", a=1, b=2),
         tool_call("add", call_id="call_2", a=3, b=4),
@@ -502,7 +511,7 @@ async def test_outputs_may_come_as_messages() -> None:
     ]
 
 
-# --- ids that are not there -----------------------------------------------------------------------------------------
+# --- ids that are not there -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("api", ["chat", "harmony"])
@@ -533,7 +542,7 @@ async def test_an_unknown_id_goes_to_a_server_that_remembers() -> None:
 
 @pytest.mark.parametrize("id", ["", "  ", 5, {"id": "resp_1"}])
 async def test_an_id_that_is_none(id: Any) -> None:
-    """A response given in place of its id, or an empty string, is not taken for the start of a conversation."""
+    """A response in place of its id, or an empty string, does not begin a conversation."""
     lm, vendor = talk()
     one = await lm.respond_async("one")
     for given in (id, one):
@@ -553,11 +562,11 @@ async def test_a_turn_that_left_a_full_store() -> None:
     await lm.respond_async("more", previous_response_id=responses[4].response_id)
 
 
-# --- replays --------------------------------------------------------------------------------------------------------
+# --- replays ----------------------------------------------------------------------------------
 
 
 async def test_a_forgotten_turn_is_replayed_in_full() -> None:
-    """The server lost the id: the library sends the whole conversation instead of failing, and says so."""
+    """The server lost the id: the library sends it all instead of failing, and says so."""
     lm, vendor = talk()
     one = await lm.respond_async("Be terse.", "one", tools=[add])
     two = await lm.respond_async("two")
@@ -590,7 +599,10 @@ async def test_a_forgotten_turn_that_is_not_here_either() -> None:
 
 
 async def test_without_a_store_a_server_s_memory_is_all() -> None:
-    """`response_store=False` chains by the server's ids, and says what it lacks when the server forgets."""
+    """`response_store=False` chains by the server's ids.
+
+    When the server forgets, the error says what is missing.
+    """
     lm, vendor = talk(response_store=False)
     one = await lm.respond_async("Be terse.", "one")
     two = await lm.respond_async("two")

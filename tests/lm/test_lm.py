@@ -136,7 +136,10 @@ def test_twins_take_the_same(name: str) -> None:
 
 
 def test_a_response_shows_itself() -> None:
-    """In a terminal as its text, in a debugger as a line of facts, in a notebook with all model text made harmless."""
+    """In a terminal as its text, in a debugger as a line of facts, in a notebook as Markdown.
+
+    There, all model text is made harmless.
+    """
     output = [
         items.reasoning_item("<b>think</b>"),
         items.function_call("call_1", "add", '{"a": "<i>"}'),

@@ -1,4 +1,7 @@
-"""One call's way: options merged, answers read into objects, reasoning left out, deadlines kept, turns recorded."""
+"""One call's way, from its options to the turn that is recorded.
+
+Options merged, answers read into objects, reasoning left out, deadlines kept.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ def test_help_shows_arguments_and_options() -> None:
     assert {"vendor", "temperature", "top_k"} <= inspect.signature(LM).parameters.keys()
 
 
-# --- options --------------------------------------------------------------------------------------------------------
+# --- options ----------------------------------------------------------------------------------
 
 
 async def test_options_of_the_lm_and_of_the_call() -> None:
@@ -120,7 +123,7 @@ async def test_a_bad_option_of_a_call_is_told_before_anything_is_sent() -> None:
     assert vendor.requests == []
 
 
-# --- structured answers ---------------------------------------------------------------------------------------------
+# --- structured answers -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("api", ["chat", "responses", "harmony"])
@@ -136,7 +139,10 @@ async def test_an_answer_is_read_into_the_model(api: Any) -> None:
 
 
 async def test_an_answer_that_does_not_fit() -> None:
-    """The error has the whole response; the turn is recorded, as it was paid for and can be continued."""
+    """The error has the whole response, and the turn is recorded.
+
+    It was paid for, and it can be continued.
+    """
     lm = LM("x", vendor=ScriptedVendor(['{"name": "Rome"}']), response_model=City)
     with pytest.raises(
         StructuredOutputError, match=r"does not fit City: inhabitants: Field required.*Rome"
@@ -172,11 +178,14 @@ async def test_calls_and_refusals_have_no_object() -> None:
     assert (called.structured_output, len(called.tool_calls or ())) == (None, 1)
 
 
-# --- reasoning ------------------------------------------------------------------------------------------------------
+# --- reasoning --------------------------------------------------------------------------------
 
 
 async def test_reasoning_can_be_left_out() -> None:
-    """Of the response, of its items and of the stream; it is kept in the store, where the next turn needs it."""
+    """Of the response, of its items and of the stream.
+
+    It is kept in the store, where the next turn needs it.
+    """
     vendor = ScriptedVendor([REASONED] * 4)
     store = MemoryStore()
     lm = LM("x", vendor=vendor, response_store=store, include_reasoning=False)
@@ -193,7 +202,7 @@ async def test_reasoning_can_be_left_out() -> None:
     assert "include_reasoning" not in vendor.requests[0].options
 
 
-# --- what is recorded -----------------------------------------------------------------------------------------------
+# --- what is recorded -------------------------------------------------------------------------
 
 
 async def test_the_turn_that_is_recorded() -> None:
@@ -235,7 +244,7 @@ async def test_what_a_caller_does_to_a_response_stays_with_the_caller() -> None:
 
 
 async def test_what_a_caller_does_to_given_messages_stays_with_the_caller() -> None:
-    """A list of messages that grows in the caller's loop must not change the turn that was made of it."""
+    """A list of messages that grows in the caller's loop must not change the turn made of it."""
     vendor = ScriptedVendor(["a", "b"], api="chat")
     lm = LM("x", vendor=vendor)
     part = {"type": "input_text", "text": "Hi"}
@@ -247,7 +256,7 @@ async def test_what_a_caller_does_to_given_messages_stays_with_the_caller() -> N
     assert [items.text_of(item) for item in chain] == ["Hi"]
 
 
-# --- failures -------------------------------------------------------------------------------------------------------
+# --- failures ---------------------------------------------------------------------------------
 
 
 async def test_tries_are_counted_on_the_response() -> None:
@@ -313,7 +322,7 @@ async def test_an_outer_timeout_is_left_to_its_owner() -> None:
     assert not isinstance(raised.value, TimedOutError)
 
 
-# --- what failures keep ---------------------------------------------------------------------------------------------
+# --- what failures keep -----------------------------------------------------------------------
 
 
 async def test_an_error_says_how_often_the_call_was_sent() -> None:

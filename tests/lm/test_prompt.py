@@ -1,4 +1,7 @@
-"""What people write, turned into items: prompts, messages of both APIs, images, tool outputs, and what is refused."""
+"""What people write, turned into items, and what is refused.
+
+Prompts, messages of both APIs, images, and tool outputs.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def user(text: str) -> dict[str, Any]:
     return {"type": "message", "role": "user", "content": text}
 
 
-# --- prompts --------------------------------------------------------------------------------------------------------
+# --- prompts ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,10 @@ def user(text: str) -> dict[str, Any]:
 def test_one_string_is_the_user_two_are_system_and_user(
     texts: tuple[str, ...], named: dict[str, Any], instructions: str | None, said: str
 ) -> None:
-    """Every way to write the same prompt gives the same items; an empty system message takes the branch's away."""
+    """Every way to write the same prompt gives the same items.
+
+    An empty system message takes the branch's away.
+    """
     prompt = build_prompt(texts, **named)
     assert prompt.items == (user(said),)
     assert prompt.instructions == instructions
@@ -184,11 +190,11 @@ def test_mistakes_are_told_before_anything_is_sent(
         build_prompt(texts, **named)
 
 
-# --- messages -------------------------------------------------------------------------------------------------------
+# --- messages ---------------------------------------------------------------------------------
 
 
 def test_leading_system_messages_are_the_instructions() -> None:
-    """Several of them, by either name, are one system message; one in the middle stays where it is."""
+    """Several of them, by either name, are one system message; one in the middle stays there."""
     prompt = build_prompt(
         (),
         messages=[
@@ -285,7 +291,7 @@ def test_given_messages_are_not_changed() -> None:
 
 
 def test_a_spoken_answer_keeps_its_transcript_and_its_id() -> None:
-    """As Chat answers it, as its next turn wants it, and as an item of ours; the sound itself is not kept."""
+    """As Chat answers it, as its next turn wants it, and as an item of ours; no sound is kept."""
     audio = {"id": "audio_1", "data": "AAAA", "transcript": "Hello", "expires_at": 9}
     spoken = items.spoken_message(audio)
     assert items.text_of(spoken) == "Hello"
@@ -303,7 +309,7 @@ def test_a_spoken_answer_keeps_its_transcript_and_its_id() -> None:
     assert items.spoken_message({"transcript": "Hello"}) == items.assistant_message("Hello")
 
 
-# --- images ---------------------------------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------
 
 
 def test_images_travel_as_bytes_paths_and_urls(tmp_path: Path) -> None:
@@ -360,11 +366,11 @@ def test_one_image_is_not_a_list_of_them() -> None:
             build_prompt(("Look",), images=image)  # type: ignore[arg-type]
 
 
-# --- tool outputs ---------------------------------------------------------------------------------------------------
+# --- tool outputs -----------------------------------------------------------------------------
 
 
 def test_tool_outputs_of_both_shapes() -> None:
-    """Objects are sent as JSON, strings as they are, pydantic models by their fields, parts as parts."""
+    """Objects go as JSON, strings as they are, pydantic models by their fields, parts as parts."""
 
     class Weather(BaseModel):
         degrees: int
@@ -392,7 +398,7 @@ def test_a_user_s_message_may_come_with_tool_outputs() -> None:
     assert [item["type"] for item in prompt.items] == ["function_call_output", "message"]
 
 
-# --- reading --------------------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------
 
 
 def test_texts_of_a_turn() -> None:
@@ -423,7 +429,10 @@ def test_tool_calls_have_the_shape_of_chat() -> None:
 
 
 def test_a_custom_tool_s_call_is_one_of_the_calls() -> None:
-    """It has text where a function has JSON, in the shape of either API, and shows and streams like any call."""
+    """It has text where a function has JSON, in the shape of either API.
+
+    It shows and streams like any call.
+    """
     item = items.custom_tool_call("call_1", "sql", "select 1")
     chat = {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
     response = BaseLMResponse.of_output([item])
@@ -468,7 +477,7 @@ def test_ids_are_never_the_same() -> None:
     assert all(id.startswith("resp_") for id in ids)
 
 
-# --- what Chat's messages may have besides --------------------------------------------------------------------------
+# --- what Chat's messages may have besides ----------------------------------------------------
 
 
 def test_an_assistant_may_have_said_nothing() -> None:

@@ -1,4 +1,4 @@
-"""A real vLLM server of the tiny gpt-oss behind LM, on Chat and on Responses: what a user of such a server gets."""
+"""A real vLLM server of the tiny gpt-oss behind LM, on Chat and on Responses, as users get it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ async def test_two_forks_of_one_turn(lm_on: LMOn, api: str) -> None:
 
 
 async def test_chained_responses_are_replayed(lm_on: LMOn) -> None:
-    """This server ignores new instructions and tools on turns chained by id, so the conversation is sent in full."""
+    """This server ignores new instructions and tools on turns chained by id.
+
+    So the conversation is sent in full.
+    """
     lm = lm_on("responses")
     one = await lm.respond_async("My name is Ada.")
     two = await lm.respond_async("Talk like a pirate.", "What is my name?")
@@ -128,9 +131,13 @@ async def test_a_tool_call_and_an_answer_from_its_result(lm_on: LMOn, api: str) 
 
 @pytest.mark.parametrize("api", APIS)
 async def test_a_structured_answer(lm_on: LMOn, api: str) -> None:
-    """The server holds the model to the schema, and the answer is read though the server leaves a header before it."""
+    """The server holds the model to the schema.
+
+    The answer is read though the server leaves a header before it.
+    """
     lm = lm_on(api, auto_store_responses=False, max_tokens=60)
-    # Schemas of one's own go out as written; this model never gets through the object that a type would be wrapped in.
+    # Schemas of one's own go out as written; this model never gets through the object that a type
+    # would be wrapped in.
     city = await lm.respond_async(
         "What is the capital of France?", response_model={"enum": ["Paris", "Rome"]}
     )
@@ -143,7 +150,10 @@ async def test_a_structured_answer(lm_on: LMOn, api: str) -> None:
 
 @pytest.mark.parametrize("api", APIS)
 async def test_a_structured_answer_that_was_cut(lm_on: LMOn, api: str) -> None:
-    """This model fills an object with blanks for ever; the response says that it is not whole, and raises nothing."""
+    """This model fills an object with blanks for ever.
+
+    The response says that it is not whole, and raises nothing.
+    """
     response = await lm_on(api, max_tokens=60).respond_async(
         "What is the capital of France?", response_model=City
     )

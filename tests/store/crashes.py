@@ -21,7 +21,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(WRITER.parent.par
 
 
 def kill_a_writer(path: Path, name: str, durability: Durability, dice: random.Random) -> list[int]:
-    """Start a writer, kill it with SIGKILL after some of its turns, and return the numbers that it had printed."""
+    """Start a writer, kill it with SIGKILL after some turns, and return the numbers it printed."""
     writer = subprocess.Popen(
         [sys.executable, str(WRITER), "crash", str(path), name, durability],
         stdout=subprocess.PIPE,
@@ -39,7 +39,10 @@ def kill_a_writer(path: Path, name: str, durability: Durability, dice: random.Ra
 
 
 async def check_what_is_left(path: Path, name: str, printed: list[int]) -> None:
-    """Every printed turn is there with its whole chain, equal to what was sent, and SQLite finds the file sound."""
+    """Every printed turn is there with its whole chain, equal to what was sent.
+
+    SQLite finds the file sound.
+    """
     store = SQLiteStore(path)
     for number in printed:
         chain = await store.chain(f"{name}_{number}")

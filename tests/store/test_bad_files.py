@@ -1,4 +1,4 @@
-"""Files that are no store, damaged, of a later version, or cannot be written: typed errors, and nothing is lost."""
+"""Files that are no store, damaged, of a later version or unwritable: typed errors, no loss."""
 
 from __future__ import annotations
 
@@ -90,7 +90,10 @@ async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", [0.9, 0.5, 0.05])
 async def test_a_truncated_file_is_reported(tmp_path: Path, part: float) -> None:
-    """A copy that was cut off is noticed at once, is not written to, and the message says how to save the rest."""
+    """A copy that was cut off is noticed at once and not written to.
+
+    The message says how to save the rest.
+    """
     path = tmp_path / "turns.db"
     await make_store(path)
     os.truncate(path, int(path.stat().st_size * part))
@@ -101,7 +104,7 @@ async def test_a_truncated_file_is_reported(tmp_path: Path, part: float) -> None
 
 
 async def test_an_overwritten_page_is_reported_when_it_is_read(tmp_path: Path) -> None:
-    """Damage in the middle is a typed error for the turns that it hit; nothing is answered that is not true."""
+    """Damage in the middle is a typed error for the turns that it hit; no answer is untrue."""
     path = tmp_path / "turns.db"
     await make_store(path)
     expected = {turn.id: turn.input for turn in make_chain(200)}
@@ -128,7 +131,7 @@ async def test_an_overwritten_page_is_reported_when_it_is_read(tmp_path: Path) -
 
 
 async def test_a_full_file_keeps_what_it_had(tmp_path: Path) -> None:
-    """SQLite's own limit of pages stands in for a full disk: the error says so, and the store works on."""
+    """SQLite's limit of pages stands in for a full disk: the error says so, the store works on."""
     path = tmp_path / "turns.db"
     store = SQLiteStore(path)
     turns = make_chain(20)
@@ -203,15 +206,21 @@ def in_a_mount(mount: str, script: str, *arguments: str) -> subprocess.Completed
 
 
 def test_a_full_disk_keeps_what_it_had(tmp_path: Path) -> None:
-    """On a disk that is really full, every put that returned is readable, and with room the store goes on."""
-    mount = f"mount -t tmpfs -o size=2m tmpfs {tmp_path} && head -c 300000 /dev/zero > {tmp_path}/filler"
+    """On a disk that is really full, every put that returned is readable.
+
+    With room, the store goes on.
+    """
+    mount = (
+        f"mount -t tmpfs -o size=2m tmpfs {tmp_path} && "
+        f"head -c 300000 /dev/zero > {tmp_path}/filler"
+    )
     done = in_a_mount(mount, IN_A_SMALL_DISK, f"{tmp_path}/turns.db")
     assert done.returncode == 0, done.stderr
     assert "full" in done.stderr or "disk" in done.stderr
 
 
 async def test_a_read_only_disk_is_named(tmp_path: Path) -> None:
-    """Neither an existing store nor a new one can be opened where nothing can be written, and both say why."""
+    """Neither an existing store nor a new one opens where nothing can be written; both say why."""
     await make_store(tmp_path / "turns.db", 3)
     mount = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path}"
     done = in_a_mount(mount, ON_A_READ_ONLY_DISK, f"{tmp_path}/turns.db", f"{tmp_path}/new.db")

@@ -176,7 +176,7 @@ async def test_a_parent_that_came_late_has_its_children(store: ResponseStore) ->
 
 
 async def test_redact_keeps_the_branch(store: ResponseStore) -> None:
-    """The text is gone, the pairs of calls and outputs hold, and what comes after can still be replayed."""
+    """The text is gone, pairs of calls and outputs hold, and what comes after can be replayed."""
     call = {
         "type": "function_call",
         "call_id": "c1",
@@ -262,7 +262,7 @@ async def test_redact_leaves_no_text_in_small_facts(store: ResponseStore) -> Non
 
 
 async def test_after_a_redaction_no_server_continues_by_id(store: ResponseStore) -> None:
-    """What comes after the turn would bring its text back; what comes before, or beside it, would not."""
+    """Only what comes after the turn would bring its text back, not what is before or beside it."""
     server = {"server": "https://example.test", "stored_on_server": True}
     turns = [
         make_turn("root", **server),
@@ -279,7 +279,7 @@ async def test_after_a_redaction_no_server_continues_by_id(store: ResponseStore)
 
 
 async def test_descendants(store: ResponseStore) -> None:
-    """All that continues from a turn, in an order in which each can be read after the one before; a circle ends."""
+    """All that continues from a turn, each after the one that it continues; a circle ends."""
     await put_all(
         store,
         [

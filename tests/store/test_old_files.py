@@ -1,4 +1,4 @@
-"""Files of older versions are read, those of newer ones refused; see `fixtures/make_old_files.py`."""
+"""Files of older versions are read, newer ones refused; see `fixtures/make_old_files.py`."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ async def test_an_older_store_is_read(tmp_path: Path, version: int) -> None:
 
 @OLD_VERSIONS
 async def test_a_migration_leaves_no_text_behind(tmp_path: Path, version: int) -> None:
-    """Live text lies in the file once, so that deleting it later gets all of it; the rest is zeros."""
+    """Live text lies in the file once, so deleting it later gets all of it; the rest is zeros."""
     path = copy_of(version, tmp_path)
     unused = (
         "SELECT seq, CAST(text AS BLOB), token_ids FROM bodies WHERE seq NOT IN "
@@ -332,7 +332,8 @@ async def test_processes_that_open_an_older_store_at_once(tmp_path: Path) -> Non
     assert len(await store.list()) == turns + 3
     await store.check()
     await store.aclose()
-    # A second migration would have found no room again: `full` and its copies got one new body each.
+    # A second migration would have found no room again: `full` and its copies got one new body
+    # each.
     assert rows_of(path, "SELECT count(*) FROM bodies") == [(bodies + 501 + 3,)]
 
 

@@ -184,7 +184,7 @@ def test_no_error_shows_a_password(where: Any) -> None:
 
 
 def test_a_store_of_your_own_passes_the_tests_of_every_store() -> None:
-    """The way that `test_every_store.py` describes: a module of yours, a URL, and none of our files."""
+    """As `test_every_store.py` describes it: a module of yours, a URL, and none of our files."""
     matrix = Path(__file__).with_name("test_every_store.py")
     done = subprocess.run(
         [

@@ -144,7 +144,7 @@ async def test_a_shared_text_is_stored_once(path: Path) -> None:
 
 
 async def test_callers_at_once_share_a_commit(path: Path) -> None:
-    """A hundred callers do not pay for a hundred fsyncs, which is what keeps a batch of calls fast."""
+    """A hundred callers do not pay for a hundred fsyncs, which keeps a batch of calls fast."""
     store = SQLiteStore(path)
     await store.put(make_turn("first"))
     commits: list[str] = []
@@ -197,7 +197,7 @@ async def test_the_loop_runs_while_another_process_holds_the_lock(
 async def test_who_writes_a_turn(
     path: Path, durability: Durability, size: int, by_the_caller: bool
 ) -> None:
-    """Where no commit waits for the disk, a turn does not go to the writer's thread, unless it is a large one."""
+    """Where no commit waits for the disk, only a large turn goes to the writer's thread."""
     store = SQLiteStore(path, durability=durability)
     writer = store._require_open().writer
     await store.put(make_turn("first"))
@@ -223,7 +223,10 @@ async def test_turns_that_are_put_at_once_keep_their_order(
 
 
 async def test_what_an_interrupt_leaves_is_taken_back(path: Path) -> None:
-    """Ctrl-C may come in the middle of a write on the caller's own thread; nobody is kept out by what it leaves."""
+    """Ctrl-C may come in the middle of a write on the caller's own thread.
+
+    Nobody is kept out by what it leaves.
+    """
     store = SQLiteStore(path, durability="process-crash", timeout=5)
     for n in range(2):
         await store.put(make_turn(f"before_{n}"))
@@ -251,7 +254,7 @@ async def test_what_an_interrupt_leaves_is_taken_back(path: Path) -> None:
 async def test_a_reader_that_takes_its_time_holds_nobody_up(
     path: Path, durability: Durability
 ) -> None:
-    """The WAL cannot go into the file while another program reads; the puts meanwhile do not wait for it."""
+    """The WAL cannot go into the file while another program reads; puts do not wait for it."""
     store = SQLiteStore(path, durability=durability)
     await store.put(make_turn("first"))
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
@@ -349,7 +352,7 @@ async def test_closing_finishes_what_was_begun(path: Path) -> None:
 
 
 async def test_stores_of_one_file_share_its_threads(path: Path) -> None:
-    """A hundred LMs on one file cost the threads of one, and closing one leaves the others working."""
+    """A hundred LMs on one file cost the threads of one; closing one leaves the others working."""
     before = threading.active_count()
     stores = [SQLiteStore(path) for _ in range(50)]
     for n, store in enumerate(stores):
@@ -443,7 +446,7 @@ async def test_compact_gives_the_room_back(path: Path) -> None:
 async def test_an_older_schema_is_brought_up_to_date(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new version of the library reads what the old one wrote; SQL and functions bring it there."""
+    """A new version reads what the old one wrote; SQL and functions bring it there."""
     turns = make_chain(3)
     store = SQLiteStore(path)
     for turn in turns:
@@ -510,7 +513,7 @@ from store.turns import make_chain
 from synth_ai.store.sqlite.store import SQLiteStore
 store = SQLiteStore({str(path)!r})
 async def main():
-    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is not what is tested here
+    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is not tested here
     for turn in make_chain(20):
         await store.put(turn)
     await store.get("turn_3")

@@ -1,4 +1,4 @@
-"""The SQLite store among processes: many that write at once, some that are killed, some that are forked."""
+"""The SQLite store among processes: many that write at once, some killed, some forked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_what_was_returned_survives_kill_9(tmp_path: Path, durability: Dur
 
 @DURABILITIES
 async def test_processes_write_into_one_file(tmp_path: Path, durability: Durability) -> None:
-    """Processes that open the file at the same moment, before it exists, and write at once lose nothing."""
+    """Processes that open a file at once, before it exists, and write at once, lose nothing."""
     path = tmp_path / "turns.db"
     writers = [
         subprocess.Popen(
@@ -73,7 +73,10 @@ def write_in_child(store: SQLiteStore, name: str) -> None:
 async def test_a_child_goes_on_after_its_parent_has_closed_the_file(
     tmp_path: Path, durability: Durability
 ) -> None:
-    """With the parent's locks in its memory the child would take none, and write into files that are gone."""
+    """With the parent's locks in its memory the child would take none.
+
+    It would write into files that are gone.
+    """
     path = tmp_path / "turns.db"
     store = SQLiteStore(path, durability=durability)
     for n in range(3):
@@ -152,7 +155,10 @@ async def test_forks_in_the_middle_of_writes(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 async def test_a_forked_child_opens_the_file_for_itself(tmp_path: Path) -> None:
-    """SQLite's connections must not cross a fork; the store that did makes its own and the parent's goes on."""
+    """SQLite's connections must not cross a fork.
+
+    The store that did makes its own, and the parent's goes on.
+    """
     store = SQLiteStore(tmp_path / "turns.db")
     await store.put(make_turn("parent"))
     fork = multiprocessing.get_context("fork")

@@ -37,7 +37,7 @@ async def crashed_store(folder: Path, turns: int) -> Path:
 
 
 async def test_a_read_only_disk_is_no_obstacle(tmp_path: Path) -> None:
-    """A store on a disk where nothing can be written is shown, be it closed or left behind by a crash."""
+    """A store where nothing can be written is shown, be it closed or left behind by a crash."""
     await make_store(tmp_path / "turns.db", 3)
     await crashed_store(tmp_path, 4)
     mount = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path}"

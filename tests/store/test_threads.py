@@ -285,7 +285,10 @@ async def test_deleting_empties_the_wal_and_the_thread_writes_first(path: Path) 
 
 
 async def test_a_large_import_goes_into_the_file(path: Path) -> None:
-    """Its bytes are not known before; the WAL must not keep them until others have written as much."""
+    """Its bytes are not known before.
+
+    The WAL must not keep them until others have written as much.
+    """
     store = SQLiteStore(path)
     text = "some words " * 500
     await store.add([make_turn(f"t{n}", instructions=f"{n} {text}") for n in range(1000)])

@@ -104,7 +104,10 @@ async def test_the_file_is_private_and_replaces_only_an_export(tmp_path: Path) -
 
 
 async def test_an_export_over_a_store_in_use_leaves_its_locks(tmp_path: Path) -> None:
-    """Closing any handle of a file drops a process's locks on it, and other processes could then damage the store."""
+    """Closing any handle of a file drops a process's locks on it.
+
+    Other processes could then damage the store.
+    """
     path, link = tmp_path / "turns.db", tmp_path / "link"
     store = SQLiteStore(path)
     await store.put(make_turn("a"))
@@ -113,7 +116,10 @@ async def test_an_export_over_a_store_in_use_leaves_its_locks(tmp_path: Path) ->
         with pytest.raises(StoreUnavailableError, match=target.name):
             await export_turns(store, target)
     # Byte 0x40000002 is where SQLite's readers of a file lock it.
-    script = f"import fcntl; fcntl.lockf(open({str(path)!r}, 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)"
+    script = (
+        f"import fcntl; fcntl.lockf(open({str(path)!r}, 'r+b'), "
+        "fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "BlockingIOError" in done.stderr
     assert await store.get("a") is not None

@@ -14,7 +14,7 @@ from synth_ai.turn import Turn
 
 
 def numbered_turn(name: str, number: int) -> Turn:
-    """The turn that a writer sends as its `number`-th: the same in every process, and of many sizes."""
+    """The turn that a writer sends as its `number`-th: the same in every process, of many sizes."""
     noise = hashlib.blake2b(f"{name} {number}".encode()).hexdigest()
     text = noise * (1 + int(noise[:2], 16))
     output: tuple[dict[str, Any], ...] = (
@@ -47,7 +47,7 @@ def numbered_turn(name: str, number: int) -> Turn:
 async def write(
     path: str, name: str, durability: Durability, count: int | None, at_once: int
 ) -> None:
-    """Put turns, `at_once` of them together, and print the id of each once it is said to be on disk."""
+    """Put turns, `at_once` together, and print the id of each once it is said to be on disk."""
     store = SQLiteStore(path, durability=durability)
 
     async def put(number: int) -> None:

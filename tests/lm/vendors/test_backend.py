@@ -1,4 +1,7 @@
-"""Which backend an LM gets, and which key goes where: arguments, the environment, and what contradicts what."""
+"""Which backend an LM gets, and which key goes where.
+
+It follows from arguments and the environment; what contradicts is refused.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def key_of(client: Any) -> str:
     return key
 
 
-# --- addresses and keys ---------------------------------------------------------------------------------------------
+# --- addresses and keys -----------------------------------------------------------------------
 
 ENVIRONMENT = Settings(
     openai_api_key="openai-key", synth_api_key="synth-key", synth_base_url="https://synth.test/v1"
@@ -135,7 +138,10 @@ def test_a_key_goes_to_its_own_address(
 
 
 def test_a_key_from_a_file() -> None:
-    """A line break at its end is not part of it; one inside would break the header, and is told without showing it."""
+    """A line break at its end is not part of it.
+
+    One inside would break the header, and is told without showing it.
+    """
     for where in ({}, {"base_url": LOCAL}):
         client = client_of("gpt-4o", api_key=f" {SECRET}\n", **where)
         assert key_of(client) == SECRET
@@ -187,7 +193,7 @@ def test_a_bad_variable_is_named_when_the_lm_is_made(monkeypatch: pytest.MonkeyP
         LM("gpt-4o", api_key="k")
 
 
-# --- the API --------------------------------------------------------------------------------------------------------
+# --- the API ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -217,7 +223,10 @@ def test_api_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_environment_s_address_does_not_leave_harmony(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`OPENAI_BASE_URL` is the openai vendor's: gpt-oss still runs on its engine, and gpt-4o on Responses there."""
+    """`OPENAI_BASE_URL` is the openai vendor's.
+
+    gpt-oss still runs on its engine, and gpt-4o on Responses there.
+    """
     monkeypatch.setenv("OPENAI_BASE_URL", LOCAL)
     monkeypatch.setenv("SYNTH_GPU_HARMONY_ENDPOINT", "http://localhost:9000/v1")
     assert LM("gpt-oss-20b").api_type == "harmony"
@@ -379,11 +388,11 @@ def test_the_store_by_argument_and_variable(
     assert type(LM("x", vendor=vendor)._config.store).__name__ == "MemoryStore"
 
 
-# --- secrets --------------------------------------------------------------------------------------------------------
+# --- secrets ----------------------------------------------------------------------------------
 
 
 def test_a_key_is_not_shown() -> None:
-    """Neither by the LM nor by anything it is made of, to the depth that a debugger or a log would print."""
+    """Neither by the LM nor by anything it is made of, as deep as a debugger or a log prints."""
     lm = LM("gpt-4o", api_key=SECRET)
     client = lm._config.vendor._client  # type: ignore[attr-defined]
     for thing in (
@@ -423,7 +432,7 @@ def test_a_key_over_plain_http_is_warned_of() -> None:
 
 
 def test_a_key_in_an_address_is_not_shown() -> None:
-    """Some write it there, from where it would go into logs and stores; the error names the way out."""
+    """Some write it there, and it would go into logs and stores; the error names the way out."""
     with pytest.raises(OptionError, match="give api_key=") as raised:
         LM("gpt-oss-20b", vendor="synth", base_url=f"https://user:{SECRET}@synth.test/v1")
     assert SECRET not in str(raised.value)

@@ -35,7 +35,10 @@ async def test_stream_options_go_with_streams_alone(
 async def test_a_call_without_tools_says_nothing_about_them(
     openai_server: OpenAIServer, hosted: Hosted, api: str, choice: str
 ) -> None:
-    """The service refuses `tool_choice` and `parallel_tool_calls` there; where there are tools, both are sent."""
+    """The service refuses `tool_choice` and `parallel_tool_calls` there.
+
+    Where there are tools, both are sent.
+    """
     lm = hosted(api, tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
     await lm.respond_async("Hi")
     await lm.fork().respond_async("Hi", tools=None)

@@ -63,7 +63,7 @@ def test_the_name_alone_decides(model: str, api: str) -> None:
 
 
 def test_every_model_that_the_sdk_lists_has_a_route() -> None:
-    """The table holds for all of today's names: only audio and search-preview models are left to chat."""
+    """The table holds for all of today's names: only audio and search-preview models go to chat."""
     from openai.types.shared import ChatModel, ResponsesModel
 
     def names(kind: Any) -> set[str]:
@@ -106,7 +106,10 @@ def test_a_base_url_leaves_the_choice_between_chat_and_responses(model: str) -> 
 
 @pytest.mark.parametrize("wish", [True, False])
 def test_harmony_outranks_the_choice_between_chat_and_responses(wish: bool, tmp_path: Path) -> None:
-    """`use_responses_api` and its variable never take gpt-oss off the engine; only api, vendor and base_url do."""
+    """`use_responses_api` and its variable never take gpt-oss off the engine.
+
+    Only api, vendor and base_url do.
+    """
     folder = model_folder(tmp_path / "tiny", config={"model_type": "gpt_oss"})
     for model in ("gpt-oss-20b", "openai/gpt-oss-120b", folder):
         assert choose(model, use_responses_api=wish).api == "harmony"
@@ -137,7 +140,10 @@ def test_a_gpt_oss_folder_speaks_harmony(tmp_path: Path) -> None:
 
 
 def test_a_lora_folder_follows_its_base(tmp_path: Path) -> None:
-    """A LoRA names its base by name or by folder; of gpt-oss it speaks Harmony, of anything else it is refused."""
+    """A LoRA names its base by name or by folder.
+
+    Of gpt-oss it speaks Harmony, of anything else it is refused.
+    """
     base = model_folder(tmp_path / "base", config={"model_type": "gpt_oss"})
     other = model_folder(tmp_path / "llama", config={"model_type": "llama"})
     for number, name in enumerate(
@@ -169,7 +175,7 @@ def test_a_relative_or_home_folder_is_found(
 def test_a_folder_of_results_does_not_hide_a_hosted_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Evaluations write folders named after models; such a folder in the working directory holds no model."""
+    """Evaluations write folders named after models; one in the working directory holds no model."""
     (tmp_path / "gpt-4o").mkdir()
     (tmp_path / "gpt-4o" / "scores.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
