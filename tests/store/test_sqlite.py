@@ -18,12 +18,12 @@ from typing import get_args
 import pytest
 
 from store.crashes import ENVIRONMENT
+from store.test_threads import until_idle
 from store.turns import make_chain, make_turn
 from synth_ai.errors import OptionError, StoreError, StoreUnavailableError
 from synth_ai.store.sqlite import schema as sqlite_schema
 from synth_ai.store.sqlite.connections import Durability
 from synth_ai.store.sqlite.store import SQLiteStore
-from synth_ai.store.sqlite.threads import Writer
 
 
 @pytest.fixture
@@ -42,12 +42,6 @@ def rows_of(path: Path, query: str) -> list[tuple[object, ...]]:
 
 def bytes_of(path: Path) -> bytes:
     return b"".join(file.read_bytes() for file in files_of(path))
-
-
-async def until_idle(writer: Writer) -> None:
-    """Wait for the writer's thread, which answers first and tidies up afterwards."""
-    while writer._draining:
-        await asyncio.to_thread(time.sleep, 0.001)
 
 
 async def test_a_second_store_continues_what_the_first_wrote(path: Path) -> None:
@@ -126,7 +120,9 @@ async def test_the_connection_that_writes_has_the_documented_settings(
     if durability == "process-crash":
         await store.put(make_turn("first"))
         await until_idle(writer)
-        assert writer._run_inline(settings, 0) == documented
+        inline = writer._choose_inline(0)
+        assert inline is not None
+        assert writer._run_inline(inline, settings, 0) == documented
     await store.aclose()
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from synth_ai.errors import StoreError, StoreUnavailableError
 from synth_ai.store.sqlite.connections import Connect, LockedConnection, transaction
@@ -70,8 +70,7 @@ class Job:
     future: asyncio.Future[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a job ended: with a result, or with an error."""
 
     job: Job
@@ -118,9 +117,10 @@ class Writer:
             size: about how many bytes it writes.
             alone: run it by itself, exactly once, without a transaction around it.
         """
-        if not alone:
+        inline = None if alone else self._choose_inline(size)
+        if inline is not None:
             try:
-                return self._run_inline(work, size)
+                return self._run_inline(inline, work, size)
             except (_MustQueue, sqlite3.Error, StoreError):
                 # Whatever went wrong, such as a lock of another process: the thread can wait for
                 # it, and reports what is still wrong then.
@@ -138,25 +138,29 @@ class Writer:
 
     # --- inline -----------------------------------------------------------------------------------
 
-    def _run_inline(self, work: Work[T], size: int) -> T:
-        """Do work on the caller's own thread.
-
-        Raises:
-            _MustQueue: the caller would have to wait for something here.
-        """
+    def _choose_inline(self, size: int) -> LockedConnection | None:
+        """Return the connection to write inline with; None if the caller would have to wait."""
         inline = self._inline_connection
         if inline is None or size > _MAX_INLINE_BYTES:
-            raise _MustQueue
+            return None
 
         # What the thread has not done yet comes first: turns that are put at once keep their order.
         # No lock is needed to ask, as whoever queued something before sees it here.
         if self._draining:
-            raise _MustQueue
+            return None
 
         # Another thread is writing inline.
         if inline.lock.locked():
-            raise _MustQueue
+            return None
 
+        return inline
+
+    def _run_inline(self, inline: LockedConnection, work: Work[T], size: int) -> T:
+        """Do work on the caller's own thread.
+
+        Raises:
+            _MustQueue: the caller would have to wait, which shows only now.
+        """
         # A `with` of the lock itself: no interrupt comes between taking it and seeing to its
         # release.
         with inline.lock:
@@ -184,7 +188,7 @@ class Writer:
 
     # --- queued -----------------------------------------------------------------------------------
 
-    async def _enqueue(self, work: Work[T], size: int, alone: bool) -> T:
+    def _enqueue(self, work: Work[T], size: int, alone: bool) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
@@ -193,7 +197,7 @@ class Writer:
                 self._draining = True
             self._queue.append(Job(work, size, alone, loop, future))
 
-        return await future
+        return future
 
     def _drain_queue(self) -> None:
         """Do what is in the queue, until it is empty. Runs on the thread."""
@@ -258,11 +262,14 @@ class Writer:
 
     def _tidy_up(self, group: list[Job]) -> None:
         """Do what is due after a group was committed, so that no caller waits for it."""
+        written = sum(job.size + _TURN_BYTES for job in group)
+        if group[0].alone:
+            # It may have written any number of bytes, or emptied the WAL by itself. In either case
+            # a checkpoint puts the count right.
+            written = _CHECKPOINT_BYTES
+
         with self._lock:
-            for job in group:
-                # What runs alone may write any number of bytes, or empty the WAL by itself.
-                # Counted like this, a checkpoint follows in either case.
-                self._wal_bytes += _CHECKPOINT_BYTES if job.alone else job.size + _TURN_BYTES
+            self._wal_bytes += written
             is_due = self._wal_bytes >= _CHECKPOINT_BYTES
 
         if is_due:
