@@ -13,6 +13,7 @@ from synth_ai.api import API
 from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError
 from synth_ai.events import StreamEvent
+from synth_ai.ids import check_id
 from synth_ai.limiter import ConcurrencyLimiter
 from synth_ai.lm import pipeline, sync
 from synth_ai.lm.arguments import CallArguments, show_arguments, split_options
@@ -405,7 +406,9 @@ class LM:
         Args:
             response_id: the response to continue from; the head of this LM by default.
         """
-        start = self._head.current if response_id is None else Parent(response_id, None)
+        start = self._head.current
+        if response_id is not None:
+            start = Parent(check_id(response_id, "response_id"), None)
         return self._derive(Head(start), chains=True)
 
     def reset(self) -> None:
