@@ -1,7 +1,7 @@
 """Calls to a server: JSON bodies out, decoded bodies or streams of events back.
 
 Each call waits for the rate limits and for a connection, has its errors turned into ours, and its
-secrets masked in all that comes back.
+secrets masked in errors.
 """
 
 from __future__ import annotations
@@ -128,25 +128,25 @@ class HTTPClient:
 
         Reading the stream raises what `post` raises.
         """
-        return EventStream(partial(self._stream_events, path, body, options or {}))
+        request = Request("POST", path, body, options or {})
+        secrets = self._secrets_of(request)
+        return EventStream(partial(self._stream_events, request, body, secrets), secrets)
 
     async def _stream_events(
-        self, path: str, body: Mapping[str, object], options: SendOptions, info: StreamInfo
+        self, request: Request, body: Mapping[str, object], secrets: Secrets, info: StreamInfo
     ) -> AsyncGenerator[JSONObject, None]:
-        request = Request("POST", path, body, options)
-        secrets = self._secrets_of(request)
-
         async with self.rate_limiter.reserve(body) as reservation:
             with map_errors(secrets):
                 pool = await self._pools.for_running_loop()
                 async with pool.slots, pool.stream(request) as response:
                     reservation.read_headers(response.headers)
-                    info.request_id = _request_id(response, secrets)
+                    info.request_id = _request_id(response)
                     if "json" in response.headers.get("content-type", ""):
-                        raise _unstreamed_error(await response.read(), secrets)
+                        raise _unstreamed_error(await response.read())
 
                     async for text in response.events():
-                        event = {} if text == DONE else decode_event(secrets.mask_text(text))
+                        event = {} if text == DONE else decode_event(text)
+                        event = _mask_failure(event, secrets)
                         # The last event that reports usage counts: some servers do so in each.
                         reservation.used_tokens = total_tokens(event) or reservation.used_tokens
                         yield event
@@ -179,17 +179,32 @@ class HTTPClient:
 
 
 def _decode(response: Response, secrets: Secrets) -> DecodedBody:
-    request_id = _request_id(response, secrets)
+    request_id = _request_id(response)
     try:
-        data = decode_body(secrets.mask_bytes(response.content))
+        data = decode_body(response.content)
     except errors.ServerError as error:
         attach_request_id(error, request_id)
         raise
 
-    return DecodedBody(data, request_id)
+    return DecodedBody(_mask_failure(data, secrets), request_id, secrets)
 
 
-def _unstreamed_error(content: bytes, secrets: Secrets) -> errors.ServerError:
+def _mask_failure(data: JSONObject, secrets: Secrets) -> JSONObject:
+    """Mask the error in a Response that failed: it is the server's words, and none of the model's.
+
+    A response of a stream is in the event that ends it, under `response`.
+    """
+    if data.get("error"):
+        return {**data, "error": secrets.mask(data["error"])}
+
+    response = data.get("response")
+    if isinstance(response, dict) and response.get("error"):
+        return {**data, "response": _mask_failure(response, secrets)}
+
+    return data
+
+
+def _unstreamed_error(content: bytes) -> errors.ServerError:
     """Make the error for a streamed call that was answered in one piece.
 
     Returns:
@@ -198,7 +213,7 @@ def _unstreamed_error(content: bytes, secrets: Secrets) -> errors.ServerError:
     Raises:
         MalformedAnswerError: the answer is not even a JSON object.
     """
-    data = parse_object(secrets.mask_bytes(content))
+    data = parse_object(content)
     error = find_error(data)
     if error is not None:
         return error
@@ -206,9 +221,5 @@ def _unstreamed_error(content: bytes, secrets: Secrets) -> errors.ServerError:
     return errors.MalformedAnswerError("The server answered a streamed call in one piece.")
 
 
-def _request_id(response: Response | StreamingResponse, secrets: Secrets) -> str | None:
-    request_id = response.headers.get("x-request-id")
-    if request_id is None:
-        return None
-
-    return secrets.mask_text(request_id)
+def _request_id(response: Response | StreamingResponse) -> str | None:
+    return response.headers.get("x-request-id")

@@ -35,6 +35,9 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # The digits of the longest count that is read; longer ones are garbled, and overflow a float.
 _MAX_DIGITS = 15
 
+# The characters of the longest duration that is read.
+_MAX_LENGTH = 64
+
 # How much may be missing by rounding alone, of an amount that is waited for.
 _ROUNDING = 1e-6
 
@@ -406,7 +409,11 @@ def read_duration(text: str | None) -> float | None:
     - `20ms` -> 0.02
     - `soon`, and None -> None
     """
-    parts = _DURATION.findall(text or "")
+    # Longer ones are garbled, and searched in vain from each of their digits.
+    if text is None or len(text) > _MAX_LENGTH:
+        return None
+
+    parts = _DURATION.findall(text)
     if not parts:
         return None
 

@@ -1,4 +1,4 @@
-"""A key, wherever a caller puts it or a server repeats it, is not shown, logged or stored."""
+"""A key, wherever a caller puts it or an error repeats it, is not shown, logged or stored."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ FAILED_RESPONSE = {
     "object": "response",
     "status": "failed",
     "output": [],
-    "model": KEY,
+    "model": "gpt-5",
     "error": {"code": KEY, "message": REPEATED},
 }
 FAILED_STREAM = json.dumps({"type": "response.failed", "response": FAILED_RESPONSE})
@@ -95,20 +95,6 @@ HALF_STREAM = (
     json.dumps({"type": "response.output_text.delta", "output_index": 0, "delta": KEY}),
     json.dumps({"id": KEY, "choices": [{"index": 0, "delta": {"content": KEY}}]}),
 )
-MESSAGE = {
-    "type": "message",
-    "role": "assistant",
-    "content": [{"type": "output_text", "text": KEY}],
-}
-ANSWERED = {
-    "id": f"resp_{KEY}",
-    "object": "response",
-    "status": "completed",
-    "model": KEY,
-    "output": [MESSAGE],
-    "choices": [{"message": {"role": "assistant", "content": KEY}, "finish_reason": "stop"}],
-}
-
 PLACES = {
     # The ways in.
     "api_key": Place(),
@@ -153,7 +139,7 @@ PLACES = {
     "a conversation that is gone": Place(
         (_refusal(404, code="previous_response_not_found", message=REPEATED),)
     ),
-    # Answers that are none, or that repeat it.
+    # Answers that are none.
     "200 with an error": Place((_refusal(200, message=REPEATED, code=KEY),)),
     "200, no JSON": Place((Raw(REPEATED),)),
     "200, half of a JSON": Place((Raw(f'{{"id": "{KEY}", "output": ['),)),
@@ -165,9 +151,7 @@ PLACES = {
         (Raw(f'{{"id": "{KEY}", "output": [', cut_after=40, reset=True),)
     ),
     "a failed response": Place((Raw(FAILED_RESPONSE),)),
-    "the answer itself": Place((Raw(ANSWERED),)),
     # Headers of answers.
-    "x-request-id": Place((Answer(text="Hello", headers={"x-request-id": KEY}),)),
     "x-request-id of an error": Place(
         (Raw({"error": {"message": "No."}}, 400, headers={"x-request-id": KEY}),)
     ),
