@@ -34,8 +34,13 @@ from synth_ai.http.responses import (
     total_tokens,
 )
 from synth_ai.http.secrets import Secrets
+from synth_ai.limiter import is_positive_int
 
 __all__ = ["HTTPClient", "SendOptions"]
+
+MAX_RESPONSE_BYTES = 256 * 2**20
+"""The most bytes of an answer by default: more than any model writes, and what a process can hold.
+"""
 
 
 class HTTPClient:
@@ -49,13 +54,15 @@ class HTTPClient:
         api_key: sent as a bearer token.
         transport: the HTTP library, `httpx` or `aiohttp`, which costs less CPU.
         openai_account: send the organization and project of the environment too; they are OpenAI's.
+        max_response_bytes: the most bytes of an answer, as they are once decompressed; of a stream,
+            those of all its events. 256 MiB by default.
 
     Attributes:
         base_url: as given.
         rate_limiter: the limits of the key, shared with every client that uses it at this address.
 
     Raises:
-        OptionError: there is no such transport.
+        OptionError: there is no such transport, or the bound is not a whole number from 1.
         MissingExtraError: the transport is not installed.
     """
 
@@ -66,8 +73,15 @@ class HTTPClient:
         api_key: str,
         transport: str = "httpx",
         openai_account: bool = False,
+        max_response_bytes: int | None = None,
     ) -> None:
         check_transport(transport)
+        if max_response_bytes is None:
+            max_response_bytes = MAX_RESPONSE_BYTES
+        if not is_positive_int(max_response_bytes):
+            raise errors.OptionError(
+                f"max_response_bytes={max_response_bytes!r} must be a whole number from 1, or None."
+            )
 
         self.base_url = base_url
         self.rate_limiter = rate_limiter_for(base_url, api_key)
@@ -75,7 +89,7 @@ class HTTPClient:
         self._secrets = Secrets([api_key])
         # A lambda, no `partial`: the repr of that shows the key.
         self._pools = ConnectionPools(
-            lambda: ConnectionPool(base_url, api_key, transport, openai_account)
+            lambda: ConnectionPool(base_url, api_key, transport, openai_account, max_response_bytes)
         )
 
     def __repr__(self) -> str:

@@ -84,6 +84,8 @@ class LM:
         tokens_per_minute: likewise for tokens, prompt and answer together.
         transport: `aiohttp` for calls that cost less CPU (the extra of that name), `httpx` by
             default.
+        max_response_bytes: the most bytes of a server's answer, 256 MiB by default; a larger one is
+            a `ResponseTooLargeError`. A stream has as many in all its events together.
         compact: is called when a conversation no longer fits into the context, with the items of
             the oldest turns, and returns what stands in their place: a summary, or items.
             (`truncation="auto"` just leaves them out; without either, such a call is an error.)
@@ -121,6 +123,7 @@ class LM:
         tokens_per_minute: int | None = None,
         prices: Mapping[str, Price | Mapping[str, float]] | None = None,
         transport: Transport | None = None,
+        max_response_bytes: int | None = None,
         compact: Compact | None = None,
         **options: Unpack[GenerationOptions],
     ) -> None:
@@ -153,6 +156,7 @@ class LM:
                 requests_per_minute=requests_per_minute,
                 tokens_per_minute=tokens_per_minute,
                 transport=transport,
+                max_response_bytes=max_response_bytes,
             ),
             settings,
         )

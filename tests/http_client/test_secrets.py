@@ -307,22 +307,6 @@ async def test_an_error_says_nothing_of_the_key_that_was_refused(
     assert isinstance(raised.value, SynthAIError)
 
 
-async def test_a_redirect_to_another_host_goes_without_the_key(
-    openai_server: OpenAIServer, hosted: Hosted
-) -> None:
-    """A key is sent to the address that it belongs to."""
-    port = openai_server.base_url.rpartition(":")[2].removesuffix("/v1")
-    openai_server.enqueue(
-        Raw("", 307, headers={"location": f"http://localhost:{port}/v1/responses"})
-    )
-    with pytest.raises(AuthenticationFailedError):
-        await hosted(api_key=KEY).respond_async("Hi")
-    assert [request.headers.get("authorization") for request in openai_server.requests] == [
-        f"Bearer {KEY}",
-        None,
-    ]
-
-
 def test_what_is_masked() -> None:
     """Texts, bytes and plain data of them. What is short is not secret; longer secrets go first."""
     secrets = Secrets(["short", KEY, f"{KEY}-and-more"])

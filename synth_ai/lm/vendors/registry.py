@@ -35,6 +35,7 @@ class Endpoint:
         requests_per_minute: a limit that the caller set.
         tokens_per_minute: likewise for tokens, prompt and answer together.
         transport: the HTTP library to send with.
+        max_response_bytes: the most bytes of an answer; None for the default.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Endpoint:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     transport: Transport = "httpx"
+    max_response_bytes: int | None = None
 
     def client(self) -> HTTPClient:
         """Make the client that sends calls there: connections, limits, retries' facts, errors.
@@ -60,6 +62,7 @@ class Endpoint:
             api_key=self.api_key or NO_KEY,
             transport=self.transport,
             openai_account=self.is_openai,
+            max_response_bytes=self.max_response_bytes,
         )
         client.rate_limiter.cap(self.requests_per_minute, self.tokens_per_minute)
         return client
