@@ -6,6 +6,7 @@ secrets masked in errors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 
@@ -56,6 +57,8 @@ class HTTPClient:
         openai_account: send the organization and project of the environment too; they are OpenAI's.
         max_response_bytes: the most bytes of an answer, as they are once decompressed; of a stream,
             those of all its events. 256 MiB by default.
+        wait_max: the most seconds that a call waits for the limits that the server reports; one
+            that would wait longer is a RateLimitError.
 
     Attributes:
         base_url: as given.
@@ -74,6 +77,7 @@ class HTTPClient:
         transport: str = "httpx",
         openai_account: bool = False,
         max_response_bytes: int | None = None,
+        wait_max: float = math.inf,
     ) -> None:
         check_transport(transport)
         if max_response_bytes is None:
@@ -86,6 +90,7 @@ class HTTPClient:
         self.base_url = base_url
         self.rate_limiter = rate_limiter_for(base_url, api_key)
         self._api_key = api_key
+        self._wait_max = wait_max
         self._secrets = Secrets([api_key])
         # A lambda, no `partial`: the repr of that shows the key.
         self._pools = ConnectionPools(
@@ -115,7 +120,7 @@ class HTTPClient:
         request = Request("POST", path, body, options or {})
         secrets = self._secrets_of(request)
 
-        async with self.rate_limiter.reserve(body) as reservation:
+        async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
             with map_errors(secrets):
                 pool = await self._pools.for_running_loop()
                 async with pool.slots:
@@ -149,7 +154,7 @@ class HTTPClient:
     async def _stream_events(
         self, request: Request, body: Mapping[str, object], secrets: Secrets, info: StreamInfo
     ) -> AsyncGenerator[JSONObject, None]:
-        async with self.rate_limiter.reserve(body) as reservation:
+        async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
             with map_errors(secrets):
                 pool = await self._pools.for_running_loop()
                 async with pool.slots, pool.stream(request) as response:

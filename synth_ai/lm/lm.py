@@ -157,6 +157,7 @@ class LM:
                 tokens_per_minute=tokens_per_minute,
                 transport=transport,
                 max_response_bytes=max_response_bytes,
+                wait_max=retry_policy.wait_max,
             ),
             settings,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class BackendOptions:
     tokens_per_minute: int | None = None
     transport: Transport | None = None
     max_response_bytes: int | None = None
+    wait_max: float = math.inf
 
 
 def make_backend(model: str, options: BackendOptions, settings: Settings) -> VendorBase:
@@ -221,6 +223,7 @@ def _on_server(
         tokens_per_minute=options.tokens_per_minute,
         transport=options.transport or "httpx",
         max_response_bytes=options.max_response_bytes,
+        wait_max=options.wait_max,
     )
     backend = route.vendor.apis[route.api](endpoint)
     if not isinstance(backend, VendorBase):
