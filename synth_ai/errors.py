@@ -24,6 +24,7 @@
     │   │   └── ForgottenResponseError       the server no longer has the turn to continue from
     │   ├── RateLimitError                   429
     │   ├── OverloadedError                  500 and above
+    │   ├── ResponseTooLargeError            the answer is longer than `max_response_bytes`
     │   └── MalformedAnswerError             the answer is not what the API documents
     ├── EngineError                          the engine in this process, or behind a token endpoint
     │   ├── EngineStartError                 it could not be loaded
@@ -69,6 +70,7 @@ __all__ = [
     "RateLimitError",
     "RejectedError",
     "RequestError",
+    "ResponseTooLargeError",
     "RoutingError",
     "ServerError",
     "SettingError",
@@ -216,6 +218,10 @@ class RateLimitError(ServerError):
 
 class OverloadedError(ServerError):
     """The server failed on its side (500 and above)."""
+
+
+class ResponseTooLargeError(ServerError):
+    """The answer is longer than `LM(max_response_bytes=...)` allows; the rest was not read."""
 
 
 class MalformedAnswerError(ServerError):

@@ -1,11 +1,12 @@
 """Calls to a server: JSON bodies out, decoded bodies or streams of events back.
 
 Each call waits for the rate limits and for a connection, has its errors turned into ours, and its
-secrets masked in all that comes back.
+secrets masked in errors.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 
@@ -34,8 +35,13 @@ from synth_ai.http.responses import (
     total_tokens,
 )
 from synth_ai.http.secrets import Secrets
+from synth_ai.limiter import is_positive_int
 
 __all__ = ["HTTPClient", "SendOptions"]
+
+MAX_RESPONSE_BYTES = 256 * 2**20
+"""The most bytes of an answer by default: more than any model writes, and what a process can hold.
+"""
 
 
 class HTTPClient:
@@ -49,13 +55,17 @@ class HTTPClient:
         api_key: sent as a bearer token.
         transport: the HTTP library, `httpx` or `aiohttp`, which costs less CPU.
         openai_account: send the organization and project of the environment too; they are OpenAI's.
+        max_response_bytes: the most bytes of an answer, as they are once decompressed; of a stream,
+            those of all its events. 256 MiB by default.
+        wait_max: the most seconds that a call waits for the limits that the server reports; one
+            that would wait longer is a RateLimitError.
 
     Attributes:
         base_url: as given.
         rate_limiter: the limits of the key, shared with every client that uses it at this address.
 
     Raises:
-        OptionError: there is no such transport.
+        OptionError: there is no such transport, or the bound is not a whole number from 1.
         MissingExtraError: the transport is not installed.
     """
 
@@ -66,16 +76,25 @@ class HTTPClient:
         api_key: str,
         transport: str = "httpx",
         openai_account: bool = False,
+        max_response_bytes: int | None = None,
+        wait_max: float = math.inf,
     ) -> None:
         check_transport(transport)
+        if max_response_bytes is None:
+            max_response_bytes = MAX_RESPONSE_BYTES
+        if not is_positive_int(max_response_bytes):
+            raise errors.OptionError(
+                f"max_response_bytes={max_response_bytes!r} must be a whole number from 1, or None."
+            )
 
         self.base_url = base_url
         self.rate_limiter = rate_limiter_for(base_url, api_key)
         self._api_key = api_key
+        self._wait_max = wait_max
         self._secrets = Secrets([api_key])
         # A lambda, no `partial`: the repr of that shows the key.
         self._pools = ConnectionPools(
-            lambda: ConnectionPool(base_url, api_key, transport, openai_account)
+            lambda: ConnectionPool(base_url, api_key, transport, openai_account, max_response_bytes)
         )
 
     def __repr__(self) -> str:
@@ -101,7 +120,7 @@ class HTTPClient:
         request = Request("POST", path, body, options or {})
         secrets = self._secrets_of(request)
 
-        async with self.rate_limiter.reserve(body) as reservation:
+        async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
             with map_errors(secrets):
                 pool = await self._pools.for_running_loop()
                 async with pool.slots:
@@ -128,25 +147,25 @@ class HTTPClient:
 
         Reading the stream raises what `post` raises.
         """
-        return EventStream(partial(self._stream_events, path, body, options or {}))
+        request = Request("POST", path, body, options or {})
+        secrets = self._secrets_of(request)
+        return EventStream(partial(self._stream_events, request, body, secrets), secrets)
 
     async def _stream_events(
-        self, path: str, body: Mapping[str, object], options: SendOptions, info: StreamInfo
+        self, request: Request, body: Mapping[str, object], secrets: Secrets, info: StreamInfo
     ) -> AsyncGenerator[JSONObject, None]:
-        request = Request("POST", path, body, options)
-        secrets = self._secrets_of(request)
-
-        async with self.rate_limiter.reserve(body) as reservation:
+        async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
             with map_errors(secrets):
                 pool = await self._pools.for_running_loop()
                 async with pool.slots, pool.stream(request) as response:
                     reservation.read_headers(response.headers)
-                    info.request_id = _request_id(response, secrets)
+                    info.request_id = _request_id(response)
                     if "json" in response.headers.get("content-type", ""):
-                        raise _unstreamed_error(await response.read(), secrets)
+                        raise _unstreamed_error(await response.read())
 
                     async for text in response.events():
-                        event = {} if text == DONE else decode_event(secrets.mask_text(text))
+                        event = {} if text == DONE else decode_event(text)
+                        event = _mask_failure(event, secrets)
                         # The last event that reports usage counts: some servers do so in each.
                         reservation.used_tokens = total_tokens(event) or reservation.used_tokens
                         yield event
@@ -179,17 +198,32 @@ class HTTPClient:
 
 
 def _decode(response: Response, secrets: Secrets) -> DecodedBody:
-    request_id = _request_id(response, secrets)
+    request_id = _request_id(response)
     try:
-        data = decode_body(secrets.mask_bytes(response.content))
+        data = decode_body(response.content)
     except errors.ServerError as error:
         attach_request_id(error, request_id)
         raise
 
-    return DecodedBody(data, request_id)
+    return DecodedBody(_mask_failure(data, secrets), request_id, secrets)
 
 
-def _unstreamed_error(content: bytes, secrets: Secrets) -> errors.ServerError:
+def _mask_failure(data: JSONObject, secrets: Secrets) -> JSONObject:
+    """Mask the error in a Response that failed: it is the server's words, and none of the model's.
+
+    A response of a stream is in the event that ends it, under `response`.
+    """
+    if data.get("error"):
+        return {**data, "error": secrets.mask(data["error"])}
+
+    response = data.get("response")
+    if isinstance(response, dict) and response.get("error"):
+        return {**data, "response": _mask_failure(response, secrets)}
+
+    return data
+
+
+def _unstreamed_error(content: bytes) -> errors.ServerError:
     """Make the error for a streamed call that was answered in one piece.
 
     Returns:
@@ -198,7 +232,7 @@ def _unstreamed_error(content: bytes, secrets: Secrets) -> errors.ServerError:
     Raises:
         MalformedAnswerError: the answer is not even a JSON object.
     """
-    data = parse_object(secrets.mask_bytes(content))
+    data = parse_object(content)
     error = find_error(data)
     if error is not None:
         return error
@@ -206,9 +240,5 @@ def _unstreamed_error(content: bytes, secrets: Secrets) -> errors.ServerError:
     return errors.MalformedAnswerError("The server answered a streamed call in one piece.")
 
 
-def _request_id(response: Response | StreamingResponse, secrets: Secrets) -> str | None:
-    request_id = response.headers.get("x-request-id")
-    if request_id is None:
-        return None
-
-    return secrets.mask_text(request_id)
+def _request_id(response: Response | StreamingResponse) -> str | None:
+    return response.headers.get("x-request-id")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from synth_ai import errors
 from synth_ai.http.error_mapping import error_from_body, error_from_status
+from synth_ai.http.rate_limits import read_count
 from synth_ai.http.requests import Request
 from synth_ai.http.secrets import Secrets, mask_logs
 from synth_ai.timeout import Timeout
@@ -35,6 +36,15 @@ TRANSPORTS = ("httpx", "aiohttp")
 
 DONE = "[DONE]"
 """The data of the last event of a stream on Chat Completions."""
+
+# Bytes of the body of an error. What is more is left out: it is shown to people.
+_MAX_ERROR_BYTES = 2**20
+
+# Redirects of one request, all of them to the same server.
+_MAX_REDIRECTS = 5
+
+# What some servers begin a text in UTF-8 with. It is no part of the first event of a stream.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # Seconds that a server gets to end its answer after that event.
 _END_OF_ANSWER = 0.1
@@ -104,6 +114,7 @@ class ConnectionPool:
         api_key: sent as a bearer token.
         transport: the HTTP library, one of `TRANSPORTS`.
         openai_account: send the organization and project of the environment too; they are OpenAI's.
+        max_response_bytes: the most bytes of an answer, as they are once decompressed.
 
     Attributes:
         sdk: the SDK's client.
@@ -112,9 +123,17 @@ class ConnectionPool:
             connection whenever a response ends.
     """
 
-    def __init__(self, base_url: str, api_key: str, transport: str, openai_account: bool) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        transport: str,
+        openai_account: bool,
+        max_response_bytes: int,
+    ) -> None:
         import openai
 
+        self.max_response_bytes = max_response_bytes
         mask_logs(_LOGGERS)
 
         # The client that the SDK would make tries to close itself when it is collected, on
@@ -157,17 +176,28 @@ class ConnectionPool:
 
         Raises:
             RequestError: the body cannot be written as JSON.
-            ServerError: the server could not be reached.
+            ServerError: the server could not be reached, redirects elsewhere, or answered with more
+                than `max_response_bytes`.
             openai.APIStatusError: it answered with another status than success.
         """
-        response = await self._send(request)
-        return Response(response.headers, response.content)
+        response = await self._open(request)
+        try:
+            content = await _read(response, self.max_response_bytes)
+        except errors.SynthAIError:
+            raise
+        except Exception as error:
+            raise connection_error(error, response.url.netloc.decode()) from error
+        finally:
+            await response.aclose()
+
+        return Response(response.headers, content)
 
     def stream(self, request: Request) -> StreamingResponse:
         """Send a request, for a response that is read in pieces; `async with` sends it."""
         return StreamingResponse(self, request)
 
-    async def _send(self, request: Request, *, stream: bool = False) -> httpx2.Response:
+    async def _open(self, request: Request) -> httpx2.Response:
+        """Send a request, and return a response of success whose body is not read yet."""
         options = request.options
         timeout = options.get("timeout", _DEFAULT_TIMEOUT)
         http_request = self._http.build_request(
@@ -179,23 +209,41 @@ class ConnectionPool:
             timeout=timeout.phases,
         )
 
-        try:
-            response = await self._http.send(http_request, stream=stream)
-        except Exception as error:
-            raise connection_error(error, http_request.url.netloc.decode()) from error
+        response = await self._send_once(http_request)
+        redirects = 0
+        while response.next_request is not None:
+            await response.aclose()
+            redirects += 1
+            _check_redirect(response, response.next_request, redirects)
+            response = await self._send_once(response.next_request)
 
         if not response.is_success:
             await self._raise_for_status(response)
 
         return response
 
-    async def _raise_for_status(self, response: httpx2.Response) -> None:
+    async def _send_once(self, http_request: httpx2.Request) -> httpx2.Response:
+        # Redirects are followed here: the library sends the prompt, and all headers but
+        # `Authorization`, to any host that the server names.
         try:
-            await response.aread()
+            return await self._http.send(http_request, stream=True, follow_redirects=False)
+        except Exception as error:
+            raise connection_error(error, http_request.url.netloc.decode()) from error
+
+    async def _raise_for_status(self, response: httpx2.Response) -> None:
+        max_bytes = min(_MAX_ERROR_BYTES, self.max_response_bytes)
+        try:
+            content = await _read_beginning(response, max_bytes)
         finally:
             await response.aclose()
 
-        raise self.sdk._make_status_error_from_response(response)
+        # The SDK reads a response that has its content, which is decompressed by now.
+        headers = response.headers.copy()
+        headers.pop("content-encoding", None)
+        whole_response = type(response)(
+            response.status_code, headers=headers, content=content, request=response.request
+        )
+        raise self.sdk._make_status_error_from_response(whole_response)
 
     def _merge_headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
         """Merge the headers of a call over those of the pool, whatever their case."""
@@ -224,7 +272,7 @@ class StreamingResponse:
         self._request = request
 
     async def __aenter__(self) -> StreamingResponse:
-        self._response = await self._pool._send(self._request, stream=True)
+        self._response = await self._pool._open(self._request)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -236,13 +284,22 @@ class StreamingResponse:
         return self._response.headers
 
     async def read(self) -> bytes:
-        """Read the body to its end."""
-        return await self._response.aread()
+        """Read the body to its end.
+
+        Raises:
+            ResponseTooLargeError: it is longer than the pool takes.
+        """
+        return await _read(self._response, self._pool.max_response_bytes)
 
     async def events(self) -> AsyncIterator[str]:
-        """Yield the data of each server-sent event; nothing comes after `DONE`."""
+        """Yield the data of each server-sent event; nothing comes after `DONE`.
+
+        Raises:
+            ResponseTooLargeError: all events together are longer than the pool takes.
+        """
         decoder = self._pool.sdk._make_sse_decoder()
-        events = decoder.aiter_bytes(self._response.aiter_bytes())
+        pieces = _Pieces(self._response, self._pool.max_response_bytes)
+        events = decoder.aiter_bytes(_without_byte_order_mark(pieces))
         async for event in events:
             # Told by its beginning, as the SDK does itself.
             if event.data.startswith(DONE):
@@ -252,6 +309,115 @@ class StreamingResponse:
 
             if event.data:
                 yield event.data
+
+
+class _Pieces:
+    """Iterates over the decompressed pieces of a body, of which there may be so many bytes.
+
+    Raises:
+        ResponseTooLargeError: there are more.
+    """
+
+    # A class, no generator: what reads a stream may be dropped at any time, and each generator
+    # that is not at its end then takes a task to close.
+    def __init__(self, response: httpx2.Response, max_bytes: int) -> None:
+        length = read_count(response.headers.get("content-length"))
+        if length is not None and length > max_bytes:
+            raise _too_large(max_bytes)
+
+        self._pieces = response.aiter_bytes()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def __aiter__(self) -> _Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await anext(self._pieces)
+        self._bytes += len(piece)
+        if self._bytes > self._max_bytes:
+            raise _too_large(self._max_bytes)
+
+        return piece
+
+
+async def _read(response: httpx2.Response, max_bytes: int) -> bytes:
+    """Read a body to its end.
+
+    Raises:
+        ResponseTooLargeError: it is longer.
+    """
+    pieces = []
+    async for piece in _Pieces(response, max_bytes):
+        pieces.append(piece)
+
+    return b"".join(pieces)
+
+
+async def _read_beginning(response: httpx2.Response, max_bytes: int) -> bytes:
+    """Read so many bytes of a body, or all of it if it has less."""
+    beginning = bytearray()
+    async for piece in response.aiter_bytes():
+        beginning += piece
+        if len(beginning) >= max_bytes:
+            break
+
+    return bytes(beginning[:max_bytes])
+
+
+async def _without_byte_order_mark(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    beginning = b""
+    async for piece in pieces:
+        beginning += piece
+        # One byte may come at a time.
+        if len(beginning) >= len(_BYTE_ORDER_MARK) or not _BYTE_ORDER_MARK.startswith(beginning):
+            break
+
+    yield beginning.removeprefix(_BYTE_ORDER_MARK)
+    async for piece in pieces:
+        yield piece
+
+
+def _too_large(max_bytes: int) -> errors.ResponseTooLargeError:
+    return errors.ResponseTooLargeError(
+        f"The server's answer is larger than max_response_bytes={max_bytes}, so the rest of it "
+        "was not read. Give LM(max_response_bytes=...) more if such answers are right."
+    )
+
+
+def _check_redirect(
+    response: httpx2.Response, next_request: httpx2.Request, redirects: int
+) -> None:
+    """Check that a redirect leads to the same server, and leaves the request as it is.
+
+    Raises:
+        RejectedError: it does not.
+    """
+    before = response.request
+    target = f"{_origin(next_request.url)}{next_request.url.path}"
+    message = f"{response.status_code}: The server at {_origin(before.url)} redirects to {target}, "
+
+    if _origin(next_request.url) != _origin(before.url):
+        message += (
+            "which is another origin, so nothing was sent there: neither the request nor its "
+            "headers. If that is the right server, give its address as base_url=."
+        )
+    elif next_request.method != before.method:
+        message += (
+            f"which would make a {next_request.method} without a body of this {before.method}. "
+            "Give the address that it names as base_url=."
+        )
+    elif redirects > _MAX_REDIRECTS:
+        message += f"after {_MAX_REDIRECTS} redirects before it. They may go round in a circle."
+    else:
+        return
+
+    raise errors.RejectedError(message, status_code=response.status_code)
+
+
+def _origin(url: httpx2.URL) -> str:
+    """Return where a server is: its scheme, host and port, without credentials."""
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 async def _read_rest(events: AsyncIterator[object]) -> None:

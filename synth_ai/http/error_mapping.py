@@ -45,16 +45,27 @@ _TOO_LONG = frozenset(
 #   {"msg": "field required"}                       an entry of FastAPI's `detail`
 _MESSAGE_KEYS = ("message", "error", "detail", "msg")
 
-# The markup of an error page, each match replaced by a blank. Elements that are not shown go whole:
-#   <h1>Bad Gateway</h1><hr>              -> Bad Gateway
-#   <style>h1 {color: red}</style>Oops    -> Oops
-#   <SCRIPT src="a.js">f(1)</SCRIPT>Oops  -> Oops
-#   <header>Oops</header>                 -> Oops: this is not <head>
-#   <style>h1 {}                          -> h1 {}: it has no end
-_MARKUP = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+# Characters of an error page that are looked at, and of a text in an error's `body`. A server may
+# send as much as an answer may have.
+_PAGE_LENGTH = 65_536
 
-# Characters of a text or page that go into a message; the error's `body` has all of it.
+# Characters of a text or page that go into a message.
 _MESSAGE_LENGTH = 300
+
+# Characters of a header that are looked at: longer ones are neither a number nor a date.
+_HEADER_LENGTH = 64
+
+# A tag in an error page. A `<` inside of one begins another, so that no character is looked at
+# twice, however many of them have no end:
+#   <h1>Bad Gateway</h1><hr>  -> <h1>, </h1>, <hr>
+#   <a <b>                    -> <b>
+_TAG = re.compile(r"<[^<>]*>")
+
+# The first and the last tag of an element that is not shown:
+#   <style>h1 {color: red}</style>  -> <style>, </style>
+#   <SCRIPT src="a.js">f(1)</SCRIPT >
+#   <header>                        -> nothing: this is not <head>
+_HIDDEN = re.compile(r"<(/?)(style|script|head)\b[^<>]*>", re.IGNORECASE)
 
 
 def error_from_status(
@@ -112,7 +123,7 @@ def error_from_body(error: Mapping[str, object], context: str) -> errors.ServerE
 
     error_class = _narrow(error_class, error)
     return error_class(
-        f"{context}: {error.get('message')}",
+        f"{context}: {str(error.get('message'))[:_MESSAGE_LENGTH]}",
         status_code=status,
         code=_to_text(code),
         body=dict(error),
@@ -180,15 +191,46 @@ def _find_message(body: object) -> str | None:
     for key in _MESSAGE_KEYS:
         words = body.get(key)
         if words:
-            return _find_message(words) or str(words)
+            return _find_message(words) or str(words)[:_MESSAGE_LENGTH]
 
     return None
 
 
 def _strip_markup(text: str) -> str | None:
     """Put a text or page on one line, without markup and cut to length."""
-    words = _MARKUP.sub(" ", text).split()
+    shown = _drop_hidden(text[:_PAGE_LENGTH])
+    words = _TAG.sub(" ", shown).split()
     return " ".join(words)[:_MESSAGE_LENGTH] or None
+
+
+def _drop_hidden(page: str) -> str:
+    """Drop the elements of a page that are not shown; one without an end stays.
+
+    - `<style>h1 {color: red}</style>Oops` -> ` Oops`
+    - `<style>h1 {}` -> `<style>h1 {}`
+    """
+    tags = list(_HIDDEN.finditer(page))
+    last_ends = {}
+    for tag in tags:
+        if tag[1]:
+            last_ends[tag[2].lower()] = tag.end()
+
+    shown = []
+    shown_from = 0
+    # The name of the element that the tags are inside of.
+    inside = None
+    for tag in tags:
+        name = tag[2].lower()
+        is_end = bool(tag[1])
+        if inside is None and not is_end and tag.end() < last_ends.get(name, 0):
+            shown.append(page[shown_from : tag.start()])
+            inside = name
+        elif is_end and name == inside:
+            shown_from = tag.end()
+            inside = None
+
+    shown.append(page[shown_from:])
+    return " ".join(shown)
 
 
 def _to_text(value: object) -> str | None:
@@ -211,6 +253,8 @@ def _read_retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, milliseconds / 1000.0)
 
     retry_after = headers.get("retry-after")
+    if retry_after is not None and len(retry_after) > _HEADER_LENGTH:
+        return None
     seconds = _read_number(retry_after)
     if seconds is not None:
         return max(0.0, seconds)
@@ -219,7 +263,7 @@ def _read_retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     try:
         then = parsedate_to_datetime(retry_after)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
     # A date with the zone "-0000" has none in Python; in HTTP all dates are UTC.
@@ -231,7 +275,7 @@ def _read_retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _read_number(text: str | None) -> float | None:
     """Read a finite number; None for anything else, `nan` and `inf` included."""
-    if text is None:
+    if text is None or len(text) > _HEADER_LENGTH:
         return None
 
     try:

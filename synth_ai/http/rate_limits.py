@@ -11,15 +11,19 @@ what it really used is reconciled once the server has reported it.
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from weakref import WeakValueDictionary
 
-from synth_ai.errors import OptionError, SynthAIError, TimedOutError
+from synth_ai.errors import OptionError, RateLimitError, SynthAIError, TimedOutError
 from synth_ai.http.token_estimate import estimate_tokens
 from synth_ai.limiter import ConcurrencyLimiter, is_positive_int, wake
+
+logger = logging.getLogger("synth_ai")
 
 # A number and its unit, of which a duration has one or more. `ms` stands before `m` and `s`, as the
 # first unit that fits is taken:
@@ -32,15 +36,27 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
+# Seconds in which a limit per minute, and one per day, fills up from empty to full.
+_MINUTE = 60.0
+_DAY = 86_400.0
+
+# A server tells when a limit is full again, so it tells how fast it fills. Rounding makes that some
+# percent wrong. What fills in more than ten minutes is a limit of a longer time in any case.
+_DAY_TOLERANCE = 0.05
+_LONG_RESET = 600.0
+
 # The digits of the longest count that is read; longer ones are garbled, and overflow a float.
 _MAX_DIGITS = 15
+
+# The characters of the longest duration that is read.
+_MAX_LENGTH = 64
 
 # How much may be missing by rounding alone, of an amount that is waited for.
 _ROUNDING = 1e-6
 
 
 class TokenBucket:
-    """An allowance that fills up evenly; when it is full, it has what one minute gives.
+    """An allowance that fills up evenly; when it is full, it has what its period gives.
 
     The name is the algorithm's: what it allows are requests or tokens.
 
@@ -49,16 +65,21 @@ class TokenBucket:
         clock: gives the time in seconds.
 
     Attributes:
-        per_minute: the limit; None while there is none.
+        per_minute: the limit, of a minute unless the server has it for another period; None while
+            there is none.
+        period: seconds from empty to full.
     """
 
     def __init__(
         self, per_minute: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.per_minute = per_minute
+        self.period = _MINUTE
         self._clock = clock
         self._level = float(per_minute or 0)
         self._filled_at = clock()
+        # When the server will allow the next one, by what it reported last.
+        self._reported_until = -math.inf
 
     def seconds_until(self, amount: float) -> float:
         """Compute the seconds until an amount can be taken; 0 if it can be now.
@@ -73,7 +94,20 @@ class TokenBucket:
         if missing <= _ROUNDING:
             return 0.0
 
-        return missing * 60.0 / self.per_minute
+        return missing * self.period / self.per_minute
+
+    def is_exhausted(self, seconds: float) -> bool:
+        """Tell whether the server allows nothing for more than so many seconds.
+
+        A limit per minute that calls of this process exceeded by their own count, because they used
+        more than was estimated, is not exhausted: the server has not said so.
+        """
+        if self.per_minute is None:
+            return False
+        if self.period > _MINUTE:
+            return self.seconds_until(1) > seconds
+
+        return self._reported_until - self._clock() > seconds
 
     def take(self, amount: float) -> None:
         """Take an amount, even if that leaves a debt; a negative amount is put back."""
@@ -91,13 +125,20 @@ class TokenBucket:
             self._fill(self.per_minute)
             self.per_minute = per_minute
 
-    def update(self, per_minute: int, remaining: float, full_in: float | None) -> None:
+    def update(
+        self,
+        per_minute: int,
+        remaining: float,
+        full_in: float | None,
+        period: float = _MINUTE,
+    ) -> None:
         """Take over what the server reports.
 
         Args:
             per_minute: its limit, which replaces the one before.
             remaining: how much of it remains now.
             full_in: seconds until all of it is there again; None if that is not known.
+            period: seconds from empty to full.
         """
         if self.per_minute is None:
             self._level = remaining
@@ -108,15 +149,18 @@ class TokenBucket:
             self._level = min(self._level, remaining)
 
         self.per_minute = per_minute
+        self.period = period
 
-        # From empty to full takes a minute. What takes longer is in debt.
+        # From empty to full takes one period. What takes longer is in debt.
         if full_in is not None and remaining < 1:
-            self._level = min(self._level, per_minute - full_in * per_minute / 60.0)
+            self._level = min(self._level, per_minute - full_in * per_minute / period)
+            first_in = full_in - period + period / per_minute
+            self._reported_until = self._clock() + first_in
 
     def _fill(self, per_minute: int) -> None:
         """Add what has come in since the last time."""
         now = self._clock()
-        refilled = self._level + (now - self._filled_at) * per_minute / 60.0
+        refilled = self._level + (now - self._filled_at) * per_minute / self.period
         self._level = min(float(per_minute), refilled)
         self._filled_at = now
 
@@ -126,12 +170,20 @@ class RateLimit:
 
     Calls pass in the order they came.
 
+    Args:
+        clock: gives the time in seconds.
+        name: what log lines and errors call it, such as `the server's limit for 'gpt-5'`.
+
     Attributes:
+        name: as given.
         requests: the allowance of requests.
         tokens: the allowance of tokens.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, name: str = "the limit"
+    ) -> None:
+        self.name = name
         self.requests = TokenBucket(None, clock)
         self.tokens = TokenBucket(None, clock)
         self._lock = threading.Lock()
@@ -145,11 +197,18 @@ class RateLimit:
         """Whether there is a limit of tokens."""
         return self.tokens.per_minute is not None
 
-    async def acquire(self, tokens: int) -> int:
+    async def acquire(self, tokens: int, wait_max: float = math.inf) -> int:
         """Wait until a call of so many tokens may be sent, and take them.
+
+        Args:
+            tokens: how many.
+            wait_max: the most seconds to wait, once the calls before this one are sent.
 
         Returns:
             The tokens that were taken, to be reconciled later; 0 if tokens are not limited.
+
+        Raises:
+            RateLimitError: the server allows nothing for longer.
         """
         if self.requests.per_minute is None and self.tokens.per_minute is None:
             return 0
@@ -157,7 +216,7 @@ class RateLimit:
         if not self._take_or_queue(tokens):
             try:
                 async with self._queue:
-                    await self._wait_and_take(tokens)
+                    await self._wait_and_take(tokens, wait_max)
             finally:
                 with self._lock:
                     self._queue_length -= 1
@@ -197,14 +256,15 @@ class RateLimit:
         if remaining is None:
             return
 
-        full_in = None
-        if remaining == 0:
-            full_in = read_duration(headers.get(f"x-ratelimit-reset-{kind}"))
+        reset = read_duration(headers.get(f"x-ratelimit-reset-{kind}"))
+        period = _find_period(limit, remaining, reset)
+        full_in = reset if remaining == 0 else None
 
         with self._lock:
-            is_raised = limit > (bucket.per_minute or 0)
-            bucket.update(limit, float(remaining), full_in)
-            if is_raised:
+            is_raised = limit / period > (bucket.per_minute or 0) / bucket.period
+            bucket.update(limit, float(remaining), full_in, period)
+            # A call that waits for less than the server now asks for need not wait in vain.
+            if is_raised or full_in is not None:
                 self._wake_first()
 
     def _take_or_queue(self, tokens: int) -> bool:
@@ -217,15 +277,21 @@ class RateLimit:
             self._queue_length += 1
             return False
 
-    async def _wait_and_take(self, tokens: int) -> None:
+    async def _wait_and_take(self, tokens: int, wait_max: float) -> None:
         """Wait as the first in the queue, and take a request and its tokens."""
         loop = asyncio.get_running_loop()
+        is_logged = False
         while True:
             with self._lock:
                 seconds = self._try_take(tokens)
                 if seconds <= 0:
                     return
+                if self._is_exhausted(wait_max):
+                    raise self._wait_error(seconds, wait_max)
 
+                if not is_logged:
+                    logger.info("a call waits %.1f s for %s", seconds, self.name)
+                    is_logged = True
                 waiter = loop.create_future()
                 self._first_waiter = waiter
 
@@ -237,6 +303,17 @@ class RateLimit:
                 timer.cancel()
                 with self._lock:
                     self._first_waiter = None
+
+    def _is_exhausted(self, wait_max: float) -> bool:
+        return self.requests.is_exhausted(wait_max) or self.tokens.is_exhausted(wait_max)
+
+    def _wait_error(self, seconds: float, wait_max: float) -> RateLimitError:
+        return RateLimitError(
+            f"The next call has to wait {math.ceil(seconds)} s for {self.name}, as the server "
+            f"reports it, and no call waits longer than {wait_max:g} s: RetryPolicy(wait_max=...) "
+            "says how long. Nothing was sent.",
+            retry_after=seconds,
+        )
 
     def _try_take(self, tokens: int) -> float:
         """Take a request and its tokens if both are there.
@@ -264,6 +341,8 @@ class Reservation:
         model_limit: the limit that the server reports for the call's model.
         overall_limit: the limit that callers set for all models together.
         body: what is going to be sent.
+        wait_max: the most seconds to wait for the server's limit. One that callers set is waited
+            for however long it takes.
 
     Attributes:
         used_tokens: how many tokens the call used, to be set once the server reports it. The
@@ -273,24 +352,29 @@ class Reservation:
     __slots__ = ("_estimate", "_has_answer", "_limits", "_model_limit", "_taken", "used_tokens")
 
     def __init__(
-        self, model_limit: RateLimit, overall_limit: RateLimit, body: Mapping[str, object]
+        self,
+        model_limit: RateLimit,
+        overall_limit: RateLimit,
+        body: Mapping[str, object],
+        wait_max: float = math.inf,
     ) -> None:
         self.used_tokens: int | None = None
         self._model_limit = model_limit
         # In this order: a call that waits for its model has taken nothing yet of what the calls to
         # all models share.
-        self._limits = (model_limit, overall_limit)
+        self._limits = ((model_limit, wait_max), (overall_limit, math.inf))
         self._taken: list[tuple[RateLimit, int]] = []
         self._has_answer = False
 
         # An estimate goes through the whole prompt, so it is made only if there is a use for it.
         is_limited = model_limit.limits_tokens or overall_limit.limits_tokens
-        self._estimate = estimate_tokens(body) if is_limited else 0
+        # None uses no token at all, so that nothing passes where nothing remains.
+        self._estimate = max(1, estimate_tokens(body)) if is_limited else 0
 
     async def __aenter__(self) -> Reservation:
         try:
-            for limit in self._limits:
-                tokens = await limit.acquire(self._estimate)
+            for limit, wait_max in self._limits:
+                tokens = await limit.acquire(self._estimate, wait_max)
                 if tokens:
                     self._taken.append((limit, tokens))
         except BaseException:
@@ -338,7 +422,7 @@ class RateLimiter:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.overall = RateLimit(clock)
+        self.overall = RateLimit(clock, "requests_per_minute= or tokens_per_minute=")
         self._clock = clock
         self._models: dict[str, RateLimit] = {}
 
@@ -365,12 +449,19 @@ class RateLimiter:
             return limit
 
         # Another thread may make one at the same time; `setdefault` keeps one of the two for both.
-        return self._models.setdefault(name, RateLimit(self._clock))
+        limit = RateLimit(self._clock, f"the server's limit for {name!r:.100}")
+        return self._models.setdefault(name, limit)
 
-    def reserve(self, body: Mapping[str, object]) -> Reservation:
-        """Make the reservation for a request with this body; `async with` waits for it."""
+    def reserve(self, body: Mapping[str, object], wait_max: float = math.inf) -> Reservation:
+        """Make the reservation for a request with this body; `async with` waits for it.
+
+        Args:
+            body: what is going to be sent.
+            wait_max: the most seconds to wait for what the server allows; entering raises a
+                RateLimitError if it takes longer.
+        """
         model = str(body.get("model", ""))
-        return Reservation(self.for_model(model), self.overall, body)
+        return Reservation(self.for_model(model), self.overall, body, wait_max)
 
 
 _rate_limiters: WeakValueDictionary[tuple[str, str], RateLimiter] = WeakValueDictionary()
@@ -386,6 +477,25 @@ def rate_limiter_for(address: str, key: str) -> RateLimiter:
             _rate_limiters[address, key] = limiter
 
         return limiter
+
+
+def _find_period(limit: int, remaining: int, reset: float | None) -> float:
+    """Find the seconds in which a limit fills up from empty to full, from when it is full again.
+
+    - limit 30000, remaining 29976, reset in 48 ms -> 60: a limit per minute
+    - limit 10000, remaining 9999, reset in 8.64 s -> 86400: a limit per day
+    - limit 200, remaining 0, reset in 23 h 59 min -> 86340
+    - limit 200, remaining 0, reset in 90 s -> 60: a minute's, in debt
+    """
+    missing = limit - remaining
+    if reset is None or missing <= 0:
+        return _MINUTE
+
+    period = reset * limit / missing
+    if abs(period - _DAY) <= _DAY * _DAY_TOLERANCE or reset > _LONG_RESET:
+        return period
+
+    return _MINUTE
 
 
 def read_count(text: str | None) -> int | None:
@@ -406,7 +516,11 @@ def read_duration(text: str | None) -> float | None:
     - `20ms` -> 0.02
     - `soon`, and None -> None
     """
-    parts = _DURATION.findall(text or "")
+    # Longer ones are garbled, and searched in vain from each of their digits.
+    if text is None or len(text) > _MAX_LENGTH:
+        return None
+
+    parts = _DURATION.findall(text)
     if not parts:
         return None
 

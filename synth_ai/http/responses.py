@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from synth_ai.errors import MalformedAnswerError, ServerError
 from synth_ai.http.error_mapping import error_from_body
+from synth_ai.http.secrets import Secrets
 
 T = TypeVar("T")
 
@@ -23,13 +24,15 @@ class DecodedBody:
     Attributes:
         data: the JSON object in it.
         request_id: the server's id of the request.
+        secrets: what errors about the data may not show.
     """
 
     data: Mapping[str, Any]
     request_id: str | None
+    secrets: Secrets
 
     def read(self, reader: Callable[[Mapping[str, Any]], T]) -> T:
-        """Apply a function to the data. Its errors get the id of the request.
+        """Apply a function to the data. Its errors get the id of the request, and are masked.
 
         Args:
             reader: takes the data, and may raise a ServerError where it is not as documented.
@@ -38,6 +41,7 @@ class DecodedBody:
             return reader(self.data)
         except ServerError as error:
             attach_request_id(error, self.request_id)
+            self.secrets.mask_error(error)
             raise
 
 
@@ -56,13 +60,19 @@ class EventStream:
     """The decoded server-sent events of an answer, to be read with `async for`.
 
     `async with` ends the connection at the end of the block, whose errors get the id of the
-    request.
+    request, and are masked.
 
     Args:
         read: makes the events, and fills in the information that it is given.
+        secrets: what errors about the events may not show.
     """
 
-    def __init__(self, read: Callable[[StreamInfo], AsyncGenerator[JSONObject, None]]) -> None:
+    def __init__(
+        self,
+        read: Callable[[StreamInfo], AsyncGenerator[JSONObject, None]],
+        secrets: Secrets,
+    ) -> None:
+        self._secrets = secrets
         # The generator gets the information and not this object: in a cycle of the two, a stream
         # that is dropped would keep its connection until the next garbage collection.
         self._info = StreamInfo()
@@ -82,7 +92,9 @@ class EventStream:
     async def __aexit__(
         self, exc_type: object, error: BaseException | None, traceback: object
     ) -> None:
-        attach_request_id(error, self.request_id)
+        if isinstance(error, ServerError):
+            attach_request_id(error, self.request_id)
+            self._secrets.mask_error(error)
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -1,4 +1,8 @@
-"""Texts that must not be shown: the keys that calls carry, wherever a server repeats them."""
+"""Texts that must not be shown: the keys that calls carry, where errors and logs repeat them.
+
+Answers are never rewritten. What looks like a key in one may be a sum, an order or an address that
+the model means, and a tool that is run with `***` for an argument does harm.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,14 @@ _MAX_WORD_LENGTH = 15
 _SECRET_WORDS = frozenset({"auth", "authorization", "authentication"})
 _SECRET_ENDINGS = ("key", "token", "secret", "cookie", "password", "credential", "credentials")
 
+# A header that ends in one of these words says who calls, or which call it is. It is no key,
+# although the names of a login proxy's headers begin with `X-Auth-Request-`.
+_PUBLIC_WORDS = frozenset({"email", "mail", "address", "user", "username", "name", "id"})
+_PUBLIC_WORDS |= frozenset({"groups", "roles", "host", "ip", "url", "uri"})
+
+# A key that tells a call from its repetitions. Services send it back as the id of the request.
+_PUBLIC_WORD = "idempotency"
+
 # What stands between the words of a header's name:
 #   X-Api-Key      -> X, Api, Key
 #   ocp.apim_token -> ocp, apim, token
@@ -27,7 +39,7 @@ _WORD_BREAK = re.compile(r"[-_.]")
 
 
 class Secrets:
-    """Texts to mask in all that may be shown. While an object of this lives, logs are masked too.
+    """Texts to mask in errors and logs. While an object of this lives, logs are masked too.
 
     Args:
         texts: what may be secret; what is too short, or a word, is left out.
@@ -119,10 +131,15 @@ def _can_be_secret(text: str) -> bool:
 def _is_secret(header_name: str) -> bool:
     """Tell whether the value of a header is secret, by the words of its name.
 
-    - `Authorization`, `X-Auth-User`, `X-ApiKey`, `x_session_token` -> True
+    - `Authorization`, `X-Auth-Request-Access-Token`, `X-ApiKey`, `x_session_token` -> True
     - `X-Author`, `X-Keyboard`, `Tokens-Left` -> False
+    - `Idempotency-Key`, `X-Auth-Request-Email` -> False
     """
-    for word in _WORD_BREAK.split(header_name.lower()):
+    words = _WORD_BREAK.split(header_name.lower())
+    if _PUBLIC_WORD in words or words[-1] in _PUBLIC_WORDS:
+        return False
+
+    for word in words:
         if word in _SECRET_WORDS:
             return True
         if word.endswith(_SECRET_ENDINGS):

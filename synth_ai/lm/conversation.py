@@ -6,7 +6,8 @@ import threading
 from dataclasses import dataclass, replace
 from datetime import date
 
-from synth_ai.errors import RequestError, UnknownResponseError
+from synth_ai.errors import UnknownResponseError
+from synth_ai.ids import check_id
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.tools import ToolSpec
 from synth_ai.store.redaction import count_redacted
@@ -166,11 +167,7 @@ async def find_parent(id: str, config: LMConfig) -> Parent:
         RequestError: it cannot be an id.
         UnknownResponseError: it is not in the store, and no server could know it.
     """
-    if not isinstance(id, str) or not id.strip():
-        raise RequestError(
-            f"previous_response_id must be the response_id of a response, not {id!r:.100}."
-        )
-
+    check_id(id, "previous_response_id")
     turn = await config.store.get(id)
     api = config.vendor.api
     if turn is None and not api.keeps_responses:

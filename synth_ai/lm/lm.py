@@ -13,6 +13,7 @@ from synth_ai.api import API
 from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError
 from synth_ai.events import StreamEvent
+from synth_ai.ids import check_id
 from synth_ai.limiter import ConcurrencyLimiter
 from synth_ai.lm import pipeline, sync
 from synth_ai.lm.arguments import CallArguments, show_arguments, split_options
@@ -83,6 +84,8 @@ class LM:
         tokens_per_minute: likewise for tokens, prompt and answer together.
         transport: `aiohttp` for calls that cost less CPU (the extra of that name), `httpx` by
             default.
+        max_response_bytes: the most bytes of a server's answer, 256 MiB by default; a larger one is
+            a `ResponseTooLargeError`. A stream has as many in all its events together.
         compact: is called when a conversation no longer fits into the context, with the items of
             the oldest turns, and returns what stands in their place: a summary, or items.
             (`truncation="auto"` just leaves them out; without either, such a call is an error.)
@@ -120,6 +123,7 @@ class LM:
         tokens_per_minute: int | None = None,
         prices: Mapping[str, Price | Mapping[str, float]] | None = None,
         transport: Transport | None = None,
+        max_response_bytes: int | None = None,
         compact: Compact | None = None,
         **options: Unpack[GenerationOptions],
     ) -> None:
@@ -152,6 +156,8 @@ class LM:
                 requests_per_minute=requests_per_minute,
                 tokens_per_minute=tokens_per_minute,
                 transport=transport,
+                max_response_bytes=max_response_bytes,
+                wait_max=retry_policy.wait_max,
             ),
             settings,
         )
@@ -405,7 +411,9 @@ class LM:
         Args:
             response_id: the response to continue from; the head of this LM by default.
         """
-        start = self._head.current if response_id is None else Parent(response_id, None)
+        start = self._head.current
+        if response_id is not None:
+            start = Parent(check_id(response_id, "response_id"), None)
         return self._derive(Head(start), chains=True)
 
     def reset(self) -> None:

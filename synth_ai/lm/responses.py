@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from synth_ai.content import Item
 from synth_ai.errors import NotFoundError, UnknownResponseError
+from synth_ai.ids import check_id
 from synth_ai.lm import sync
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.prices import Price, find_price
@@ -88,7 +89,10 @@ class StoredResponses:
         Raises:
             StoreError: a response is not all in the store, or the file cannot be written.
         """
-        return await export_turns(self._config.store, path, response_ids)
+        ids = None
+        if response_ids is not None:
+            ids = [check_id(response_id, "response_ids") for response_id in response_ids]
+        return await export_turns(self._config.store, path, ids)
 
     async def import_async(self, path: str | os.PathLike[str]) -> int:
         """Add the responses of an exported file, all or none.
@@ -112,10 +116,12 @@ class StoredResponses:
 
         Raises:
             UnknownResponseError: neither the store nor the server has it.
+            RequestError: it cannot be an id.
             StoreError: other responses continue from it and `descendants` is not set.
             ServerError: the server could not delete something. In the store all are deleted. The
                 notes of the error name what the server may still have: delete it again by its id.
         """
+        check_id(response_id, "response_id")
         store = self._config.store
         turn = await store.get(response_id)
         turns_after = await store.descendants(response_id) if descendants else []
@@ -208,12 +214,14 @@ class StoredResponses:
     # --- the store and the server -----------------------------------------------------------------
 
     async def _get_turn(self, response_id: str) -> Turn:
+        check_id(response_id, "response_id")
         turn = await self._config.store.get(response_id)
         if turn is None:
             raise UnknownResponseError(self._config.store.explain_missing(response_id))
         return turn
 
     async def _get_chain(self, response_id: str) -> Sequence[Turn]:
+        check_id(response_id, "response_id")
         chain = await self._config.store.chain(response_id)
         if chain is None:
             raise UnknownResponseError(self._config.store.explain_missing(response_id))

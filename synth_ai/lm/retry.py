@@ -48,7 +48,7 @@ class RetryPolicy:
             to as much again is added at random. If the server asks for a time, the wait is that
             time, and up to `wait_initial` or a tenth of it more at random.
         wait_max: the most seconds between two tries. If a server asks for more, its error is the
-            last.
+            last; if the limits that it reports ask for more, a call is a RateLimitError at once.
         deadline: seconds after the beginning of the call in which a further try may begin; None
             for no such limit.
         retry_timeouts: whether a call that timed out is sent again. The server may have run it.

@@ -27,14 +27,18 @@ _HEADER = re.compile(
 )
 #   {"a": 1}<|return|>        -> {"a": 1}
 #   {"a": 1}<|end|><|return|> -> {"a": 1}
-_END = re.compile(r"(<\|(end|return)\|>\s*)+$")
+# It begins where no other control token is before it, and so is not tried again from each of them.
+_END = re.compile(r"(?<!<\|end\|>)(?<!<\|return\|>)(?<!\s)\s*+(<\|(end|return)\|>\s*+)++$")
 
 # Open models put their JSON into a Markdown block if no server holds them to a schema. But for the
 # space around it:
 #   ```json\n{"a": 1}\n```  -> {"a": 1}
 #   ```\n{"a": 1}```        -> {"a": 1}
 #   ```JSON {"a": 1}```     -> {"a": 1}
-_FENCED = re.compile(r"\s*```[ \t]*(?:[\w-]*\s*\n|json)?(.*?)```\s*", re.DOTALL | re.IGNORECASE)
+# No character is looked at twice, as blanks and line breaks are read apart.
+_FENCED = re.compile(
+    r"\s*+```[ \t]*+(?:[\w-]*+[^\S\n]*+\n|json)?(.*?)```\s*+", re.DOTALL | re.IGNORECASE
+)
 
 # What a name may not have: My city -> My_city
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")

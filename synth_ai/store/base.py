@@ -143,7 +143,7 @@ class ResponseStore(ABC):
 
     def explain_missing(self, id: str) -> str:
         """Explain, in a sentence for errors, why an id may not be in the store."""
-        return f"{id!r} is not in this store."
+        return f"{id!r:.100} is not in this store."
 
     async def aclose(self) -> None:
         """Free what the store holds open. Safe to call twice."""

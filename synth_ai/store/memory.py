@@ -118,12 +118,12 @@ class MemoryStore(ResponseStore):
 
     def explain_missing(self, id: str) -> str:
         if self._dropped == 0:
-            return f"{id!r} is not in this store, which keeps the turns of this process alone."
+            return f"{id!r:.100} is not in this store, which keeps the turns of this process alone."
 
         return (
-            f"{id!r} is not in this store. It keeps {self._max_turns} turns and has dropped the "
-            f"{self._dropped} oldest; keep more with response_store=MemoryStore(max_turns=...), "
-            "or all with response_store='turns.db'."
+            f"{id!r:.100} is not in this store. It keeps {self._max_turns} turns and has dropped "
+            f"the {self._dropped} oldest; keep more with "
+            "response_store=MemoryStore(max_turns=...), or all with response_store='turns.db'."
         )
 
     def _put(self, turn: Turn) -> None:

@@ -28,4 +28,4 @@ class NullStore(ResponseStore):
         raise StoreError("Turns cannot be added: this LM keeps none (response_store=False).")
 
     def explain_missing(self, id: str) -> str:
-        return f"{id!r} is not here: this LM keeps no turns (response_store=False)."
+        return f"{id!r:.100} is not here: this LM keeps no turns (response_store=False)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ class BackendOptions:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     transport: Transport | None = None
+    max_response_bytes: int | None = None
+    wait_max: float = math.inf
 
 
 def make_backend(model: str, options: BackendOptions, settings: Settings) -> VendorBase:
@@ -84,6 +87,7 @@ _OF_A_VENDOR = (
     "requests_per_minute",
     "tokens_per_minute",
     "transport",
+    "max_response_bytes",
 )
 
 
@@ -156,6 +160,12 @@ def _on_engine(engine: Engine, options: BackendOptions) -> VendorBase:
             f"transport={options.transport!r} is for calls to a server; leave it out for an engine."
         )
 
+    if options.max_response_bytes is not None:
+        raise OptionError(
+            f"max_response_bytes={options.max_response_bytes!r} is for answers of a server; bound "
+            "those of an engine with max_tokens=."
+        )
+
     from synth_ai.lm.vendors.gpt_oss.vendor import HarmonyVendor
 
     return HarmonyVendor(engine)
@@ -212,6 +222,8 @@ def _on_server(
         requests_per_minute=options.requests_per_minute,
         tokens_per_minute=options.tokens_per_minute,
         transport=options.transport or "httpx",
+        max_response_bytes=options.max_response_bytes,
+        wait_max=options.wait_max,
     )
     backend = route.vendor.apis[route.api](endpoint)
     if not isinstance(backend, VendorBase):

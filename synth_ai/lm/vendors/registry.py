@@ -6,6 +6,7 @@ docs/extending.md. To add one here, add a row to `_VENDORS`.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class Endpoint:
         requests_per_minute: a limit that the caller set.
         tokens_per_minute: likewise for tokens, prompt and answer together.
         transport: the HTTP library to send with.
+        max_response_bytes: the most bytes of an answer; None for the default.
+        wait_max: the most seconds that a call waits for the limits that the server reports.
     """
 
     model: str
@@ -44,6 +47,8 @@ class Endpoint:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     transport: Transport = "httpx"
+    max_response_bytes: int | None = None
+    wait_max: float = math.inf
 
     def client(self) -> HTTPClient:
         """Make the client that sends calls there: connections, limits, retries' facts, errors.
@@ -60,6 +65,8 @@ class Endpoint:
             api_key=self.api_key or NO_KEY,
             transport=self.transport,
             openai_account=self.is_openai,
+            max_response_bytes=self.max_response_bytes,
+            wait_max=self.wait_max,
         )
         client.rate_limiter.cap(self.requests_per_minute, self.tokens_per_minute)
         return client

@@ -142,7 +142,7 @@ class SQLiteStore(ResponseStore):
             raise StoreCorruptError(f"The store {str(self.path)!r} is damaged: {damage}.")
 
     def explain_missing(self, id: str) -> str:
-        return f"{id!r} is not in the store {str(self.path)!r}."
+        return f"{id!r:.100} is not in the store {str(self.path)!r}."
 
     async def aclose(self) -> None:
         file, self._file = self._file, None

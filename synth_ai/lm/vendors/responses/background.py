@@ -9,6 +9,7 @@ from typing import Any
 
 from synth_ai.errors import ServerError
 from synth_ai.http.client import HTTPClient, SendOptions
+from synth_ai.ids import quote_id
 from synth_ai.lm.retry import RetryPolicy
 
 _UNFINISHED = ("queued", "in_progress")
@@ -45,10 +46,12 @@ async def poll_until_done(
         The body of the finished response.
 
     Raises:
+        RequestError: the server's id of the response cannot be part of an address.
         ServerError: the server cannot be asked any more. The call is not worth another try, as the
             response may still be made.
     """
-    url = f"{path}/{body.get('id')}"
+    segment = quote_id(body.get("id"), "The id that the server gave to the response")
+    url = f"{path}/{segment}"
     poll_options = _select_poll_options(send_options or {})
 
     async def ask() -> Mapping[str, Any]:

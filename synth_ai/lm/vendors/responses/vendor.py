@@ -21,6 +21,7 @@ from synth_ai.errors import (
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.http.client import HTTPClient, SendOptions
 from synth_ai.http.error_mapping import error_from_body
+from synth_ai.ids import quote_id
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.vendors.apis import RESPONSES
 from synth_ai.lm.vendors.base import VendorBase
@@ -106,7 +107,8 @@ class ResponsesVendor(VendorBase):
         return answer.read(decode_model_names)
 
     async def delete(self, response_id: str) -> None:
-        await self._client.delete(f"{PATH}/{response_id}")
+        segment = quote_id(response_id, "response_id")
+        await self._client.delete(f"{PATH}/{segment}")
 
     async def aclose(self) -> None:
         await self._client.aclose()
