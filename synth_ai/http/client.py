@@ -147,6 +147,9 @@ class HTTPClient:
 
                     async for text in response.events():
                         event = {} if text == DONE else decode_event(secrets.mask_text(text))
+                        # Only the mark at the end is an empty event; others say nothing.
+                        if not event and text != DONE:
+                            continue
                         # The last event that reports usage counts: some servers do so in each.
                         reservation.used_tokens = total_tokens(event) or reservation.used_tokens
                         yield event

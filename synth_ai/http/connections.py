@@ -195,7 +195,13 @@ class ConnectionPool:
         finally:
             await response.aclose()
 
-        raise self.sdk._make_status_error_from_response(response)
+        try:
+            error = self.sdk._make_status_error_from_response(response)
+        except (LookupError, ValueError):
+            # Python has codecs for some charsets that cannot read every page.
+            response.encoding = "utf-8"
+            error = self.sdk._make_status_error_from_response(response)
+        raise error
 
     def _merge_headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
         """Merge the headers of a call over those of the pool, whatever their case."""

@@ -15,6 +15,7 @@ from synth_ai.errors import OptionError
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.vendors.custom_tools import find_tool_type, flatten_tool
+from synth_ai.lm.vendors.families import reasons
 from synth_ai.lm.vendors.wire import require_str
 
 
@@ -156,7 +157,7 @@ def _encode_options(request: LMRequest) -> Mapping[str, object]:
 
     include = _compose_include(
         given.get("include"),
-        is_stored=given.get("store") is not False,
+        needs_reasoning=given.get("store") is False and reasons(request.model),
         has_logprobs=bool(given.get("logprobs") or given.get("top_logprobs")),
     )
     if include:
@@ -203,18 +204,18 @@ def _compose_text(
 
 
 def _compose_include(
-    given: Sequence[str] | None, *, is_stored: bool, has_logprobs: bool
+    given: Sequence[str] | None, *, needs_reasoning: bool, has_logprobs: bool
 ) -> list[str]:
     """List what the answer is to bring along.
 
     Args:
         given: what the caller wants. An empty list also says no to the reasoning.
-        is_stored: whether the server keeps the response. If it does not, the next turn has to bring
-            the reasoning back.
+        needs_reasoning: whether the next turn has to bring the reasoning back, as the server does
+            not keep the response. A model that does not reason refuses to be asked for it.
         has_logprobs: whether another option asks for log probabilities.
     """
     include = list(given or ())
-    if not is_stored and given != []:
+    if needs_reasoning and given != []:
         include.append("reasoning.encrypted_content")
     if has_logprobs:
         include.append("message.output_text.logprobs")
