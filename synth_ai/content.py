@@ -328,12 +328,14 @@ def spoken_message(audio: Mapping[str, Any]) -> Message:
         audio: the `audio` of a message of Chat Completions.
     """
     message = assistant_message(audio.get("transcript") or "")
-    if not audio.get("id"):
+    audio_id = audio.get("id")
+    if not audio_id or not isinstance(audio_id, str):
         return message
 
-    message["audio"] = {"id": audio["id"]}
-    if audio.get("expires_at"):
-        message["audio"]["expires_at"] = audio["expires_at"]
+    message["audio"] = {"id": audio_id}
+    expires_at = audio.get("expires_at")
+    if expires_at and isinstance(expires_at, (int, float)):
+        message["audio"]["expires_at"] = expires_at
     return message
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from synth_ai.content import Call, Item, is_call
+from synth_ai.content import Call, Item, Message, is_call, is_message
 from synth_ai.lm.vendors.responses.shapes import ResponseBody, ResponseUsage
 from synth_ai.lm.vendors.truncated_calls import drop_truncated_calls
 from synth_ai.lm.vendors.wire import (
@@ -72,20 +72,48 @@ def _decode_status(status: str | None) -> str:
 
 
 def decode_output(output: Iterable[Item]) -> list[Item]:
-    """Decode the items of an answer: as they came, but for calls that could not be answered so.
+    """Decode the items of an answer: as they came, but for what could not be used or sent back so.
 
     A call of nothing is a placeholder, and left out. Each other call gets an id of its own, and
-    arguments that are a text.
+    arguments that are a text. A message is the assistant's, whether or not the server says so.
     """
     call_ids = CallIds()
     items: list[Item] = []
     for item in output:
-        if not is_call(item):
+        require_str(item["type"])
+        item = _without_odd_id(item)
+        if is_message(item):
+            items.append(_decode_message(item))
+        elif not is_call(item):
             items.append(item)
         elif not is_placeholder(item):
             items.append(_decode_call(item, call_ids.take(item.get("call_id"))))
 
     return items
+
+
+def _without_odd_id(item: Item) -> Item:
+    """Drop an id that is no string, by which nothing can refer to the item."""
+    if "id" not in item or isinstance(item["id"], str):
+        return item
+
+    bare = item.copy()
+    del bare["id"]
+    return bare
+
+
+def _decode_message(item: Message) -> Message:
+    content = item["content"]
+    if content is not None and not isinstance(content, str):
+        for part in content:
+            require_str(part.get("type", ""))
+
+    if content is not None and item.get("role") == "assistant":
+        return item
+    message = item.copy()
+    message["content"] = content or []
+    message["role"] = "assistant"
+    return message
 
 
 def is_placeholder(call: Mapping[str, object]) -> bool:

@@ -9,8 +9,17 @@ https://platform.openai.com/docs/api-reference/responses/create
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
-from synth_ai.content import Item, Message, Part, is_call, is_message, is_reasoning
+from synth_ai.content import (
+    Item,
+    Message,
+    Part,
+    is_call,
+    is_message,
+    is_reasoning,
+    output_text,
+)
 from synth_ai.errors import OptionError
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured_output import ResponseFormat
@@ -76,6 +85,9 @@ def _encode_item(item: Item) -> Mapping[str, object]:
     if is_message(item):
         return _encode_message(item)
 
+    if is_reasoning(item) and item.get("summary") is None:
+        return {**item, "summary": []}
+
     # A status is the server's to give, and `extra_content` is known to chat servers alone.
     if is_call(item) and "id" not in item:
         call = item.copy()
@@ -95,6 +107,8 @@ def _encode_message(item: Message) -> Mapping[str, object]:
     if "id" in item:
         message = item.copy()
         message.pop("name", None)
+        message["status"] = item.get("status") or "completed"
+        message["content"] = _complete_parts(item["content"])
         return message
 
     # The API demands an id of the long form of an assistant's message, and none of the short one.
@@ -102,6 +116,25 @@ def _encode_message(item: Message) -> Mapping[str, object]:
     if "phase" in item:
         short["phase"] = item["phase"]
     return short
+
+
+def _complete_parts(content: str | Iterable[Part]) -> list[Part]:
+    """Add what the API demands of an assistant's text, and some servers leave out.
+
+    ::
+
+        {"type": "output_text", "text": "Hi"}
+        ->  {"type": "output_text", "text": "Hi", "annotations": []}
+    """
+    if isinstance(content, str):
+        return [output_text(content)]
+
+    parts: list[Part] = []
+    for part in content:
+        if part.get("type") == "output_text" and part.get("annotations") is None:
+            part = cast("Part", {**part, "annotations": []})
+        parts.append(part)
+    return parts
 
 
 def _plain_text(content: str | Iterable[Part]) -> str:

@@ -113,6 +113,7 @@ class ResponsesVendor(VendorBase):
                 response = self._decode(request, reader.body)
         except (NotFoundError, RejectedError) as error:
             _raise_if_forgotten(request, error)
+            self._explain(request, error)
             raise
 
         response.request_id = server_events.request_id
