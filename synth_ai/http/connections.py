@@ -197,8 +197,8 @@ class ConnectionPool:
 
         try:
             error = self.sdk._make_status_error_from_response(response)
-        except (LookupError, ValueError):
-            # Python has codecs for some charsets that cannot read every page.
+        except Exception:
+            # It says that it is in `idna` or `zlib`, and such codecs raise what they like.
             response.encoding = "utf-8"
             error = self.sdk._make_status_error_from_response(response)
         raise error

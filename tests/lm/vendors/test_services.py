@@ -230,3 +230,29 @@ async def test_an_empty_event_is_not_the_end(openai_server: OpenAIServer, hosted
         openai_server.enqueue(Raw(body, headers={"content-type": "text/event-stream"}))
         with pytest.raises(ConnectionFailedError, match="broke off"):
             await read(hosted("chat", retry=False))
+
+
+async def test_a_conversation_on_vllm_is_sent_whole_whatever_its_store(
+    openai_server: OpenAIServer,
+) -> None:
+    """Also where the answer has none of vLLM's own keys; the reason is not that it forgets."""
+    async with LM(
+        "m", vendor="vllm", api="responses", base_url=openai_server.base_url, retry=False
+    ) as lm:
+        await lm.respond_async("You are terse.", "My name is Ada.")
+        second = await lm.respond_async("Be kind.", "Who am I?")
+    assert "previous_response_id" not in openai_server.bodies[-1]
+    assert openai_server.bodies[-1]["instructions"] == "Be kind."
+    assert second.replayed
+    assert "instructions and tools" in str(second.replay_reason)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+async def test_the_limit_of_tokens_goes_out_under_the_name_that_was_given(
+    openai_server: OpenAIServer, hosted: Hosted, name: str
+) -> None:
+    """Azure's /openai/v1 knows the long one alone, many servers the short one."""
+    lm = hosted("chat", retry=False, max_tokens=9)
+    await lm.respond_async("Hi", **{name: 5})
+    body = openai_server.bodies[-1]
+    assert {key: value for key, value in body.items() if "max" in key} == {name: 5}
