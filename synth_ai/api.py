@@ -14,6 +14,7 @@ from synth_ai.errors import OptionError, did_you_mean
 from synth_ai.options import (
     COMMON_OPTIONS,
     LM_OPTIONS,
+    TWINS,
     GenerationOptions,
     Option,
     apis_with,
@@ -102,15 +103,15 @@ class API:
         options: dict[str, Any] = {}
         for name, value in given.items():
             self._check_name(name)
-            option = self._option(name)
-            own_name = option.same_as or name
+            own_name = self._own_name(name)
             if value is None:
                 options.setdefault(own_name, None)
                 continue
-            if options.get(own_name) is not None:
-                raise OptionError(
-                    f"{name} and {own_name} are the same option here; give one of them."
-                )
+            for other in (own_name, *TWINS.get(own_name, ())):
+                if options.get(other) is not None:
+                    raise OptionError(
+                        f"{name} and {other} are the same option here; give one of them."
+                    )
             options[own_name] = value
 
         self._check_values(options)
@@ -129,6 +130,9 @@ class API:
         """
         below: dict[str, Any] = dict(defaults)
         above: dict[str, Any] = dict(given)
+        for name in above:
+            for twin in TWINS.get(name, ()):
+                below.pop(twin, None)
         merged = {**below, **above}
         for name in below.keys() & above.keys():
             both_are_given = below[name] is not None and above[name] is not None
@@ -138,6 +142,13 @@ class API:
         options = {name: value for name, value in merged.items() if value is not None}
         _check_logprobs(options)
         return cast("GenerationOptions", options)
+
+    def _own_name(self, name: str) -> str:
+        """Return the name that an option has here."""
+        option = self._option(name)
+        if option.same_as is None or option.keeps_name:
+            return name
+        return option.same_as
 
     def _option(self, name: str) -> Option:
         option = self.options.get(name)

@@ -3,10 +3,11 @@
 Items are plain dicts at run time. LM, the store and every backend share them; each backend
 converts at its edge. They are values: nothing here changes an item it was given.
 
-Four keys are not the Responses API's. A message has the `name` of its author if one was given,
+Six keys are not the Responses API's. A message has the `name` of its author if one was given,
 and the `audio` by which the server that spoke it knows the sound; its text is the transcript then.
 A call may have `extra_content`, which its chat server wants back with it, as Gemini does its
-signature of the thoughts.
+signature of the thoughts. Reasoning of a chat server has the `chat_field` of the message in which
+it came, as it goes back there, and the `reasoning_details` that came with it, signatures included.
 
 https://platform.openai.com/docs/api-reference/responses
 """
@@ -116,6 +117,8 @@ class Reasoning(TypedDict):
     encrypted_content: NotRequired[str | None]
     id: NotRequired[str]
     status: NotRequired[Status]
+    chat_field: NotRequired[str]
+    reasoning_details: NotRequired[Sequence[Mapping[str, Any]]]
 
 
 class FunctionCall(TypedDict):
@@ -325,12 +328,14 @@ def spoken_message(audio: Mapping[str, Any]) -> Message:
         audio: the `audio` of a message of Chat Completions.
     """
     message = assistant_message(audio.get("transcript") or "")
-    if audio.get("id") is None:
+    audio_id = audio.get("id")
+    if not audio_id or not isinstance(audio_id, str):
         return message
 
-    message["audio"] = {"id": audio["id"]}
-    if audio.get("expires_at") is not None:
-        message["audio"]["expires_at"] = audio["expires_at"]
+    message["audio"] = {"id": audio_id}
+    expires_at = audio.get("expires_at")
+    if expires_at and isinstance(expires_at, (int, float)):
+        message["audio"]["expires_at"] = expires_at
     return message
 
 

@@ -201,9 +201,11 @@ class SameAs:
 
     Attributes:
         name: the other one's name.
+        keeps_name: whether servers tell the two names apart, so that each goes out as it was given.
     """
 
     name: str
+    keeps_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +307,12 @@ class GenerationOptions(TypedDict, total=False):
 
     # Chat Completions.
     audio: Annotated[JSONObject | None, CHAT]
-    max_completion_tokens: Annotated[int | None, CHAT, SameAs("max_tokens")]
+    max_completion_tokens: Annotated[
+        int | None,
+        On("chat", check=WholeNumber(1)),
+        # OpenAI's newer models and Azure's /openai/v1 refuse `max_tokens`, other servers this.
+        SameAs("max_tokens", keeps_name=True),
+    ]
     modalities: Annotated[Sequence[str] | None, CHAT]
     prediction: Annotated[JSONObject | None, CHAT]
     response_format: Annotated[
@@ -361,6 +368,7 @@ class Option:
         same_as: the option that it is under another name; None if it is one itself.
         holds: the key of a dictionary that is an option, too.
         is_merged: whether a call's keys come on top of the LM's.
+        keeps_name: whether an option that is another one goes out under the name that was given.
     """
 
     name: str
@@ -368,6 +376,7 @@ class Option:
     same_as: str | None = None
     holds: Holds | None = None
     is_merged: bool = False
+    keeps_name: bool = False
 
 
 #: Options that LM carries out itself, so that every API has them.
@@ -428,14 +437,16 @@ def _option(name: str, metadata: Iterable[object], check: Check | None) -> Optio
     same_as = None
     holds = None
     is_merged = False
+    keeps_name = False
     for entry in metadata:
         if isinstance(entry, SameAs):
             same_as = entry.name
+            keeps_name = entry.keeps_name
         elif isinstance(entry, Holds):
             holds = entry
         elif isinstance(entry, Merged):
             is_merged = True
-    return Option(name, check, same_as, holds, is_merged)
+    return Option(name, check, same_as, holds, is_merged, keeps_name)
 
 
 def _read_metadata() -> dict[str, tuple[object, ...]]:
@@ -447,3 +458,17 @@ def _read_metadata() -> dict[str, tuple[object, ...]]:
 
 
 _METADATA = _read_metadata()
+
+
+def _find_twins() -> dict[str, tuple[str, ...]]:
+    twins: dict[str, tuple[str, ...]] = {}
+    for name, metadata in _METADATA.items():
+        for entry in metadata:
+            if isinstance(entry, SameAs) and entry.keeps_name:
+                twins[name] = (*twins.get(name, ()), entry.name)
+                twins[entry.name] = (*twins.get(entry.name, ()), name)
+    return twins
+
+
+#: The other names of an option under each of which it may go out. Only one of them is ever given.
+TWINS = _find_twins()

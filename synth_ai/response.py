@@ -149,9 +149,9 @@ class BaseLMResponse(BaseModel):
         return f"<{type(self).__name__} {self._summary()}>"
 
     def _summary(self) -> str:
-        facts = [self.api_type, self.response_id, self._state()]
+        facts = [self.api_type, in_one_line(self.response_id or ""), self._state()]
         if self.tool_calls:
-            names = [name_and_text(call)[0] for call in self.tool_calls]
+            names = [in_one_line(name_and_text(call)[0]) for call in self.tool_calls]
             facts.append("calls " + ", ".join(names))
         if self.usage:
             facts.append(f"{self.usage.input_tokens}+{self.usage.output_tokens} tokens")
@@ -163,7 +163,7 @@ class BaseLMResponse(BaseModel):
         reason = self.incomplete_reason or self.error
         if not reason:
             return self.status
-        return f"{self.status} ({reason})"
+        return f"{self.status} ({in_one_line(reason)})"
 
     def _repr_markdown_(self) -> str:
         """Draw the answer for a notebook, its reasoning folded, its tool calls and counts below.
@@ -194,6 +194,19 @@ class BaseLMResponse(BaseModel):
             facts.append(f"{self.usage.input_tokens} in, {self.usage.output_tokens} out")
         facts += self.warnings
         return " · ".join(fact for fact in facts if fact)
+
+
+def in_one_line(text: str) -> str:
+    r"""Write a text of others for a log or a repr: escapes for line breaks and control characters.
+
+    ::
+
+        "gpt-5"      ->  "gpt-5"
+        "m\nERROR"   ->  "m\\nERROR"
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _shorten(text: str, width: int = 60) -> str:

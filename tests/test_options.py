@@ -174,10 +174,24 @@ def test_stop_strings_must_be_strings(api: str, stop: Any) -> None:
 )
 def test_an_api_s_own_name_for_the_same_thing(api: str, alias: str) -> None:
     """It means max_tokens, and both together contradict each other in either order."""
-    assert BUILT_IN[api].read_options({alias: 5}) == {"max_tokens": 5}
+    kept = alias if api == "chat" else "max_tokens"
+    assert BUILT_IN[api].read_options({alias: 5}) == {kept: 5}
     for pair in ({"max_tokens": 1, alias: 5}, {alias: 5, "max_tokens": 1}):
         with pytest.raises(OptionError, match="same option here; give one of them"):
             BUILT_IN[api].read_options(pair)
+
+
+def test_a_limit_of_a_call_replaces_that_of_the_lm_under_either_name() -> None:
+    """Servers tell the two names apart, so each goes out as it was given, and never both."""
+    chat = BUILT_IN["chat"]
+    names = ("max_tokens", "max_completion_tokens")
+    for below, above in (names, names[::-1]):
+        merged = chat.merge_options({below: 9}, chat.read_options({above: 5}))  # type: ignore[misc]
+        assert merged == {above: 5}
+        taken_back = chat.merge_options({below: 9}, chat.read_options({above: None}))  # type: ignore[misc]
+        assert taken_back == {}
+    with pytest.raises(OptionError, match="max_completion_tokens must be a whole number"):
+        chat.read_options({"max_completion_tokens": 0})
 
 
 def test_two_ways_to_set_the_effort_are_one_option() -> None:

@@ -165,6 +165,9 @@ class HTTPClient:
 
                     async for text in response.events():
                         event = {} if text == DONE else decode_event(text)
+                        # Only the mark at the end is an empty event; others say nothing.
+                        if not event and text != DONE:
+                            continue
                         event = _mask_failure(event, secrets)
                         # The last event that reports usage counts: some servers do so in each.
                         reservation.used_tokens = total_tokens(event) or reservation.used_tokens

@@ -243,7 +243,13 @@ class ConnectionPool:
         whole_response = type(response)(
             response.status_code, headers=headers, content=content, request=response.request
         )
-        raise self.sdk._make_status_error_from_response(whole_response)
+        try:
+            error = self.sdk._make_status_error_from_response(whole_response)
+        except Exception:
+            # It says that it is in `idna` or `zlib`, and such codecs raise what they like.
+            whole_response.encoding = "utf-8"
+            error = self.sdk._make_status_error_from_response(whole_response)
+        raise error
 
     def _merge_headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
         """Merge the headers of a call over those of the pool, whatever their case."""

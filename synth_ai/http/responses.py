@@ -13,6 +13,13 @@ from synth_ai.http.secrets import Secrets
 
 T = TypeVar("T")
 
+#: How deep JSON of a server may be nested. Answers of all services have ten levels or so; what
+#: copies, stores and prints an answer later gives up at some hundred.
+_MAX_DEPTH = 100
+
+#: More tokens than any call has used.
+_MAX_TOKENS = 2**53
+
 JSONObject: TypeAlias = dict[str, Any]
 """A JSON object of a server's, of which nothing has been checked yet."""
 
@@ -131,11 +138,14 @@ def parse_object(content: bytes) -> JSONObject:
     """
     try:
         data = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         text = content.decode("utf-8", "replace")
         raise MalformedAnswerError(
             f"The server's answer is not JSON: {text[:200]!r}", body=text
         ) from error
+
+    if content.count(b"{") + content.count(b"[") > _MAX_DEPTH:
+        _check_depth(data)
 
     if not isinstance(data, dict):
         raise MalformedAnswerError(
@@ -143,6 +153,29 @@ def parse_object(content: bytes) -> JSONObject:
         )
 
     return data
+
+
+def _check_depth(data: object) -> None:
+    """Refuse JSON that is nested too deep, level by level: a recursion would not come back.
+
+    Raises:
+        MalformedAnswerError: it is.
+    """
+    level = [data]
+    for _ in range(_MAX_DEPTH):
+        below: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+        if not below:
+            return
+        level = below
+
+    raise MalformedAnswerError(
+        f"The server's answer is nested more than {_MAX_DEPTH} levels deep, which no API's is."
+    )
 
 
 def find_error(data: JSONObject) -> ServerError | None:
@@ -170,10 +203,13 @@ def decode_event(text: str) -> JSONObject:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedAnswerError(
             f"An event of the stream is not JSON: {text[:200]!r}", body=text
         ) from error
+
+    if text.count("{") + text.count("[") > _MAX_DEPTH:
+        _check_depth(data)
 
     if not isinstance(data, dict):
         return {}
@@ -200,4 +236,7 @@ def total_tokens(data: Mapping[str, object]) -> int | None:
         usage = response.get("usage") if isinstance(response, Mapping) else None
 
     total = usage.get("total_tokens") if isinstance(usage, Mapping) else None
-    return total if isinstance(total, int) else None
+    # What counts with it takes a float, which has an end.
+    if isinstance(total, int) and 0 <= total <= _MAX_TOKENS:
+        return total
+    return None

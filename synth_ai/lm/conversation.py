@@ -206,7 +206,7 @@ async def _continue_from(parent: Parent, config: LMConfig) -> Continuation:
     if turn.server != server and not turn.redacted:
         return await replay(parent, config, "another backend made it")
 
-    continuation = await replay(parent, config, "the server does not keep this conversation")
+    continuation = await replay(parent, config, config.vendor.replay_reason)
     if count_redacted(continuation.history):
         return replace(continuation, replay_reason="a part of it was redacted")
     return continuation

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from synth_ai.content import new_response_id
 from synth_ai.errors import (
     ContextLengthError,
     ForgottenResponseError,
@@ -30,12 +29,13 @@ from synth_ai.lm.deadline import Deadline
 from synth_ai.lm.prices import find_price
 from synth_ai.lm.prompt import Prompt, build_prompt
 from synth_ai.lm.request import LMRequest
+from synth_ai.lm.response_ids import unique_response_id
 from synth_ai.lm.structured_output import ResponseFormat, describe_error
 from synth_ai.lm.tool_outputs import check_tool_outputs, match_output_types
 from synth_ai.lm.tools import ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import GenerationOptions
-from synth_ai.response import BaseLMResponse
+from synth_ai.response import BaseLMResponse, in_one_line
 from synth_ai.timeout import Timeout
 from synth_ai.turn import Turn
 
@@ -371,12 +371,13 @@ async def record(
     Raises:
         StoreError: the turn could not be kept; the response is on the error.
     """
-    _complete_response(config, prepared, response)
-    config.usage.add(response)
-
-    turn = _turn_of(config, prepared, response)
+    parent_id = None if prepared.parent is None else prepared.parent.id
     try:
-        await config.store.put(turn)
+        async with unique_response_id(response, parent_id, config.store):
+            _complete_response(config, prepared, response)
+            config.usage.add(response)
+            turn = _turn_of(config, prepared, response)
+            await config.store.put(turn)
     except StoreError as error:
         error.response = response
         raise
@@ -389,8 +390,6 @@ async def record(
 
 def _complete_response(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse) -> None:
     """Fill in what only LM knows."""
-    if response.response_id is None:
-        response.response_id = new_response_id()
     response.api_type = config.vendor.api.name
     response.previous_response_id = None if prepared.parent is None else prepared.parent.id
     response.warnings += prepared.warnings
@@ -469,9 +468,9 @@ def read_structured_output(
 def _log(response: BaseLMResponse, started_at: float) -> None:
     """Log a line for each answer, without a word of the conversation."""
     if response.replayed:
-        logger.info(
-            "%s was answered from a replay: %s", response.response_id, response.replay_reason
-        )
+        # Behind the colon are the server's words, which may quote the conversation.
+        reason, _, _ = str(response.replay_reason).partition(": ")
+        logger.info("%s was answered from a replay: %s", response.response_id, in_one_line(reason))
     if not logger.isEnabledFor(logging.DEBUG):
         return
 
@@ -484,11 +483,11 @@ def _log(response: BaseLMResponse, started_at: float) -> None:
         "%s %s answered by %s (%s) in %.2f s, %s + %s tokens, sent %d time(s), after %s",
         response.response_id,
         response.status,
-        response.model,
+        in_one_line(str(response.model)),
         response.api_type,
         time.monotonic() - started_at,
         input_tokens,
         output_tokens,
         response.attempts,
-        response.previous_response_id,
+        in_one_line(str(response.previous_response_id)),
     )

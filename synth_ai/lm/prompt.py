@@ -21,6 +21,7 @@ from synth_ai.content import (
     Message,
     Part,
     Phase,
+    Reasoning,
     Role,
     Status,
     assistant_message,
@@ -71,6 +72,7 @@ class AssistantMessage(TypedDict, total=False):
     # Chat Completions
     reasoning: str
     reasoning_content: str
+    reasoning_details: Sequence[Mapping[str, object]]
     audio: Mapping[str, object] | None
     refusal: str | None
     tool_calls: Sequence[WrittenToolCall] | None
@@ -286,9 +288,9 @@ def _read_assistant(message: AssistantMessage) -> list[Item]:
     """Read an assistant's message: reasoning, text, refusal and tool calls, in that order."""
     items: list[Item] = []
 
-    reasoning = message.get("reasoning") or message.get("reasoning_content")
-    if reasoning and isinstance(reasoning, str):
-        items.append(reasoning_item(reasoning))
+    reasoning = _read_reasoning(message)
+    if reasoning is not None:
+        items.append(reasoning)
 
     answer = _read_answer(message)
     if answer is not None:
@@ -308,6 +310,27 @@ def _read_assistant(message: AssistantMessage) -> list[Item]:
             "An assistant message must have content or tool calls; this one has neither."
         )
     return [_with_name(assistant_message(""), message)]  # servers answer so, too
+
+
+def _read_reasoning(message: AssistantMessage) -> Reasoning | None:
+    """Read the reasoning of an assistant's message; it goes back in the field in which it is."""
+    field = "reasoning" if message.get("reasoning") else "reasoning_content"
+    text = message.get("reasoning") or message.get("reasoning_content")
+    if not isinstance(text, str):
+        text = ""
+
+    details = message.get("reasoning_details") or ()
+    if not isinstance(details, (list, tuple)):
+        details = ()
+    if not text and not details:
+        return None
+
+    item = reasoning_item(text)
+    if text:
+        item["chat_field"] = field
+    if details:
+        item["reasoning_details"] = list(details)
+    return item
 
 
 def _read_answer(message: AssistantMessage) -> Message | None:

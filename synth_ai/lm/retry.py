@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _TRANSIENT = (ConnectionFailedError, RateLimitError, OverloadedError, MalformedA
 
 #: OpenAI's codes for quota that is used up: it stays used up, however often one asks.
 _FINAL_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+
+_PLAIN_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,8 @@ class RetryPolicy:
 
         def log(state: RetryCallState) -> None:
             error = _error_of(state)
-            logger.info("try %d of %d failed: %s", state.attempt_number, self.attempts, error)
+            what = _describe(error)
+            logger.info("try %d of %d failed: %s", state.attempt_number, self.attempts, what)
 
         seconds_left = math.inf
         if self.deadline is not None:
@@ -173,6 +177,25 @@ class RetryPolicy:
 def _error_of(state: RetryCallState) -> BaseException:
     error = state.outcome.exception() if state.outcome is not None else None
     return error if error is not None else RuntimeError("no outcome")
+
+
+def _describe(error: BaseException) -> str:
+    """Describe an error for the log, without its message, which may quote the conversation.
+
+    `OverloadedError 500 server_error (request req_1)`
+    """
+    words = [type(error).__name__]
+    if not isinstance(error, ServerError):
+        return words[0]
+
+    if error.status_code is not None:
+        words.append(str(error.status_code))
+    # Both are the server's to choose, and could be anything.
+    if error.code is not None and _PLAIN_CODE.fullmatch(error.code):
+        words.append(error.code)
+    if error.request_id is not None and _PLAIN_CODE.fullmatch(error.request_id):
+        words.append(f"(request {error.request_id})")
+    return " ".join(words)
 
 
 def as_policy(retry: RetryPolicy | int | bool | None) -> RetryPolicy:

@@ -136,7 +136,10 @@ class ResponseFormat:
             ValueError: the text is not JSON, or does not fit the type.
         """
         # Models put raw line breaks into JSON strings, which pydantic's own reader refuses.
-        data = json.loads(_strip_wrapping(text), strict=False)
+        try:
+            data = json.loads(_strip_wrapping(text), strict=False)
+        except RecursionError:
+            raise ValueError("the JSON is nested too deep to be read") from None
         if self._adapter is None:
             return data
         if not self._is_wrapped or not _has_value_alone(data):

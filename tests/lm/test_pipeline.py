@@ -97,7 +97,7 @@ async def test_options_of_the_lm_and_of_the_call() -> None:
     second = vendor.requests[1]
     assert second.options == {
         "temperature": 0,
-        "max_tokens": 5,
+        "max_completion_tokens": 5,
         "reasoning_effort": "low",
         "tool_choice": "none",
         "seed": 1,

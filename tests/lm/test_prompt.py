@@ -248,7 +248,7 @@ def test_an_assistant_s_turn_makes_a_history() -> None:
     assert prompt.is_history
     assert prompt.items == (
         user("Add."),
-        items.reasoning_item("I add."),
+        {**items.reasoning_item("I add."), "chat_field": "reasoning_content"},
         items.assistant_message("Let me see."),
         items.function_call("call_1", "add", '{"a": 1}'),
         items.function_call_output("call_1", "5"),

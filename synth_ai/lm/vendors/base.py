@@ -43,12 +43,15 @@ class VendorBase(ABC):
         server: names the server whose response and item ids these are; None if ids are made here. A
             call that cannot continue from an id of this server comes with its whole `history`.
         engine: the engine that runs the model, for a backend that has one.
+        replay_reason: why a call that continues a turn of this server comes with its whole history,
+            if the turn was not kept there.
         list_prices: what the models cost, by name, unless the caller gives prices.
     """
 
     api: API = API(name="custom")
     server: str | None = None
     engine: Engine | None = None
+    replay_reason: str = "the server does not keep this conversation"
     list_prices: Mapping[str, Price] = MappingProxyType({})
 
     def __init_subclass__(cls, **arguments: Any) -> None:

@@ -52,6 +52,36 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
+#: OpenAI's models that do not reason. They refuse what only reasoning has, such as
+#: `include=["reasoning.encrypted_content"]`; of names that nobody knows yet, all may reason.
+_WITHOUT_REASONING = re.compile(
+    # gpt-3.5-turbo, gpt-4, gpt-4-turbo, gpt-4o, gpt-4o-mini-2024-07-18, gpt-4.1-nano
+    r"gpt-3\.5.*|gpt-4([-.o].*)?|chatgpt-4o.*"
+    # gpt-5-chat-latest alone of its generation
+    r"|gpt-5-chat(-.+)?"
+    r"|davinci.*|babbage.*"
+)
+
+
+def reasons(model: str) -> bool:
+    """Tell whether a model may reason, by its name.
+
+    ::
+
+        gpt-4o-mini, openai/gpt-4.1, ft:gpt-4o-mini:my-team::8abc  ->  no
+        gpt-5.5, o4-mini, anything else                            ->  yes
+    """
+    name = _base_of(model).rpartition("/")[2]
+    return _WITHOUT_REASONING.fullmatch(name) is None
+
+
+def _base_of(model: str) -> str:
+    """Return the model that a fine-tune is made from; the name itself for any other."""
+    if model.startswith("ft:"):
+        return model.split(":")[1]
+    return model
+
+
 def family_of(model: str) -> Family | None:
     """Return the family of a model's name; None for a path.
 
@@ -59,10 +89,7 @@ def family_of(model: str) -> Family | None:
 
         ft:gpt-4o-mini:my-team::8abc  ->  gpt-4o-mini
     """
-    name = model
-    if model.startswith("ft:"):
-        name = model.split(":")[1]
-
+    name = _base_of(model)
     for family in FAMILIES:
         if family.pattern.fullmatch(name):
             return family

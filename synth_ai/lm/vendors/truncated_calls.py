@@ -50,6 +50,6 @@ def _is_json(text: str) -> bool:
     try:
         # Models write line breaks into JSON strings, which only a reader that is not strict takes.
         json.loads(text, strict=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

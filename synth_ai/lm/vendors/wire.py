@@ -6,10 +6,32 @@ KeyError, a TypeError or the like on the way, which `malformed_as` turns into an
 
 from __future__ import annotations
 
+import json
+import reprlib
 from collections.abc import Mapping
 from typing import TypedDict, cast
 
+from synth_ai.content import new_call_id
 from synth_ai.errors import MalformedAnswerError
+
+#: What reading data of another shape raises. Numbers may be too large for what counts with them,
+#: and nested data too deep for what walks through it.
+_READING_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+#: More tokens than any server has generated; it also fits into 64 bits, as databases have them.
+_MAX_COUNT = 2**53
+
+#: Shows data in an error. Unlike `repr`, it stops before it has walked through all of it.
+_short_repr = reprlib.Repr()
+_short_repr.maxlevel = 4
+_short_repr.maxstring = 200
 
 
 class malformed_as:
@@ -35,8 +57,8 @@ class malformed_as:
         return
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (AttributeError, IndexError, KeyError, TypeError, ValueError)):
-            message = f"{self._what}: {self._data!r:.300}"
+        if isinstance(error, _READING_ERRORS):
+            message = f"{self._what}: {_short_repr.repr(self._data):.300}"
             raise MalformedAnswerError(message, body=self._data) from error
 
 
@@ -49,6 +71,68 @@ def require_str(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a text must be a string, not {type(value).__name__}")
     return value
+
+
+def require_json(value: object) -> str:
+    """Return the JSON text of a call's arguments, which some servers send as an object.
+
+    ::
+
+        '{"to": "Ann"}'  ->  '{"to": "Ann"}'
+        {"to": "Ann"}    ->  '{"to": "Ann"}'
+        None             ->  ''
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def read_count(value: object) -> int:
+    """Read a number of tokens; 0 for what cannot be one.
+
+    An answer is worth more than its counts: a server that counts wrongly has answered all the same.
+    """
+    if isinstance(value, int) and 0 <= value <= _MAX_COUNT:
+        return int(value)
+    return 0
+
+
+class CallIds:
+    """Gives each call of one answer an id that no other call of it has, and that is a string.
+
+    An output names its call by this id, so that two calls of one id could not both be answered. The
+    ids follow from those that the server gave: read again, the same answer has the same ids.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, given: object) -> str:
+        """Return the id for the next call.
+
+        ::
+
+            "call_0"            ->  "call_0"
+            "call_0", again     ->  "call_0_2"
+            5                   ->  "5"
+            None, "", ["call"]  ->  a new one
+        """
+        call_id = given
+        if isinstance(given, int):
+            call_id = str(given)
+        if not isinstance(call_id, str) or not call_id.strip():
+            call_id = new_call_id()
+
+        unique_id = call_id
+        number = 1
+        while unique_id in self._taken:
+            number += 1
+            unique_id = f"{call_id}_{number}"
+
+        self._taken.add(unique_id)
+        return unique_id
 
 
 class ModelEntry(TypedDict):

@@ -185,10 +185,6 @@ BROKEN: dict[str, tuple[str, list[Any]]] = {
     "a part without a type": ("chat", [chunk({"content": [{"text": "x"}]}), end("stop")]),
     "calls that are no list": ("chat", [chunk({"tool_calls": {"a": 1}}), end()]),
     "calls that are texts": ("chat", [chunk({"tool_calls": ["x"]}), end()]),
-    "arguments that are an object": (
-        "chat",
-        [called(0, "a", "f", {"x": 1}), end()],  # type: ignore[arg-type]
-    ),
     "a call without a name": ("chat", [called(0, "a", None, "{}"), end()]),
     "a finish reason that is a list": (
         "chat",

@@ -6,16 +6,16 @@ https://platform.openai.com/docs/api-reference/chat/object
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 from synth_ai.content import (
     Call,
     Item,
     Message,
+    Reasoning,
     assistant_message,
     custom_tool_call,
     function_call,
-    new_call_id,
     output_text,
     reasoning_item,
     refusal_message,
@@ -25,19 +25,37 @@ from synth_ai.content import (
 from synth_ai.http.error_mapping import error_from_body
 from synth_ai.lm.vendors.chat.shapes import (
     ChatAnnotation,
+    ChatAudio,
     ChatBody,
+    ChatCalled,
     ChatChoice,
     ChatMessage,
     ChatPart,
     ChatToolCall,
     ChatUsage,
+    ReasoningDetail,
 )
 from synth_ai.lm.vendors.truncated_calls import drop_truncated_calls
-from synth_ai.lm.vendors.wire import malformed_as, require_str
+from synth_ai.lm.vendors.wire import (
+    CallIds,
+    malformed_as,
+    read_count,
+    require_json,
+    require_str,
+)
 from synth_ai.response import BaseLMResponse, Status, Usage
 
 #: The finish reasons of answers that stop short, and our word for why.
 TRUNCATED = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+#: Where servers put the reasoning of a message, in the order in which they are looked at.
+_REASONING_FIELDS: tuple[Literal["reasoning", "reasoning_content"], ...] = (
+    "reasoning",
+    "reasoning_content",
+)
+
+#: The names of the text in a piece of reasoning.
+_DETAIL_TEXTS: tuple[Literal["text", "summary"], ...] = ("text", "summary")
 
 #: The error of an answer that ends with `error` and does not say which. As an error of the server's
 #: side it is tried again.
@@ -76,7 +94,7 @@ def _decode_body(body: ChatBody) -> BaseLMResponse:
         model=body.get("model"),
         status=status,
         incomplete_reason=incomplete_reason,
-        usage=decode_usage(body.get("usage")),
+        usage=decode_usage(find_usage(body)),
         logprobs=logprobs.get("content"),
         warnings=warnings,
     )
@@ -110,26 +128,41 @@ def decode_message(message: ChatMessage) -> list[Item]:
     items: list[Item] = []
 
     thinking, text = split_content(message.get("content"))
-    reasoning = read_reasoning(message) + thinking
-    if reasoning:
-        items.append(reasoning_item(reasoning))
+    reasoning, field = read_reasoning(message, thinking)
+    details = message.get("reasoning_details") or ()
+    if reasoning or details:
+        items.append(_reasoning_item(reasoning, field, details))
     if text:
         items.append(_text_message(text, message.get("annotations") or ()))
 
     audio = message.get("audio")
-    if audio:
+    if audio and has_sound(audio):
         items.append(spoken_message(audio))
 
     refusal = message.get("refusal")
     if refusal:
         items.append(refusal_message(refusal))
 
+    call_ids = CallIds()
     for call in find_tool_calls(message):
-        # Some servers send calls of nothing beside the others.
-        if call.get("function") or call.get("custom"):
-            items.append(_decode_call(call))
+        called = find_called(call)
+        if is_placeholder(called):
+            continue
+        items.append(_decode_call(call, called, call_ids.take(call.get("id"))))
 
     return items
+
+
+def _reasoning_item(text: str, field: str | None, details: Iterable[ReasoningDetail]) -> Reasoning:
+    """Make an item of reasoning that knows how it goes back to the server that sent it."""
+    item = reasoning_item(text)
+    if field is not None:
+        item["chat_field"] = field
+
+    kept = [{**detail} for detail in details]
+    if kept:
+        item["reasoning_details"] = kept
+    return item
 
 
 def find_tool_calls(message: ChatMessage) -> Sequence[ChatToolCall]:
@@ -144,9 +177,55 @@ def find_tool_calls(message: ChatMessage) -> Sequence[ChatToolCall]:
     return ()
 
 
-def read_reasoning(message: ChatMessage) -> str:
-    """Read the reasoning of a message or a delta, under the name that the server has for it."""
-    return require_str(message.get("reasoning") or message.get("reasoning_content") or "")
+def find_called(call: ChatToolCall) -> ChatCalled:
+    """Find what a call calls, or adds to; the other of the two may be a placeholder."""
+    custom = call.get("custom")
+    if custom and not is_placeholder(custom):
+        return custom
+    return call.get("function") or custom or {}
+
+
+def is_placeholder(called: ChatCalled) -> bool:
+    """Whether a call has nothing in it, as some servers send one beside a text.
+
+    ::
+
+        {"name": "", "arguments": ""}      ->  yes
+        {"name": "now", "arguments": ""}   ->  no
+    """
+    return not (called.get("name") or called.get("arguments") or called.get("input"))
+
+
+def has_sound(audio: ChatAudio) -> bool:
+    """Whether something was spoken, or a server only has a field for it."""
+    return bool(audio.get("id") or audio.get("data") or audio.get("transcript"))
+
+
+def read_reasoning(message: ChatMessage, thinking: str = "") -> tuple[str, str | None]:
+    """Read the reasoning of a message or a delta.
+
+    Args:
+        message: the message.
+        thinking: what its content has of it.
+
+    Returns:
+        The reasoning, and the field in which it came, as the server takes it back in no other; None
+        if there is none.
+    """
+    for field in _REASONING_FIELDS:
+        text = message.get(field)
+        if text:
+            return require_str(text) + thinking, field
+    if thinking:
+        return thinking, "content"
+
+    # A summary is one of several pieces. A piece that is encrypted has no text.
+    texts = []
+    for detail in message.get("reasoning_details") or ():
+        texts += [require_str(detail[name]) for name in _DETAIL_TEXTS if detail.get(name)]
+    if texts:
+        return "".join(texts), "reasoning_details"
+    return "", None
 
 
 def split_content(content: str | Sequence[ChatPart] | None) -> tuple[str, str]:
@@ -203,18 +282,23 @@ def _text_message(text: str, annotations: Iterable[ChatAnnotation]) -> Message:
     return message
 
 
-def _decode_call(call: ChatToolCall) -> Call:
-    # Its output will have to name the call, also where the server gave it no id.
-    call_id = call.get("id") or new_call_id()
+def _decode_call(call: ChatToolCall, called: ChatCalled, call_id: str) -> Call:
+    name = require_str(called["name"])
+    if called is call.get("custom"):
+        return custom_tool_call(call_id, name, require_json(called.get("input")))
 
-    custom = call.get("custom")
-    if custom:
-        return custom_tool_call(call_id, require_str(custom["name"]), custom.get("input") or "")
-
-    function = call["function"]
-    arguments = function.get("arguments") or ""
-    item = function_call(call_id, require_str(function["name"]), arguments)
+    item = function_call(call_id, name, require_json(called.get("arguments")))
     return with_extra(item, call)
+
+
+def find_usage(body: ChatBody) -> ChatUsage | None:
+    """Find the token counts of an answer or of a chunk. Groq has those of a stream elsewhere."""
+    usage = body.get("usage")
+    if usage:
+        return usage
+
+    groq = body.get("x_groq") or {}
+    return groq.get("usage")
 
 
 def decode_usage(usage: ChatUsage | None) -> Usage | None:
@@ -225,8 +309,8 @@ def decode_usage(usage: ChatUsage | None) -> Usage | None:
     prompt_details = usage.get("prompt_tokens_details") or {}
     completion_details = usage.get("completion_tokens_details") or {}
     return Usage(
-        input_tokens=usage.get("prompt_tokens") or 0,
-        output_tokens=usage.get("completion_tokens") or 0,
-        cached_tokens=prompt_details.get("cached_tokens") or 0,
-        reasoning_tokens=completion_details.get("reasoning_tokens") or 0,
+        input_tokens=read_count(usage.get("prompt_tokens")),
+        output_tokens=read_count(usage.get("completion_tokens")),
+        cached_tokens=read_count(prompt_details.get("cached_tokens")),
+        reasoning_tokens=read_count(completion_details.get("reasoning_tokens")),
     )

@@ -18,6 +18,7 @@ from synth_ai.content import (
     CallOutput,
     Item,
     Message,
+    Reasoning,
     chat_call,
     is_call,
     is_call_output,
@@ -53,6 +54,10 @@ class Dialect:
 #: OpenAI's own service, and all other servers.
 OPENAI = Dialect("max_completion_tokens", supports_reasoning=False)
 COMPATIBLE = Dialect()
+
+#: Where reasoning goes of which nobody knows in which field the server has it. vLLM and Groq read
+#: this one; several servers refuse `reasoning_content`.
+_REASONING_FIELD = "reasoning"
 
 #: The parts of a tool's output that a tool message cannot hold, and those that it can.
 _MEDIA_PARTS = ("input_image", "input_file")
@@ -151,10 +156,10 @@ def _encode_model_items(
 ) -> SentAssistantMessage | None:
     """Encode consecutive items of the model as one message; None if there was only reasoning."""
     message: SentAssistantMessage = {"role": "assistant", "content": None}
-    reasoning: list[str] = []
+    reasoning: list[Reasoning] = []
     for item in items:
         if is_reasoning(item):
-            reasoning.append(reasoning_of(item))
+            reasoning.append(item)
         elif is_message(item):
             _add_message(message, item)
         elif is_call(item):
@@ -162,12 +167,14 @@ def _encode_model_items(
         else:
             raise _no_counterpart(item)
 
-    if include_reasoning:
-        _add_reasoning(message, reasoning)
-
     # Servers refuse an assistant's message with nothing in it.
-    is_empty = message["content"] is None and message.keys().isdisjoint({"tool_calls", "audio"})
-    return None if is_empty else message
+    if message["content"] is None and message.keys().isdisjoint({"tool_calls", "audio"}):
+        return None
+
+    if include_reasoning:
+        _add_reasoning_details(message, reasoning)
+        _add_reasoning(message, reasoning)
+    return message
 
 
 def _add_message(message: SentAssistantMessage, item: Message) -> None:
@@ -178,23 +185,58 @@ def _add_message(message: SentAssistantMessage, item: Message) -> None:
 
     # A refusal goes back as text, as not every server has a field for it.
     text = text_of(item) or refusal_of([item]) or ""
-    message["content"] = (message["content"] or "") + text
+    before = message["content"]
+    message["content"] = before + text if isinstance(before, str) else text
 
     name = item.get("name")
     if name:
         message.setdefault("name", name)
 
 
-def _add_reasoning(message: SentAssistantMessage, reasoning: Iterable[str]) -> None:
+def _add_reasoning_details(message: SentAssistantMessage, reasoning: Iterable[Reasoning]) -> None:
+    """Add the pieces of reasoning that their server wants back as they came, with every answer."""
+    details: list[Mapping[str, object]] = []
+    for item in reasoning:
+        details += item.get("reasoning_details") or ()
+    if details:
+        message["reasoning_details"] = details
+
+
+def _add_reasoning(message: SentAssistantMessage, reasoning: Iterable[Reasoning]) -> None:
+    """Add reasoning in the field in which it came: servers refuse those of others."""
     # The reasoning of finished answers stays out. gpt-oss's own template leaves it out, too.
     if "tool_calls" not in message:
         return
 
-    # Encrypted reasoning has no text here.
-    text = "\n\n".join(text for text in reasoning if text)
-    if text:
-        message["reasoning"] = text
-        message["reasoning_content"] = text
+    texts: dict[str, list[str]] = {}
+    for item in reasoning:
+        # Encrypted reasoning has no text here.
+        text = reasoning_of(item)
+        if text:
+            texts.setdefault(item.get("chat_field", _REASONING_FIELD), []).append(text)
+
+    for field, several in texts.items():
+        text = "\n\n".join(several)
+        if field == "reasoning":
+            message["reasoning"] = text
+        elif field == "reasoning_content":
+            message["reasoning_content"] = text
+        elif field == "content":
+            message["content"] = _content_with_thinking(text, message["content"])
+        # The only other field is `reasoning_details`, where it is already.
+
+
+def _content_with_thinking(thinking: str, content: object) -> list[Mapping[str, object]]:
+    """Put thinking before the text of a message, as Mistral's models have it.
+
+    https://docs.mistral.ai/capabilities/reasoning
+    """
+    parts: list[Mapping[str, object]] = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}
+    ]
+    if content:
+        parts.append({"type": "text", "text": content})
+    return parts
 
 
 # --- what tools gave back ---------------------------------------------------------------------

@@ -55,8 +55,9 @@ def adapt_history(
 
     history = []
     lost_sounds = 0
+    field = _find_reasoning_field(request.history, server)
     for turn in request.history:
-        adapted = _adapt_turn(turn, server, now)
+        adapted = _adapt_turn(turn, server, field, now)
         if adapted is not turn:
             lost_sounds += _count_sounds(turn) - _count_sounds(adapted)
         history.append(adapted)
@@ -102,10 +103,22 @@ def _is_reasoning_sent(items: Iterable[Item], dialect: Dialect) -> bool:
     return dialect.supports_reasoning and any(is_call(item) for item in items)
 
 
-def _adapt_turn(turn: Turn, server: str | None, now: float) -> Turn:
+def _find_reasoning_field(history: Iterable[Turn], server: str | None) -> str | None:
+    """Find the field in which the server itself has sent reasoning; None if it has not."""
+    for turn in history:
+        if turn.server != server:
+            continue
+        for item in turn.output:
+            if is_reasoning(item) and "chat_field" in item:
+                return item["chat_field"]
+    return None
+
+
+def _adapt_turn(turn: Turn, server: str | None, field: str | None, now: float) -> Turn:
     """Drop what the server does not know, or does not know any more."""
     if turn.server != server:
         turn = _convert_items(turn, _drop_extra_content)
+        turn = _convert_items(turn, partial(_adopt_reasoning, field=field))
         return _convert_items(turn, _drop_audio)
 
     if _count_sounds(turn) == 0:
@@ -132,6 +145,26 @@ def _drop_extra_content(item: Item) -> Item:
     call = item.copy()
     del call["extra_content"]
     return call
+
+
+def _adopt_reasoning(item: Item, field: str | None) -> Item:
+    """Drop what another server signed, and put the text where this one reads it, if that is known.
+
+    ::
+
+        {"type": "reasoning", "content": [...], "chat_field": "reasoning_content",
+         "reasoning_details": [...]}
+        ->  {"type": "reasoning", "content": [...], "chat_field": "reasoning"}
+    """
+    if not is_reasoning(item):
+        return item
+
+    reasoning = item.copy()
+    reasoning.pop("reasoning_details", None)
+    reasoning.pop("chat_field", None)
+    if field in ("reasoning", "reasoning_content", "content"):
+        reasoning["chat_field"] = field
+    return reasoning
 
 
 def _drop_audio(item: Item) -> Item:

@@ -24,6 +24,20 @@ class ChatPart(TypedDict, total=False):
     thinking: str | Sequence[ChatPart]
 
 
+class ReasoningDetail(TypedDict, total=False):
+    """A piece of reasoning as OpenRouter and Snowflake send it, with its signature or encrypted.
+
+    https://openrouter.ai/docs/use-cases/reasoning-tokens
+    """
+
+    type: str
+    index: int
+    text: str
+    summary: str
+    data: str
+    signature: str
+
+
 class ChatAudio(TypedDict, total=False):
     """What a model has spoken: the sound in base 64, its text, and when the server forgets it."""
 
@@ -37,8 +51,8 @@ class ChatCalled(TypedDict, total=False):
     """What a call calls: a function with `arguments`, a custom tool with `input`."""
 
     name: str
-    arguments: str
-    input: str
+    arguments: object
+    input: object
 
 
 class ChatToolCall(TypedDict, total=False):
@@ -69,6 +83,7 @@ class ChatMessage(TypedDict, total=False):
     content: str | Sequence[ChatPart] | None
     reasoning: str
     reasoning_content: str
+    reasoning_details: Sequence[ReasoningDetail]
     refusal: str
     audio: ChatAudio
     annotations: Sequence[ChatAnnotation]
@@ -108,6 +123,12 @@ class ChatUsage(TypedDict, total=False):
     completion_tokens_details: ChatTokenDetails
 
 
+class GroqInfo(TypedDict, total=False):
+    """What Groq adds to a chunk: in the last one, the usage of a stream."""
+
+    usage: ChatUsage
+
+
 class ChatBody(TypedDict, total=False):
     """The body of an answer, or a chunk of it."""
 
@@ -115,6 +136,7 @@ class ChatBody(TypedDict, total=False):
     model: str
     choices: Sequence[ChatChoice]
     usage: ChatUsage
+    x_groq: GroqInfo
 
 
 # --- what is sent -----------------------------------------------------------------------------
@@ -127,12 +149,13 @@ class SentAudio(TypedDict):
 
 
 class SentAssistantMessage(TypedDict):
-    """What the model said in one turn. Servers know its reasoning under either of two names."""
+    """What the model said in one turn. Its reasoning is in the field in which it came."""
 
     role: Literal["assistant"]
-    content: str | None
+    content: str | list[Mapping[str, object]] | None
     audio: NotRequired[SentAudio]
     name: NotRequired[str]
     tool_calls: NotRequired[list[ToolCall]]
     reasoning: NotRequired[str]
     reasoning_content: NotRequired[str]
+    reasoning_details: NotRequired[list[Mapping[str, object]]]

@@ -13,7 +13,11 @@ from typing import Literal, cast
 from synth_ai.events import ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
 from synth_ai.lm.vendors.chat.decode import (
     TRUNCATED,
+    find_called,
     find_tool_calls,
+    find_usage,
+    has_sound,
+    is_placeholder,
     raise_if_error,
     read_reasoning,
     split_content,
@@ -25,18 +29,28 @@ from synth_ai.lm.vendors.chat.shapes import (
     ChatChoice,
     ChatMessage,
     ChatToolCall,
+    ReasoningDetail,
 )
-from synth_ai.lm.vendors.wire import malformed_as, require_str
+from synth_ai.lm.vendors.wire import CallIds, malformed_as, require_json, require_str
 
 #: What the body of an answer has beside its choices. Each may come with any chunk.
-_FACTS = ("id", "model", "usage")
+_FACTS = ("id", "model")
+
+#: The fields of a piece of reasoning that a stream cuts into smaller ones.
+_DETAIL_TEXTS: tuple[Literal["text", "summary"], ...] = ("text", "summary")
 
 
 @dataclass(slots=True)
 class _Call:
-    """A call of which pieces have come."""
+    """A call of which pieces have come.
+
+    Attributes:
+        id: the id that the server gave it, by which its pieces find together.
+        unique_id: the id that it has in the answer.
+    """
 
     id: str | None = None
+    unique_id: str | None = None
     type: Literal["function", "custom"] = "function"
     name: str | None = None
     extra_content: object = None
@@ -56,7 +70,7 @@ class _Call:
         else:
             called = {"name": self.name, "arguments": text}
 
-        body: dict[str, object] = {"id": self.id, "type": self.type, self.type: called}
+        body: dict[str, object] = {"id": self.unique_id, "type": self.type, self.type: called}
         if self.extra_content:
             body["extra_content"] = self.extra_content
         return body
@@ -71,6 +85,7 @@ class ChunkReader:
     def __init__(self) -> None:
         # The answer as a whole, and whether the mark at its end has come.
         self._facts: dict[str, object] = {}
+        self._has_choice = False
         self._finish_reason: str | None = None
         self._is_truncated = False
         self._logprobs: list[object] = []
@@ -79,6 +94,8 @@ class ChunkReader:
         # Its message, in pieces.
         self._content: list[str] = []
         self._reasoning: list[str] = []
+        self._reasoning_field: str | None = None
+        self._reasoning_details: list[ReasoningDetail] = []
         self._refusal: list[str] = []
         self._annotations: list[ChatAnnotation] = []
         self._audio: ChatAudio = {}
@@ -87,6 +104,7 @@ class ChunkReader:
         # Its calls, and where among them the call of each index of the server's is.
         self._calls: list[_Call] = []
         self._positions: dict[int, int] = {}
+        self._call_ids = CallIds()
 
     def read(self, chunk: Mapping[str, object]) -> Iterator[StreamEvent]:
         """Read a chunk and yield the events that it stands for.
@@ -107,6 +125,9 @@ class ChunkReader:
             for name in _FACTS:
                 if chunk.get(name):
                     self._facts[name] = chunk[name]
+            usage = find_usage(body)
+            if usage:
+                self._facts["usage"] = usage
 
             for choice in body.get("choices") or ():
                 raise_if_error(choice)
@@ -119,13 +140,7 @@ class ChunkReader:
         Raises:
             MalformedAnswerError: the pieces of a sound are not base 64.
         """
-        if self._finish_reason is None:
-            return None
-
-        # The usage comes behind the answer, if the server sends it, and the mark behind both: with
-        # neither of them there might have been more.
-        is_complete = self._is_done or "usage" in self._facts
-        if not is_complete:
+        if not self._is_complete():
             return None
 
         choice = {
@@ -135,7 +150,17 @@ class ChunkReader:
         }
         return {**self._facts, "choices": [choice]}
 
+    def _is_complete(self) -> bool:
+        # Some servers never say why an answer has ended; the mark says that it has.
+        if self._is_done:
+            return self._has_choice
+
+        # The usage comes behind the answer, if the server sends it, and the mark behind both: with
+        # neither of them there might have been more.
+        return self._finish_reason is not None and "usage" in self._facts
+
     def _on_choice(self, choice: ChatChoice) -> None:
+        self._has_choice = True
         finish_reason = choice.get("finish_reason")
         if finish_reason:
             self._finish_reason = finish_reason
@@ -146,10 +171,13 @@ class ChunkReader:
 
     def _on_delta(self, delta: ChatMessage) -> Iterator[StreamEvent]:
         thinking, content = split_content(delta.get("content"))
-        reasoning = read_reasoning(delta) + thinking
+        reasoning, field = read_reasoning(delta, thinking)
         if reasoning:
             self._reasoning.append(reasoning)
+            self._reasoning_field = self._reasoning_field or field
             yield ReasoningDelta(reasoning)
+        for detail in delta.get("reasoning_details") or ():
+            _add_detail(self._reasoning_details, detail)
         if content:
             self._content.append(content)
             yield TextDelta(content)
@@ -168,9 +196,9 @@ class ChunkReader:
             yield from self._on_tool_delta(call)
 
     def _on_audio_delta(self, delta: ChatAudio) -> Iterator[StreamEvent]:
-        if delta.get("id") is not None:
+        if delta.get("id"):
             self._audio["id"] = delta["id"]
-        if delta.get("expires_at") is not None:
+        if delta.get("expires_at"):
             self._audio["expires_at"] = delta["expires_at"]
 
         sound = delta.get("data")
@@ -180,16 +208,19 @@ class ChunkReader:
         # What is spoken is the text of the answer.
         transcript = delta.get("transcript")
         if transcript:
-            self._audio["transcript"] = self._audio.get("transcript", "") + transcript
+            before = self._audio.get("transcript", "")
+            self._audio["transcript"] = before + require_str(transcript)
             yield TextDelta(transcript)
 
     def _on_tool_delta(self, delta: ChatToolCall) -> Iterator[StreamEvent]:
-        custom = delta.get("custom")
-        called = custom or delta.get("function") or {}
+        called = find_called(delta)
+        is_custom = called is delta.get("custom")
         name = called.get("name")
         call_id = delta.get("id") or None
-        piece = require_str(called.get("arguments") or called.get("input") or "")
+        if call_id is None and is_placeholder(called):
+            return
 
+        piece = require_json(called.get("arguments") or called.get("input") or None)
         position = self._find_position(delta.get("index"), call_id, name)
         if position == len(self._calls):
             self._calls.append(_Call())
@@ -200,9 +231,10 @@ class ChunkReader:
             yield ToolCallDelta(position, None, piece)
         elif name:
             # Some servers send the name late. The first event of a call has it, and all pieces.
-            call.type = "custom" if custom else "function"
+            call.type = "custom" if is_custom else "function"
             call.name = require_str(name)
-            yield ToolCallDelta(position, name, "".join(call.pieces), call.id)
+            call.unique_id = self._call_ids.take(call.id)
+            yield ToolCallDelta(position, name, "".join(call.pieces), call.unique_id)
 
     def _find_position(self, index: int | None, call_id: str | None, name: str | None) -> int:
         """Find which call a delta adds to; `len(self._calls)` for a new one."""
@@ -242,25 +274,71 @@ class ChunkReader:
     def _message(self) -> dict[str, object]:
         """Make the message of a whole answer."""
         message: dict[str, object] = {
-            "content": "".join(self._content) or None,
-            "reasoning": "".join(self._reasoning) or None,
+            "content": self._whole_content(),
             "refusal": "".join(self._refusal) or None,
         }
+        if self._reasoning_field in ("reasoning", "reasoning_content"):
+            message[self._reasoning_field] = "".join(self._reasoning)
+        if self._reasoning_details:
+            message["reasoning_details"] = self._reasoning_details
         if self._annotations:
             message["annotations"] = self._annotations
 
-        # A call that was cut off before its name came cannot be named in a warning either. One
-        # without a name in a whole answer is a mistake of the server's, which decoding finds.
-        calls = self._calls
-        if self._is_truncated:
-            calls = [call for call in calls if call.name]
+        # A call that was cut off before its name came cannot be named in a warning either, and one
+        # of nothing is none. Another one without a name in a whole answer is a mistake of the
+        # server's, which decoding finds.
+        calls = []
+        for call in self._calls:
+            is_nothing = self._is_truncated or not any(call.pieces)
+            if call.name or not is_nothing:
+                calls.append(call)
         message["tool_calls"] = [call.body() for call in calls]
 
-        if self._audio:
+        if self._sound or has_sound(self._audio):
             with malformed_as("The sound in the stream is not base64", self._sound[:1]):
                 message["audio"] = {**self._audio, "data": _join_base64(self._sound)}
 
         return message
+
+    def _whole_content(self) -> str | list[Mapping[str, object]] | None:
+        """Make the content of a whole answer, with the thinking in it if that came so."""
+        text = "".join(self._content)
+        if self._reasoning_field != "content":
+            return text or None
+
+        thinking = {"type": "text", "text": "".join(self._reasoning)}
+        return [{"type": "thinking", "thinking": [thinking]}, {"type": "text", "text": text}]
+
+
+def _add_detail(details: list[ReasoningDetail], piece: ReasoningDetail) -> None:
+    """Add a piece of reasoning to those that came before, as a whole answer would have them.
+
+    ::
+
+        {"type": "reasoning.text", "index": 0, "text": "2 "}
+        {"type": "reasoning.text", "index": 0, "text": "+ 2"}
+        {"type": "reasoning.text", "index": 0, "signature": "c2ln"}
+        ->  {"type": "reasoning.text", "index": 0, "text": "2 + 2", "signature": "c2ln"}
+    """
+    last = details[-1] if details else None
+    if last is None or not _continues(last, piece):
+        details.append(piece.copy())
+        return
+
+    whole = {**last, **{key: value for key, value in piece.items() if value is not None}}
+    for name in _DETAIL_TEXTS:
+        if last.get(name) and piece.get(name):
+            whole[name] = require_str(last[name]) + require_str(piece[name])
+        elif last.get(name):
+            whole[name] = last[name]
+    details[-1] = cast("ReasoningDetail", whole)
+
+
+def _continues(last: ReasoningDetail, piece: ReasoningDetail) -> bool:
+    """Whether a piece of reasoning continues the one before. What is encrypted comes whole."""
+    if piece.get("data") or last.get("data"):
+        return False
+    return piece.get("type") == last.get("type") and piece.get("index") == last.get("index")
 
 
 def _join_base64(pieces: list[str]) -> str:

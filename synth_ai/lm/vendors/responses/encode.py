@@ -9,12 +9,22 @@ https://platform.openai.com/docs/api-reference/responses/create
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
-from synth_ai.content import Item, Message, Part, is_call, is_message, is_reasoning
+from synth_ai.content import (
+    Item,
+    Message,
+    Part,
+    is_call,
+    is_message,
+    is_reasoning,
+    output_text,
+)
 from synth_ai.errors import OptionError
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.vendors.custom_tools import find_tool_type, flatten_tool
+from synth_ai.lm.vendors.families import reasons
 from synth_ai.lm.vendors.wire import require_str
 
 
@@ -75,6 +85,9 @@ def _encode_item(item: Item) -> Mapping[str, object]:
     if is_message(item):
         return _encode_message(item)
 
+    if is_reasoning(item) and item.get("summary") is None:
+        return {**item, "summary": []}
+
     # A status is the server's to give, and `extra_content` is known to chat servers alone.
     if is_call(item) and "id" not in item:
         call = item.copy()
@@ -94,6 +107,8 @@ def _encode_message(item: Message) -> Mapping[str, object]:
     if "id" in item:
         message = item.copy()
         message.pop("name", None)
+        message["status"] = item.get("status") or "completed"
+        message["content"] = _complete_parts(item["content"])
         return message
 
     # The API demands an id of the long form of an assistant's message, and none of the short one.
@@ -101,6 +116,25 @@ def _encode_message(item: Message) -> Mapping[str, object]:
     if "phase" in item:
         short["phase"] = item["phase"]
     return short
+
+
+def _complete_parts(content: str | Iterable[Part]) -> list[Part]:
+    """Add what the API demands of an assistant's text, and some servers leave out.
+
+    ::
+
+        {"type": "output_text", "text": "Hi"}
+        ->  {"type": "output_text", "text": "Hi", "annotations": []}
+    """
+    if isinstance(content, str):
+        return [output_text(content)]
+
+    parts: list[Part] = []
+    for part in content:
+        if part.get("type") == "output_text" and part.get("annotations") is None:
+            part = cast("Part", {**part, "annotations": []})
+        parts.append(part)
+    return parts
 
 
 def _plain_text(content: str | Iterable[Part]) -> str:
@@ -156,7 +190,7 @@ def _encode_options(request: LMRequest) -> Mapping[str, object]:
 
     include = _compose_include(
         given.get("include"),
-        is_stored=given.get("store") is not False,
+        needs_reasoning=given.get("store") is False and reasons(request.model),
         has_logprobs=bool(given.get("logprobs") or given.get("top_logprobs")),
     )
     if include:
@@ -203,18 +237,18 @@ def _compose_text(
 
 
 def _compose_include(
-    given: Sequence[str] | None, *, is_stored: bool, has_logprobs: bool
+    given: Sequence[str] | None, *, needs_reasoning: bool, has_logprobs: bool
 ) -> list[str]:
     """List what the answer is to bring along.
 
     Args:
         given: what the caller wants. An empty list also says no to the reasoning.
-        is_stored: whether the server keeps the response. If it does not, the next turn has to bring
-            the reasoning back.
+        needs_reasoning: whether the next turn has to bring the reasoning back, as the server does
+            not keep the response. A model that does not reason refuses to be asked for it.
         has_logprobs: whether another option asks for log probabilities.
     """
     include = list(given or ())
-    if not is_stored and given != []:
+    if needs_reasoning and given != []:
         include.append("reasoning.encrypted_content")
     if has_logprobs:
         include.append("message.output_text.logprobs")

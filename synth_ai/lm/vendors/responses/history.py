@@ -140,4 +140,9 @@ def _drop_orphan_answers(turn: Turn, dropped_ids: set[object]) -> Turn:
 
 def _collect_ids(item: Mapping[str, object]) -> set[object]:
     """Collect what an item is referred to by, or refers to another by."""
-    return {item[key] for key in _LINK_KEYS if item.get(key)}
+    ids: set[object] = set()
+    for key in _LINK_KEYS:
+        value = item.get(key)
+        if value and isinstance(value, str):
+            ids.add(value)
+    return ids

@@ -58,6 +58,7 @@ class ResponseBody(TypedDict, total=False):
     error: ResponseFailure | None
     incomplete_details: IncompleteDetails | None
     usage: ResponseUsage | None
+    store: bool | None
 
 
 class AddedItem(TypedDict, total=False):
@@ -66,16 +67,24 @@ class AddedItem(TypedDict, total=False):
     type: str
     phase: str
     name: str
-    call_id: str
-    arguments: str
-    input: str
+    call_id: object
+    arguments: object
+    input: object
 
 
 class ResponseEvent(TypedDict, total=False):
-    """An event of a stream. `output_index` is the place of its item in the output."""
+    """An event of a stream. `output_index` is the place of its item in the output.
+
+    The event behind the last delta of a part has all of it: as `text`, `arguments` or `input`.
+    """
 
     type: str
     output_index: int
+    content_index: int
+    summary_index: int
     delta: str
+    text: str
+    arguments: object
+    input: object
     item: AddedItem
     response: ResponseBody

@@ -11,13 +11,23 @@ from typing import cast
 
 from synth_ai.content import CALLS
 from synth_ai.events import PreambleDelta, ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
+from synth_ai.lm.vendors.responses.decode import is_placeholder
 from synth_ai.lm.vendors.responses.shapes import AddedItem, ResponseEvent
-from synth_ai.lm.vendors.wire import malformed_as, require_str
+from synth_ai.lm.vendors.wire import CallIds, malformed_as, require_json, require_str
 
 _REASONING_DELTAS = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
 _CALL_DELTAS = (
     "response.function_call_arguments.delta",
     "response.custom_tool_call_input.delta",
+)
+
+# The event behind the last delta of a part repeats all of it. Some servers, such as LM Studio, send
+# it without any delta before.
+_TEXT_DONE = "response.output_text.done"
+_REASONING_DONE = ("response.reasoning_text.done", "response.reasoning_summary_text.done")
+_CALL_DONE = (
+    "response.function_call_arguments.done",
+    "response.custom_tool_call_input.done",
 )
 _LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed")
 
@@ -35,7 +45,11 @@ class EventReader:
         # What is known of items, by their places in the output: which call of the turn one is,
         # whether one is a preamble, and those that are complete.
         self._call_indexes: dict[int, int] = {}
+        self._call_ids = CallIds()
         self._preambles: set[int] = set()
+
+        # The parts of which deltas have come: by item, and by their places in it.
+        self._begun: set[tuple[str, int, int]] = set()
         self._complete_items: list[tuple[int, Mapping[str, object]]] = []
 
     def read(self, event: Mapping[str, object]) -> Iterator[StreamEvent]:
@@ -58,39 +72,89 @@ class EventReader:
 
         # Texts are asked for first, as most events are some.
         if event_type == "response.output_text.delta":
-            text = require_str(event["delta"])
-            if output_index in self._preambles:
-                return PreambleDelta(text)
-            return TextDelta(text)
+            self._begun.add(("text", output_index, event.get("content_index") or 0))
+            return self._text_delta(output_index, event["delta"])
 
         if event_type in _REASONING_DELTAS:
+            self._begun.add(_reasoning_part(event))
             return ReasoningDelta(require_str(event["delta"]))
 
         if event_type in _CALL_DELTAS:
+            self._begun.add(("call", output_index, 0))
             call_index = self._call_indexes.get(output_index, 0)
-            return ToolCallDelta(call_index, None, require_str(event["delta"]))
+            return ToolCallDelta(call_index, None, require_json(event["delta"]))
 
         if event_type == "response.output_item.added":
             return self._on_new_item(output_index, event["item"])
 
         if event_type == "response.output_item.done":
             self._complete_items.append((output_index, dict(event["item"])))
+            return self._on_complete_item(output_index, event["item"])
 
         if event_type in _LAST_EVENTS:
             self.body = self._complete_body(dict(event["response"]))
+            return None
 
-        return None
+        return self._on_complete_part(event)
+
+    def _text_delta(self, output_index: int, text: str) -> StreamEvent:
+        if output_index in self._preambles:
+            return PreambleDelta(require_str(text))
+        return TextDelta(require_str(text))
 
     def _on_new_item(self, output_index: int, item: AddedItem) -> ToolCallDelta | None:
         if item.get("type") in CALLS:
             call_index = len(self._call_indexes)
             self._call_indexes[output_index] = call_index
-            text = item.get("arguments") or item.get("input") or ""
-            return ToolCallDelta(call_index, item.get("name"), text, item.get("call_id"))
+            text = require_json(item.get("arguments") or item.get("input") or None)
+            if text:
+                self._begun.add(("call", output_index, 0))
+            call_id = self._call_ids.take(item.get("call_id"))
+            return ToolCallDelta(call_index, item.get("name"), text, call_id)
 
         if item.get("phase") == "commentary":
             self._preambles.add(output_index)
         return None
+
+    def _on_complete_item(self, output_index: int, item: AddedItem) -> ToolCallDelta | None:
+        """Make the delta of a call of which no delta has come."""
+        if item.get("type") not in CALLS:
+            return None
+        if output_index not in self._call_indexes:
+            return None if is_placeholder(item) else self._on_new_item(output_index, item)
+        return self._whole_call(output_index, item.get("arguments") or item.get("input"))
+
+    def _on_complete_part(self, event: ResponseEvent) -> StreamEvent | None:
+        """Make the delta of a part of which no delta has come."""
+        event_type = event.get("type")
+        output_index = event.get("output_index") or 0
+        if event_type in _CALL_DONE:
+            return self._whole_call(output_index, event.get("arguments") or event.get("input"))
+
+        if event_type == _TEXT_DONE:
+            text = event.get("text")
+            if text and self._begin(("text", output_index, event.get("content_index") or 0)):
+                return self._text_delta(output_index, text)
+
+        if event_type in _REASONING_DONE:
+            text = event.get("text")
+            if text and self._begin(_reasoning_part(event)):
+                return ReasoningDelta(require_str(text))
+
+        return None
+
+    def _whole_call(self, output_index: int, value: object) -> ToolCallDelta | None:
+        if not value or not self._begin(("call", output_index, 0)):
+            return None
+        call_index = self._call_indexes.get(output_index, 0)
+        return ToolCallDelta(call_index, None, require_json(value))
+
+    def _begin(self, part: tuple[str, int, int]) -> bool:
+        """Note that a part is known, and tell whether it was not before."""
+        if part in self._begun:
+            return False
+        self._begun.add(part)
+        return True
 
     def _complete_body(self, body: dict[str, object]) -> Mapping[str, object]:
         """Fill in the output of the final response.
@@ -104,3 +168,10 @@ class EventReader:
 
         in_order = sorted(self._complete_items, key=itemgetter(0))
         return {**body, "output": [item for _, item in in_order]}
+
+
+def _reasoning_part(event: ResponseEvent) -> tuple[str, int, int]:
+    """Name the part of an item that an event of reasoning is about."""
+    kind = "summary" if "summary" in str(event.get("type")) else "reasoning"
+    part_index = event.get("summary_index") or event.get("content_index") or 0
+    return kind, event.get("output_index") or 0, part_index

@@ -46,12 +46,22 @@ PATH = "/responses"
 _VLLM_KEYS = frozenset({"input_messages", "kv_transfer_params"})
 
 
+#: Why a conversation on vLLM is sent whole, whether or not the server has its store on.
+VLLM_REPLAY_REASON = "vLLM does not take new instructions and tools when it continues from an id"
+
+_BACKGROUND_HINT = (
+    "(On vLLM, background=True needs the server's store: start it with "
+    "VLLM_ENABLE_RESPONSES_API_STORE=1, and leave out store=False.)"
+)
+
+
 class ResponsesVendor(VendorBase):
     """A server that speaks the Responses API.
 
     Args:
         client: the way to the server.
-        remembers: whether the server can be trusted to continue from an id.
+        remembers: whether the server can be trusted to continue from an id. vLLM cannot: it ignores
+            the instructions and tools of a chained call.
     """
 
     api = RESPONSES
@@ -60,6 +70,8 @@ class ResponsesVendor(VendorBase):
         self._client = client
         self._remembers = remembers
         self.server = client.base_url
+        if not remembers:
+            self.replay_reason = VLLM_REPLAY_REASON
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         body, send_options, warnings = self._encode(request)
@@ -67,10 +79,16 @@ class ResponsesVendor(VendorBase):
             answer = await self._client.post(PATH, body, send_options)
         except (NotFoundError, RejectedError) as error:
             _raise_if_forgotten(request, error)
+            self._explain(request, error)
             raise
 
         if request.options.get("background"):
-            data = await poll_until_done(self._client, PATH, answer.data, send_options)
+            try:
+                data = await poll_until_done(self._client, PATH, answer.data, send_options)
+            except ServerError as error:
+                if error.status_code == 404:
+                    self._explain(request, error)
+                raise
             answer = replace(answer, data=data)
 
         response = answer.read(partial(self._decode, request))
@@ -96,6 +114,7 @@ class ResponsesVendor(VendorBase):
                 response = self._decode(request, reader.body)
         except (NotFoundError, RejectedError) as error:
             _raise_if_forgotten(request, error)
+            self._explain(request, error)
             raise
 
         response.request_id = server_events.request_id
@@ -130,6 +149,14 @@ class ResponsesVendor(VendorBase):
         response._raw = partial(_as_sdk_object, body)
         return response
 
+    def _explain(self, request: LMRequest, error: ServerError) -> None:
+        """Add to an error of a background call what a server of vLLM needs for it."""
+        if not request.options.get("background") or "openai.com" in self._client.base_url:
+            return
+        if "VLLM_ENABLE_RESPONSES_API_STORE" in str(error):
+            return
+        error.args = (f"{error} {_BACKGROUND_HINT}", *error.args[1:])
+
     def _can_continue(
         self, request: LMRequest, body: Mapping[str, Any], response: BaseLMResponse
     ) -> bool:
@@ -138,11 +165,16 @@ class ResponsesVendor(VendorBase):
             return False
         if request.options.get("store") is False:
             return False
+        if body.get("store") is False:
+            # Some servers keep nothing whatever they are asked, and say so in this way alone.
+            return False
         if not _VLLM_KEYS.isdisjoint(body):
+            self.replay_reason = VLLM_REPLAY_REASON
             return False
 
-        # The server remembers a call that was cut off too, and would wait for its output.
-        return len(response.output) == len(body["output"])
+        # The server remembers what it sent. It would wait for the output of a call that was cut
+        # off, and not know a call by another id.
+        return list(response.output) == list(body["output"])
 
 
 def _raise_if_forgotten(request: LMRequest, error: ServerError) -> None:

@@ -153,7 +153,7 @@ def test_an_assistant_s_items_are_one_message() -> None:
         for n in (1, 2)
     ]
     said = {"role": "assistant", "content": "Wait.", "tool_calls": calls}
-    reasoning = {"reasoning": "One.\n\nTwo.", "reasoning_content": "One.\n\nTwo."}
+    reasoning = {"reasoning": "One.\n\nTwo."}
     rest = [
         {"role": "tool", "tool_call_id": "call_1", "content": "1"},
         {"role": "tool", "tool_call_id": "call_2", "content": "2"},
@@ -169,7 +169,7 @@ def test_encrypted_reasoning_leaves_no_gap() -> None:
     secret = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
     call = content.function_call("call_1", "add", "{}")
     (message,) = encode_messages([secret, content.reasoning_item("One."), secret, call])
-    assert message["reasoning"] == message["reasoning_content"] == "One."
+    assert message["reasoning"] == "One."
 
 
 def test_a_history_comes_before_the_new_input() -> None:
