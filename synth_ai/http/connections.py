@@ -23,7 +23,7 @@ from synth_ai import errors
 from synth_ai.http.error_mapping import error_from_body, error_from_status
 from synth_ai.http.requests import Request
 from synth_ai.http.secrets import Secrets, mask_logs
-from synth_ai.timeout import Timeout
+from synth_ai.timeout import Timeout, note_phase
 
 if TYPE_CHECKING:
     # What openai 3.x stands on. In openai 2.x it is httpx, whose classes have the same names.
@@ -179,6 +179,7 @@ class ConnectionPool:
             timeout=timeout.phases,
         )
 
+        note_phase("while it waited for the server's answer", is_sent=True)
         try:
             response = await self._http.send(http_request, stream=stream)
         except Exception as error:

@@ -226,7 +226,11 @@ class LM:
     def _stream(
         self, texts: tuple[str, ...], arguments: CallArguments
     ) -> AsyncGenerator[StreamEvent, None]:
-        return pipeline.stream(self._config, self._call(texts, arguments), self._head)
+        call = self._call(texts, arguments)
+        # A stream's mistakes are told when it is made: a web service that has begun to answer with
+        # it cannot take that back.
+        pipeline.read_options(self._config, call)
+        return pipeline.stream(self._config, call, self._head)
 
     def _call(self, texts: tuple[str, ...], arguments: CallArguments) -> pipeline.Call:
         own_arguments, options = split_options(arguments)
