@@ -7,11 +7,11 @@ import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack, overload
 
 from synth_ai.api import API
 from synth_ai.engines.base import Engine
-from synth_ai.errors import OptionError
+from synth_ai.errors import OptionError, RequestError
 from synth_ai.events import StreamEvent
 from synth_ai.limiter import ConcurrencyLimiter
 from synth_ai.lm import pipeline, sync
@@ -177,6 +177,7 @@ class LM:
         self.responses = StoredResponses(self._config)
         self._head = Head()
 
+        self._is_fork = False
         self._owns_backend = not isinstance(vendor, VendorBase)
         self._owns_store = not isinstance(response_store, ResponseStore)
 
@@ -200,7 +201,10 @@ class LM:
         Raises:
             SynthAIError: see `synth_ai.errors`.
         """
-        return pipeline.respond(self._config, self._call(texts, arguments), self._head)
+        answer = pipeline.respond(self._config, self._call(texts, arguments), self._head)
+        # Python's warning about a coroutine that nobody awaits names what was called.
+        answer.__qualname__ = "LM.respond_async"
+        return answer
 
     @show_arguments(CallArguments)
     def respond_sync(self, *texts: str, **arguments: Unpack[CallArguments]) -> BaseLMResponse:
@@ -233,6 +237,7 @@ class LM:
         return pipeline.stream(self._config, call, self._head)
 
     def _call(self, texts: tuple[str, ...], arguments: CallArguments) -> pipeline.Call:
+        self._config.lifetime.check()
         own_arguments, options = split_options(arguments)
         auto_store = own_arguments.get("auto_store")
         continues = self._chains or auto_store is True
@@ -429,6 +434,7 @@ class LM:
     def _derive(self, head: Head, *, chains: bool, config: LMConfig | None = None) -> Self:
         """Make an LM that shares everything with this one but its head, and perhaps its config."""
         other = copy.copy(self)
+        other._is_fork = True
         other._config = self._config if config is None else config
         other._head = head
         other._chains = chains
@@ -468,6 +474,7 @@ class LM:
 
     async def models_async(self) -> list[str]:
         """Return the names of the models that the server has."""
+        self._config.lifetime.check()
         return await self._config.retry.run(self._config.vendor.models)
 
     def models(self) -> list[str]:
@@ -477,8 +484,10 @@ class LM:
     async def aclose(self) -> None:
         """Close what this LM opened: connections, its share of the engine, the store.
 
-        A fork leaves them open.
+        A fork leaves them open. Calls of an LM that is closed, and of its forks, are errors.
         """
+        if not self._is_fork:
+            self._config.lifetime.is_over = True
         owns_backend, self._owns_backend = self._owns_backend, False
         owns_store, self._owns_store = self._owns_store, False
         try:
@@ -513,6 +522,19 @@ class LM:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise RequestError(
+            "An LM cannot be pickled or copied deeply: it has connections, a store and keys. "
+            "Make one in each process, such as in the initializer= of a pool "
+            "(multiprocessing.Pool(initializer=make_lm)), or share it among threads; "
+            "lm.fork() makes a light one in this process."
+        )
 
     def __repr__(self) -> str:
         return f"LM({self.model!r}, api={self.api_type!r}, head={self.head!r})"

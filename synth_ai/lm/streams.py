@@ -182,7 +182,7 @@ def _close_if_forgotten(
 
     That may be found on any thread, at any time, so it is not waited for.
     """
-    finalizer = weakref.finalize(owner, sync.begin, reader.aclose, loop)
+    finalizer = weakref.finalize(owner, sync.begin, reader.abandon, loop)
     # At the end of the program no loop runs any more, and nothing has to be given back.
     finalizer.atexit = False
 
@@ -256,6 +256,14 @@ class _StreamReader:
         elif isinstance(event, Completed):
             self.response = event.response
         return event
+
+    def abandon(self) -> Coroutine[Any, Any, None]:
+        """Close the stream, which nobody reads any more."""
+        if self._step.locked():
+            return self.aclose()
+        # The generator's own: it closes the generator even if the task is cancelled before it has
+        # begun, as the end of a loop does to all tasks.
+        return self._events.aclose()
 
     async def aclose(self) -> None:
         """Close the stream, once the step under way has ended."""
