@@ -6,8 +6,8 @@ import copy
 import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack, overload
+from types import CoroutineType, TracebackType
+from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack, cast, overload
 
 from synth_ai.api import API
 from synth_ai.engines.base import Engine
@@ -77,7 +77,8 @@ class LM:
         tools: functions, tool classes or schemas that the model may call.
         response_model: the shape of the answers: a pydantic model, a type, or a JSON schema.
         retry: a `RetryPolicy`, a number of tries, or False.
-        max_concurrency: how many calls may be under way at once.
+        max_concurrency: how many calls may be under way at once. A call made inside another one, by
+            the reader of a stream, uses that one's place.
         requests_per_minute: a limit shared by all LMs with this key at this address; the limits
             that the server's headers name are kept without it.
         tokens_per_minute: likewise for tokens, prompt and answer together.
@@ -201,7 +202,10 @@ class LM:
         Raises:
             SynthAIError: see `synth_ai.errors`.
         """
-        answer = pipeline.respond(self._config, self._call(texts, arguments), self._head)
+        answer = cast(
+            "CoroutineType[Any, Any, BaseLMResponse]",
+            pipeline.respond(self._config, self._call(texts, arguments), self._head),
+        )
         # Python's warning about a coroutine that nobody awaits names what was called.
         answer.__qualname__ = "LM.respond_async"
         return answer
@@ -218,7 +222,9 @@ class LM:
         """Answer a prompt as events while the model writes, the last of which is `Completed`.
 
         Use `async with lm.stream_async(...) as stream: async for event in stream: ...`, then
-        `stream.response`; a bare `async for` works too. Leaving early aborts the call.
+        `stream.response`; a bare `async for` works too. Leaving early aborts the call. Entering the
+        block waits for the first event, so what the server refuses is an error there; unknown
+        options are errors of this very call.
         """
         return ResponseStream(self._stream(texts, arguments))
 

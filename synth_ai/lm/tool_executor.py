@@ -21,7 +21,6 @@ from synth_ai.lm.structured_output import describe_error
 from synth_ai.lm.tools import RunnableSpec, Tool, ToolSpec, tool_specs
 from synth_ai.response import BaseLMResponse
 
-
 # Threads of one turn's calls at a time. A model may ask for thousands of calls at once; those that
 # wait for one another are few.
 _MAX_THREADS = 256

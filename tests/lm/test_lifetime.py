@@ -42,7 +42,7 @@ def test_an_lm_cannot_be_pickled() -> None:
     """The error says what to do in a pool of processes."""
     lm = LM("m", vendor=ScriptedVendor(["one"]))
     for pickled in (pickle.dumps, copy.deepcopy):
-        with pytest.raises(RequestError, match="cannot be pickled.*initializer="):
+        with pytest.raises(RequestError, match=r"cannot be pickled.*initializer="):
             pickled(lm)
     assert copy.copy(lm).respond("Hi").text == "one"
 

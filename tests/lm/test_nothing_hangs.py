@@ -1,4 +1,4 @@
-"""Calls inside calls, dead loops, forks, garbage collections and the end of the program: no hang."""
+"""Calls inside calls, dead loops, forks, garbage collections, the end of the program: no hang."""
 
 from __future__ import annotations
 
