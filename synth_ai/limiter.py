@@ -17,9 +17,12 @@ from synth_ai.errors import OptionError
 # Seconds between two looks at places whose holders may be gone, while calls wait for one.
 _CHECK_INTERVAL = 0.5
 
-# Seconds for which a loop must stand still, or the reader of a stream be away, until others may
-# have the place. Loops that are run step by step stand still for moments.
-_PATIENCE = 0.4
+# Seconds for which a loop must stand still until others may have its places. Loops that are run
+# step by step stand still for moments.
+_LOOP_PATIENCE = 0.4
+
+# Seconds for which the reader of a stream must be away until another call may borrow its place.
+_READER_PATIENCE = 2.0
 
 
 class ConcurrencyLimiter:
@@ -166,7 +169,7 @@ class ConcurrencyLimiter:
                 place.stopped_at = None
             elif place.stopped_at is None:
                 place.stopped_at = now
-            elif now - place.stopped_at >= _PATIENCE:
+            elif now - place.stopped_at >= _LOOP_PATIENCE:
                 self._held.discard(place)
                 place.is_active = False
 
@@ -271,7 +274,9 @@ class Place:
     @property
     def is_idle(self) -> bool:
         """Whether the reader of the stream that holds the place has been away for a while."""
-        return self.idle_since is not None and time.monotonic() - self.idle_since >= _PATIENCE
+        if self.idle_since is None:
+            return False
+        return time.monotonic() - self.idle_since >= _READER_PATIENCE
 
     def borrow_from(self, lender: Place) -> None:
         """Use another call's place."""
