@@ -306,7 +306,9 @@ async def test_the_wait_for_a_place_has_a_time_of_its_own() -> None:
     blocking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await blocking
-    with pytest.raises(TimedOutError, match=r"has passed \(0.05 s\), while it waited for the answer"):
+    with pytest.raises(
+        TimedOutError, match=r"has passed \(0.05 s\), while it waited for the answer"
+    ):
         await waiting
 
 
