@@ -189,7 +189,13 @@ class ConnectionFailedError(ServerError):
 
 
 class TimedOutError(ConnectionFailedError, TimeoutError):
-    """The server did not answer in time; the request may still have run."""
+    """A call took too long. The message names the phase, and whether the call was ever sent.
+
+    Attributes:
+        response: the answer, if it had come and only the store took too long; None otherwise.
+    """
+
+    response: Any = None
 
 
 class AuthenticationFailedError(ServerError):

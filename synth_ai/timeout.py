@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
+from types import TracebackType
 from typing import NamedTuple
 
 from synth_ai.errors import OptionError
@@ -33,10 +35,13 @@ class Timeout:
     """How many seconds to wait for what; None for the default.
 
     Attributes:
-        total: for the whole call, its retries included; unlimited by default.
+        total: for the whole call, from the time when it has its place under `max_concurrency`: its
+            retries and the store included, the time of a stream's reader and the first import of
+            a library not. Unlimited by default.
         connect: for a connection to the server; 5 by default.
         first_byte: for the server to begin its answer, and between the pieces of it; 600 by
             default, or `total` if that is more.
+        queue: for its place under `max_concurrency`, before `total` begins; unlimited by default.
 
     Raises:
         OptionError: a time is not a number above 0.
@@ -45,6 +50,7 @@ class Timeout:
     total: float | None = None
     connect: float | None = None
     first_byte: float | None = None
+    queue: float | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -91,3 +97,76 @@ def _is_time(value: object) -> bool:
         return False
 
     return isinstance(value, (int, float)) and value > 0
+
+
+class Progress:
+    """How far a call under a time limit has come; the error says so if the time is over.
+
+    Attributes:
+        phase: what the call is doing, to follow "it was given up": "while it ...".
+    """
+
+    def __init__(self) -> None:
+        self.phase = "while it was prepared"
+        self._was_sent = False
+        self._is_sent = False
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether any try of the call may have reached the backend."""
+        return self._was_sent or self._is_sent
+
+    def begin_try(self) -> None:
+        """Note that the call goes to the backend now, which may know better how far it comes."""
+        self._was_sent = self._was_sent or self._is_sent
+        self.note("while it waited for the answer", is_sent=True)
+
+    def note(self, phase: str, *, is_sent: bool) -> None:
+        """Note what the call is doing, and whether this try has been sent."""
+        self.phase = phase
+        self._is_sent = is_sent
+
+    def pause(self) -> None:
+        """Stop the clock."""
+
+    def resume(self) -> None:
+        """Let the clock go on."""
+
+
+#: The progress of the call that the code that runs belongs to.
+current_progress: ContextVar[Progress | None] = ContextVar("synth_ai_progress", default=None)
+
+
+def note_phase(phase: str, *, is_sent: bool) -> None:
+    """Note what the call that is under way does; nothing if it has no time limit.
+
+    Args:
+        phase: such as "while it waited for the rate limits of the server".
+        is_sent: whether this try of the call has been sent.
+    """
+    progress = current_progress.get()
+    if progress is not None:
+        progress.note(phase, is_sent=is_sent)
+
+
+class paused_clock:
+    """Stops the clock of the call that is under way, for what happens once in a process.
+
+    The first call imports libraries, which may take longer than a call may.
+    """
+
+    __slots__ = ("_progress",)
+
+    def __enter__(self) -> None:
+        self._progress = current_progress.get()
+        if self._progress is not None:
+            self._progress.pause()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.resume()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ class Counter:
         self._lock = threading.Lock()
 
     async def visit(self, limiter: ConcurrencyLimiter) -> None:
-        async with limiter:
+        async with limiter.place():
             with self._lock:
                 self.inside += 1
                 self.most = max(self.most, self.inside)
@@ -67,7 +68,7 @@ async def test_first_come_first_served() -> None:
     limiter, order = ConcurrencyLimiter(1), []
 
     async def visit(number: int) -> None:
-        async with limiter:
+        async with limiter.place():
             order.append(number)
             await asyncio.sleep(0)
 
@@ -79,9 +80,9 @@ async def test_an_error_gives_the_slot_back() -> None:
     """However a call ends."""
     limiter = ConcurrencyLimiter(1)
     with pytest.raises(KeyError):
-        async with limiter:
+        async with limiter.place():
             raise KeyError
-    async with asyncio.timeout(5), limiter:
+    async with asyncio.timeout(5), limiter.place():
         pass
 
 
@@ -91,12 +92,14 @@ async def test_cancelled_waiters_hand_on_their_slot() -> None:
     entered: list[str] = []
 
     async def visit(name: str) -> None:
-        async with limiter:
+        async with limiter.place():
             entered.append(name)
 
-    async with limiter:
+    async with limiter.place():
         waiting, handed, last = (
-            asyncio.create_task(visit(name)) for name in ("waiting", "handed", "last")
+            # Calls of their own, not calls made inside this one.
+            asyncio.create_task(visit(name), context=Context())
+            for name in ("waiting", "handed", "last")
         )
         await asyncio.sleep(0)
         waiting.cancel()
@@ -106,7 +109,7 @@ async def test_cancelled_waiters_hand_on_their_slot() -> None:
     async with asyncio.timeout(5):
         await asyncio.gather(waiting, handed, last, return_exceptions=True)
     assert entered == ["last"]
-    async with asyncio.timeout(5), limiter:
+    async with asyncio.timeout(5), limiter.place():
         pass
 
 
@@ -116,7 +119,7 @@ def test_a_closed_loop_does_not_keep_its_slot() -> None:
     holding, done = threading.Event(), threading.Event()
 
     async def hold() -> None:
-        async with limiter:
+        async with limiter.place():
             holding.set()
             await asyncio.to_thread(done.wait, 10)
 
@@ -124,8 +127,8 @@ def test_a_closed_loop_does_not_keep_its_slot() -> None:
     holder.start()
     assert holding.wait(10)
     lost = asyncio.new_event_loop()
-    waiter = limiter.__aenter__()
-    task = lost.create_task(waiter)  # type: ignore[arg-type]
+    waiter = limiter.place().acquire()
+    task = lost.create_task(waiter)
     lost.call_soon(lost.stop)
     lost.run_forever()
     task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -134,7 +137,7 @@ def test_a_closed_loop_does_not_keep_its_slot() -> None:
     holder.join(10)
 
     async def pass_through() -> None:
-        async with asyncio.timeout(5), limiter:
+        async with asyncio.timeout(5), limiter.place():
             pass
 
     asyncio.run(pass_through())

@@ -36,6 +36,7 @@ from synth_ai.http.responses import (
 )
 from synth_ai.http.secrets import Secrets
 from synth_ai.limiter import is_positive_int
+from synth_ai.timeout import note_phase
 
 __all__ = ["HTTPClient", "SendOptions"]
 
@@ -120,9 +121,11 @@ class HTTPClient:
         request = Request("POST", path, body, options or {})
         secrets = self._secrets_of(request)
 
+        note_phase("while it waited for the rate limits of the server", is_sent=False)
         async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
             with map_errors(secrets):
                 pool = await self._pools.for_running_loop()
+                note_phase("while it waited for a free connection", is_sent=False)
                 async with pool.slots:
                     response = await pool.send(request)
                     reservation.read_headers(response.headers)
@@ -154,9 +157,11 @@ class HTTPClient:
     async def _stream_events(
         self, request: Request, body: Mapping[str, object], secrets: Secrets, info: StreamInfo
     ) -> AsyncGenerator[JSONObject, None]:
+        note_phase("while it waited for the rate limits of the server", is_sent=False)
         async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
             with map_errors(secrets):
                 pool = await self._pools.for_running_loop()
+                note_phase("while it waited for a free connection", is_sent=False)
                 async with pool.slots, pool.stream(request) as response:
                     reservation.read_headers(response.headers)
                     info.request_id = _request_id(response)

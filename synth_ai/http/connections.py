@@ -24,7 +24,7 @@ from synth_ai.http.error_mapping import error_from_body, error_from_status
 from synth_ai.http.rate_limits import read_count
 from synth_ai.http.requests import Request
 from synth_ai.http.secrets import Secrets, mask_logs
-from synth_ai.timeout import Timeout
+from synth_ai.timeout import Timeout, note_phase
 
 if TYPE_CHECKING:
     # What openai 3.x stands on. In openai 2.x it is httpx, whose classes have the same names.
@@ -209,6 +209,7 @@ class ConnectionPool:
             timeout=timeout.phases,
         )
 
+        note_phase("while it waited for the server's answer", is_sent=True)
         response = await self._send_once(http_request)
         redirects = 0
         while response.next_request is not None:
@@ -495,6 +496,8 @@ def translate(error: Exception) -> errors.ServerError | None:
         return _translate_status(error)
 
     error_class = _connection_error_class(error)
+    if error_class is errors.TimedOutError:
+        return errors.TimedOutError(_describe_timeout(error, "the server"))
     if error_class is not None:
         # The SDK's own message says no more than "Connection error."
         cause = error.__cause__ if isinstance(error, openai.APIError) else None
@@ -521,13 +524,38 @@ def connection_error(error: Exception, address: str) -> errors.ConnectionFailedE
         address: host and port of the server.
     """
     if _connection_error_class(error) is errors.TimedOutError:
-        return errors.TimedOutError(
-            "The server did not answer in time; the request may still have run."
-        )
+        return errors.TimedOutError(_describe_timeout(error, address))
 
     return errors.ConnectionFailedError(
         f"The server cannot be reached at {address}: {_describe(error)}"
     )
+
+
+def _describe_timeout(error: Exception, address: str) -> str:
+    """Say which time was over, how long it was, and what may have become of the request."""
+    names = {base.__name__ for base in type(error).__mro__}
+    try:
+        seconds = error.request.extensions["timeout"]  # type: ignore[attr-defined]
+    except (AttributeError, LookupError, RuntimeError):
+        seconds = {}
+
+    if "ConnectTimeout" in names:
+        within = _within(seconds, "connect")
+        return (
+            f"There was no connection to {address}{within} (Timeout(connect=)). "
+            "The request was never sent."
+        )
+
+    within = _within(seconds, "read")
+    return (
+        f"The server did not answer in time: nothing came from {address}{within} "
+        "(Timeout(first_byte=)). The request may still have run."
+    )
+
+
+def _within(seconds: Mapping[str, float], phase: str) -> str:
+    limit = seconds.get(phase)
+    return "" if limit is None else f" within {limit:g} s"
 
 
 def _translate_status(error: openai.APIStatusError) -> errors.ServerError:

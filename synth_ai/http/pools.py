@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from synth_ai.http.connections import ConnectionPool
+from synth_ai.timeout import paused_clock
 
 
 class ConnectionPools:
@@ -39,7 +40,9 @@ class ConnectionPools:
             opening.add_done_callback(lambda _: self._opening.pop(loop, None))
 
         # Every call of this loop waits for the same task, so none may cancel it for the others.
-        return await asyncio.shield(opening)
+        # The first one imports the SDK, which is no part of the time of the call that waits.
+        with paused_clock():
+            return await asyncio.shield(opening)
 
     async def aclose(self) -> None:
         """Close all pools; those of other event loops as soon as their loops get to it."""

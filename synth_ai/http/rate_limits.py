@@ -215,7 +215,7 @@ class RateLimit:
 
         if not self._take_or_queue(tokens):
             try:
-                async with self._queue:
+                async with self._queue.place():
                     await self._wait_and_take(tokens, wait_max)
             finally:
                 with self._lock:

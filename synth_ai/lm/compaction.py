@@ -12,10 +12,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias, TypeGuard, cast
 
 from synth_ai.content import Item, Message, is_call_output
 from synth_ai.errors import RequestError
+from synth_ai.lm import sync
 from synth_ai.lm.request import LMRequest
 from synth_ai.store.json import copy_json
 from synth_ai.store.redaction import count_redacted
@@ -81,13 +83,18 @@ class Compactor:
             items += turn.output
 
         # The hook may edit what it is given, and these are the store's own items.
-        result = self._hook([copy_json(item) for item in items])
-        if inspect.isawaitable(result):
-            result = await result
+        copies = [copy_json(item) for item in items]
+        result = await sync.run_user_code(partial(self._call_hook, copies))
 
         replacement = _read_result(result)
         self._remember(replaced, replacement)
         return _replace_turns(request, count, replacement), count
+
+    async def _call_hook(self, items: list[Item]) -> str | Sequence[Item]:
+        result = self._hook(items)
+        if inspect.isawaitable(result):
+            return await result
+        return result
 
     def _remember(self, replaced: Sequence[Turn], replacement: tuple[Item, ...]) -> None:
         if not replaced[-1].id:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from synth_ai.errors import RequestError
 from synth_ai.limiter import ConcurrencyLimiter
 from synth_ai.lm.compaction import Compactor
 from synth_ai.lm.prices import Price
@@ -15,6 +16,26 @@ from synth_ai.lm.usage import UsageTotals
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import GenerationOptions
 from synth_ai.store.base import ResponseStore
+
+
+class Lifetime:
+    """Whether an LM, and with it its forks, has been closed.
+
+    Attributes:
+        is_over: whether it has.
+    """
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    def check(self) -> None:
+        """Refuse a call after the end.
+
+        Raises:
+            RequestError: the LM was closed.
+        """
+        if self.is_over:
+            raise RequestError("This LM was closed, so it takes no more calls: make a new one.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +55,7 @@ class LMConfig:
         prices: what models cost, by name.
         compactor: what shortens a conversation that no longer fits; None for an error.
         usage: adds up what the calls use.
+        lifetime: whether the LM was closed.
     """
 
     model: str
@@ -48,3 +70,4 @@ class LMConfig:
     prices: Mapping[str, Price]
     compactor: Compactor | None = None
     usage: UsageTotals = field(default_factory=UsageTotals)
+    lifetime: Lifetime = field(default_factory=Lifetime)

@@ -6,12 +6,12 @@ import copy
 import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from types import CoroutineType, TracebackType
+from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack, cast, overload
 
 from synth_ai.api import API
 from synth_ai.engines.base import Engine
-from synth_ai.errors import OptionError
+from synth_ai.errors import OptionError, RequestError
 from synth_ai.events import StreamEvent
 from synth_ai.ids import check_id
 from synth_ai.limiter import ConcurrencyLimiter
@@ -78,7 +78,8 @@ class LM:
         tools: functions, tool classes or schemas that the model may call.
         response_model: the shape of the answers: a pydantic model, a type, or a JSON schema.
         retry: a `RetryPolicy`, a number of tries, or False.
-        max_concurrency: how many calls may be under way at once.
+        max_concurrency: how many calls may be under way at once. A call made inside another one, by
+            the reader of a stream, uses that one's place.
         requests_per_minute: a limit shared by all LMs with this key at this address; the limits
             that the server's headers name are kept without it.
         tokens_per_minute: likewise for tokens, prompt and answer together.
@@ -183,6 +184,7 @@ class LM:
         self.responses = StoredResponses(self._config)
         self._head = Head()
 
+        self._is_fork = False
         self._owns_backend = not isinstance(vendor, VendorBase)
         self._owns_store = not isinstance(response_store, ResponseStore)
 
@@ -206,7 +208,13 @@ class LM:
         Raises:
             SynthAIError: see `synth_ai.errors`.
         """
-        return pipeline.respond(self._config, self._call(texts, arguments), self._head)
+        answer = cast(
+            "CoroutineType[Any, Any, BaseLMResponse]",
+            pipeline.respond(self._config, self._call(texts, arguments), self._head),
+        )
+        # Python's warning about a coroutine that nobody awaits names what was called.
+        answer.__qualname__ = "LM.respond_async"
+        return answer
 
     @show_arguments(CallArguments)
     def respond_sync(self, *texts: str, **arguments: Unpack[CallArguments]) -> BaseLMResponse:
@@ -220,7 +228,9 @@ class LM:
         """Answer a prompt as events while the model writes, the last of which is `Completed`.
 
         Use `async with lm.stream_async(...) as stream: async for event in stream: ...`, then
-        `stream.response`; a bare `async for` works too. Leaving early aborts the call.
+        `stream.response`; a bare `async for` works too. Leaving early aborts the call. Entering the
+        block waits for the first event, so what the server refuses is an error there; unknown
+        options are errors of this very call.
         """
         return ResponseStream(self._stream(texts, arguments))
 
@@ -232,9 +242,14 @@ class LM:
     def _stream(
         self, texts: tuple[str, ...], arguments: CallArguments
     ) -> AsyncGenerator[StreamEvent, None]:
-        return pipeline.stream(self._config, self._call(texts, arguments), self._head)
+        call = self._call(texts, arguments)
+        # A stream's mistakes are told when it is made: a web service that has begun to answer with
+        # it cannot take that back.
+        pipeline.read_options(self._config, call)
+        return pipeline.stream(self._config, call, self._head)
 
     def _call(self, texts: tuple[str, ...], arguments: CallArguments) -> pipeline.Call:
+        self._config.lifetime.check()
         own_arguments, options = split_options(arguments)
         auto_store = own_arguments.get("auto_store")
         continues = self._chains or auto_store is True
@@ -433,6 +448,7 @@ class LM:
     def _derive(self, head: Head, *, chains: bool, config: LMConfig | None = None) -> Self:
         """Make an LM that shares everything with this one but its head, and perhaps its config."""
         other = copy.copy(self)
+        other._is_fork = True
         other._config = self._config if config is None else config
         other._head = head
         other._chains = chains
@@ -472,6 +488,7 @@ class LM:
 
     async def models_async(self) -> list[str]:
         """Return the names of the models that the server has."""
+        self._config.lifetime.check()
         return await self._config.retry.run(self._config.vendor.models)
 
     def models(self) -> list[str]:
@@ -481,8 +498,10 @@ class LM:
     async def aclose(self) -> None:
         """Close what this LM opened: connections, its share of the engine, the store.
 
-        A fork leaves them open.
+        A fork leaves them open. Calls of an LM that is closed, and of its forks, are errors.
         """
+        if not self._is_fork:
+            self._config.lifetime.is_over = True
         owns_backend, self._owns_backend = self._owns_backend, False
         owns_store, self._owns_store = self._owns_store, False
         try:
@@ -517,6 +536,19 @@ class LM:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise RequestError(
+            "An LM cannot be pickled or copied deeply: it has connections, a store and keys. "
+            "Make one in each process, such as in the initializer= of a pool "
+            "(multiprocessing.Pool(initializer=make_lm)), or share it among threads; "
+            "lm.fork() makes a light one in this process."
+        )
 
     def __repr__(self) -> str:
         return f"LM({self.model!r}, api={self.api_type!r}, head={self.head!r})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -18,8 +18,10 @@ from synth_ai.errors import (
     StoreError,
     StructuredOutputError,
     SynthAIError,
+    TimedOutError,
 )
 from synth_ai.events import Completed, ReasoningDelta, StreamEvent
+from synth_ai.limiter import Place
 from synth_ai.lm import conversation
 from synth_ai.lm.arguments import CallArguments
 from synth_ai.lm.compaction import Compactor, drop_oldest
@@ -36,7 +38,7 @@ from synth_ai.lm.tools import ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse, in_one_line
-from synth_ai.timeout import Timeout
+from synth_ai.timeout import Timeout, paused_clock
 from synth_ai.turn import Turn
 
 T = TypeVar("T")
@@ -98,13 +100,21 @@ async def respond(config: LMConfig, call: Call, head: Head) -> BaseLMResponse:
         SynthAIError: see `synth_ai.errors`.
     """
     started_at = time.monotonic()
-    delivery = _Delivery(config, await prepare(config, call), config.vendor.respond)
+    options, timeout = read_options(config, call)
+    deadline = Deadline(timeout)
+    place = config.limiter.place()
 
-    async with Deadline(delivery.call.request.timeout.total), config.limiter:
-        response = await delivery.run()
+    await deadline.wait_for(place)
+    try:
+        async with deadline:
+            prepared = await prepare(config, call, options, timeout)
+            delivery = _Delivery(config, prepared, config.vendor.respond, place, deadline)
+            response = await delivery.run()
+    finally:
+        place.release()
 
     response.attempts = delivery.attempts
-    await record(config, call, head, delivery.call, response)
+    await _record_in_time(config, call, head, delivery.call, response, deadline)
     _log(response, started_at)
     return read_structured_output(delivery.call.request.response_format, response)
 
@@ -116,25 +126,34 @@ async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[Str
         SynthAIError: see `synth_ai.errors`.
     """
     started_at = time.monotonic()
-    open_stream = partial(_open_stream, config.vendor)
-    delivery = _Delivery(config, await prepare(config, call), open_stream)
-    deadline = Deadline(delivery.call.request.timeout.total)
+    options, timeout = read_options(config, call)
+    deadline = Deadline(timeout)
+    place = config.limiter.place()
 
-    async with AsyncExitStack() as place:
+    await deadline.wait_for(place)
+    try:
         async with deadline:
-            await place.enter_async_context(config.limiter)
+            prepared = await prepare(config, call, options, timeout)
+            open_stream = partial(_open_stream, config.vendor)
+            delivery = _Delivery(config, prepared, open_stream, place, deadline)
             events, event = await delivery.run()
 
         async with aclosing(events):
+            deadline.note("while it waited for the next event of the stream", is_sent=True)
             while not isinstance(event, Completed):
                 if delivery.call.include_reasoning or not isinstance(event, ReasoningDelta):
+                    # The reader may make calls that wait for this very place.
+                    place.idle_since = time.monotonic()
                     yield event
+                    place.idle_since = None
                 async with deadline:
                     event = await _next_event(events)
+    finally:
+        place.release()
 
     response = event.response
     response.attempts = delivery.attempts
-    await record(config, call, head, delivery.call, response)
+    await _record_in_time(config, call, head, delivery.call, response, deadline)
     _log(response, started_at)
     yield Completed(read_structured_output(delivery.call.request.response_format, response))
 
@@ -142,16 +161,26 @@ async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[Str
 # --- prepare ----------------------------------------------------------------------------------
 
 
-async def prepare(config: LMConfig, call: Call) -> PreparedCall:
-    """Check a call and gather what it needs; what is wrong with it is found before it is sent.
+def read_options(config: LMConfig, call: Call) -> tuple[GenerationOptions, Timeout]:
+    """Read the options of a call over those of the LM; its time limit comes separately.
 
     Raises:
         OptionError: an option is unknown or out of range.
-        RequestError: the call contradicts itself, or cannot continue from where it says.
     """
     api = config.vendor.api
     options = api.merge_options(config.defaults, api.read_options(call.options))
+    timeout = Timeout.of(options.pop("timeout", None))
+    return options, timeout
 
+
+async def prepare(
+    config: LMConfig, call: Call, options: GenerationOptions, timeout: Timeout
+) -> PreparedCall:
+    """Check a call and gather what it needs; what is wrong with it is found before it is sent.
+
+    Raises:
+        RequestError: the call contradicts itself, or cannot continue from where it says.
+    """
     arguments = call.arguments
     prompt = build_prompt(
         call.texts,
@@ -172,7 +201,6 @@ async def prepare(config: LMConfig, call: Call) -> PreparedCall:
     )
     compactor = _choose_compactor(config, options)
     include_reasoning = options.pop("include_reasoning", True)
-    timeout = Timeout.of(options.pop("timeout", None))
 
     request = LMRequest(
         model=config.model,
@@ -263,12 +291,19 @@ class _Delivery(Generic[T]):
     """
 
     def __init__(
-        self, config: LMConfig, call: PreparedCall, send: Callable[[LMRequest], Awaitable[T]]
+        self,
+        config: LMConfig,
+        call: PreparedCall,
+        send: Callable[[LMRequest], Awaitable[T]],
+        place: Place,
+        deadline: Deadline,
     ) -> None:
         self.call = call
         self.attempts = 0
         self._config = config
         self._send = send
+        self._place = place
+        self._deadline = deadline
 
     async def run(self) -> T:
         """Return what `send` gives for the call.
@@ -281,7 +316,7 @@ class _Delivery(Generic[T]):
                 try:
                     return await self._config.retry.run(self._attempt)
                 except (ForgottenResponseError, ContextLengthError) as error:
-                    self.call = await _adapt(self._config, self.call, error)
+                    self.call = await self._adapt(error)
         except ServerError as error:
             error.attempts = self.attempts
             if self.attempts > 1:
@@ -292,7 +327,29 @@ class _Delivery(Generic[T]):
 
     def _attempt(self) -> Awaitable[T]:
         self.attempts += 1
+        self._deadline.begin_try()
         return self._send(self.call.request)
+
+    async def _adapt(self, error: SynthAIError) -> PreparedCall:
+        """Adapt the call to what the backend can take; see `_adapt`.
+
+        A hook may make calls, of this LM too, so the place is free until it has ended.
+        """
+        if not _asks_hook(self.call, error):
+            return await _adapt(self._config, self.call, error)
+
+        self._deadline.note("while compact= ran", is_sent=False)
+        self._place.release()
+        call = await _adapt(self._config, self.call, error)
+        # The wait for the place is no part of the call's time, here as at its beginning.
+        with paused_clock():
+            await self._deadline.wait_for(self._place, first=True)
+        return call
+
+
+def _asks_hook(call: PreparedCall, error: SynthAIError) -> bool:
+    """Whether a call that was refused is adapted by the compactor."""
+    return call.compactor is not None and isinstance(error, ContextLengthError)
 
 
 async def _adapt(config: LMConfig, call: PreparedCall, error: SynthAIError) -> PreparedCall:
@@ -361,6 +418,29 @@ async def _next_event(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
 
 
 # --- record -----------------------------------------------------------------------------------
+
+
+async def _record_in_time(
+    config: LMConfig,
+    call: Call,
+    head: Head,
+    prepared: PreparedCall,
+    response: BaseLMResponse,
+    deadline: Deadline,
+) -> None:
+    """Record a call within the rest of its time.
+
+    Raises:
+        StoreError: the turn could not be kept; the response is on the error.
+        TimedOutError: the store took too long; the response is on the error.
+    """
+    deadline.note("while the answer was being stored", is_sent=True)
+    try:
+        async with deadline:
+            await record(config, call, head, prepared, response)
+    except TimedOutError as error:
+        error.response = response
+        raise
 
 
 async def record(

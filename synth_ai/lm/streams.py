@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from synth_ai.errors import RequestError
 from synth_ai.events import Completed, StreamEvent, TextDelta
+from synth_ai.limiter import Place, keep_places, open_places
 from synth_ai.lm import sync
 from synth_ai.response import BaseLMResponse
+
+T = TypeVar("T")
 
 
 class _Stream:
@@ -50,22 +54,18 @@ class ResponseStream(_Stream):
                     print(event.text, end="")
         print(stream.response.usage)
 
-    A bare `async for` works too. Nothing is sent before the first event is asked for. Leaving the
-    block early aborts the call. A stream can be read once.
+    Entering the block sends the call and waits for the server's first event, so that what the
+    server refuses is an error there. A bare `async for` works too, and sends the call itself.
+    Leaving the block early aborts the call. A stream can be read once.
     """
 
-    async def __aiter__(self) -> AsyncIterator[StreamEvent]:
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
         self._reader.start()
-        try:
-            while True:
-                event = await self._reader.next()
-                if event is None:
-                    return
-                yield event
-        finally:
-            await self.aclose()
+        return _Events(self)
 
     async def __aenter__(self) -> Self:
+        _close_if_forgotten(self, self._reader, asyncio.get_running_loop())
+        await self._reader.open()
         return self
 
     async def __aexit__(
@@ -81,6 +81,40 @@ class ResponseStream(_Stream):
         await self._reader.aclose()
 
 
+# No generator, here and below: a garbage collection closes one on whatever thread it runs, and
+# those that it reads from at the same time.
+class _Events:
+    """Iterates over the events of a stream; its end, and an error, close the stream."""
+
+    def __init__(self, stream: ResponseStream) -> None:
+        # Whoever has the events has the stream.
+        self._stream = stream
+        self._is_watched = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        reader = self._stream._reader
+        if not self._is_watched:
+            self._is_watched = True
+            _close_if_forgotten(self, reader, asyncio.get_running_loop())
+
+        try:
+            event = await reader.next()
+        except BaseException:
+            await self.aclose()
+            raise
+        if event is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        """End the stream."""
+        await self._stream.aclose()
+
+
 class SyncResponseStream(_Stream):
     """The events of one call, as `lm.stream_sync()` returns them.
 
@@ -94,20 +128,12 @@ class SyncResponseStream(_Stream):
     """
 
     def __iter__(self) -> Iterator[StreamEvent]:
-        return self._events()
-
-    def _events(self) -> Generator[StreamEvent, None, None]:
         self._reader.start()
-        try:
-            while True:
-                event = sync.run(self._reader.next())
-                if event is None:
-                    return
-                yield event
-        finally:
-            self.close()
+        return _SyncEvents(self)
 
     def __enter__(self) -> Self:
+        _close_if_forgotten(self, self._reader, sync.shared_loop())
+        _run_with_places(self._reader.open())
         return self
 
     def __exit__(
@@ -120,7 +146,60 @@ class SyncResponseStream(_Stream):
 
     def close(self) -> None:
         """End the stream, and abort the call if it is still under way."""
-        sync.run(self._reader.aclose())
+        sync.finish(self._reader.aclose)
+
+
+class _SyncEvents:
+    """Iterates over the events of a stream; its end, and an error, close the stream."""
+
+    def __init__(self, stream: SyncResponseStream) -> None:
+        self._stream = stream
+        _close_if_forgotten(self, stream._reader, sync.shared_loop())
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> StreamEvent:
+        try:
+            event = _run_with_places(self._stream._reader.next())
+        except BaseException:
+            self.close()
+            raise
+        if event is None:
+            self.close()
+            raise StopIteration
+        return event
+
+    def close(self) -> None:
+        """End the stream."""
+        self._stream.close()
+
+
+def _close_if_forgotten(
+    owner: object, reader: _StreamReader, loop: asyncio.AbstractEventLoop
+) -> None:
+    """Close a stream once nobody refers to it any more.
+
+    That may be found on any thread, at any time, so it is not waited for.
+    """
+    finalizer = weakref.finalize(owner, sync.begin, reader.abandon, loop)
+    # At the end of the program no loop runs any more, and nothing has to be given back.
+    finalizer.atexit = False
+
+
+def _run_with_places(step: Coroutine[Any, Any, T]) -> T:
+    """Run a step of a stream, and say here which place of `max_concurrency` it holds.
+
+    A call that is made while the stream is being read has to know.
+    """
+    result, places = sync.run(_return_places(step))
+    keep_places(places)
+    return result
+
+
+async def _return_places(step: Coroutine[Any, Any, T]) -> tuple[T, tuple[Place, ...]]:
+    result = await step
+    return result, open_places()
 
 
 class _StreamReader:
@@ -138,6 +217,8 @@ class _StreamReader:
         self._events = events
         self._step = asyncio.Lock()
         self._started = False
+        self._opened = False
+        self._first: StreamEvent | None = None
         self.texts: list[str] = []
         self.response: BaseLMResponse | None = None
 
@@ -149,10 +230,26 @@ class _StreamReader:
             )
         self._started = True
 
+    async def open(self) -> None:
+        """Send the call and wait for its first event, which `next` then gives."""
+        if self._opened:
+            return
+
+        self._opened = True
+        try:
+            async with self._step:
+                self._first = await anext(self._events, None)
+        except BaseException:
+            await self.aclose()
+            raise
+
     async def next(self) -> StreamEvent | None:
         """Read the next event; None at the end, as a future cannot hold StopAsyncIteration."""
+        self._opened = True
         async with self._step:
-            event = await anext(self._events, None)
+            event, self._first = self._first, None
+            if event is None:
+                event = await anext(self._events, None)
 
         if isinstance(event, TextDelta):
             self.texts.append(event.text)
@@ -160,6 +257,16 @@ class _StreamReader:
             self.response = event.response
         return event
 
+    def abandon(self) -> Coroutine[Any, Any, None]:
+        """Close the stream, which nobody reads any more."""
+        if self._step.locked():
+            return self.aclose()
+        # The generator's own: it closes the generator even if the task is cancelled before it has
+        # begun, as the end of a loop does to all tasks.
+        return self._events.aclose()
+
     async def aclose(self) -> None:
+        """Close the stream, once the step under way has ended."""
         async with self._step:
+            self._first = None
             await self._events.aclose()

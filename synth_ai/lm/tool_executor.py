@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -16,9 +16,14 @@ from typing import Any
 
 from synth_ai.content import FunctionToolCall
 from synth_ai.errors import ToolError
+from synth_ai.lm import sync
 from synth_ai.lm.structured_output import describe_error
 from synth_ai.lm.tools import RunnableSpec, Tool, ToolSpec, tool_specs
 from synth_ai.response import BaseLMResponse
+
+# Threads of one turn's calls at a time. A model may ask for thousands of calls at once; those that
+# wait for one another are few.
+_MAX_THREADS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +92,19 @@ class ToolExecutor:
         Returns:
             The results, in the order of the calls.
         """
-        tasks = [asyncio.create_task(self._run_call(call)) for call in self._calls_to_run(response)]
-        try:
-            return tuple(await asyncio.gather(*tasks))
-        except _ExitRequest as request:
-            raise request.error from None
-        finally:
-            # Nothing to do for tasks that have ended. The others get the time to clean up.
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        with _Workplace() as workplace:
+            tasks = []
+            for call in self._calls_to_run(response):
+                tasks.append(asyncio.create_task(self._run_call(call, workplace)))
+            try:
+                return tuple(await asyncio.gather(*tasks))
+            except _ExitRequest as request:
+                raise request.error from None
+            finally:
+                # Nothing to do for tasks that have ended. The others get the time to clean up.
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     def _calls_to_run(self, response: BaseLMResponse) -> list[FunctionToolCall]:
         calls = []
@@ -121,13 +129,13 @@ class ToolExecutor:
         namespace, _, _ = name.partition(".")
         return namespace not in self._built_ins
 
-    async def _run_call(self, call: FunctionToolCall) -> ToolResult:
+    async def _run_call(self, call: FunctionToolCall, workplace: _Workplace) -> ToolResult:
         """Run one call. Whatever goes wrong becomes its output, which the model gets to see."""
         name = call["function"]["name"]
         arguments = call["function"]["arguments"]
         make_result = partial(ToolResult, call["id"], name, arguments)
         try:
-            return make_result(await self._call_tool(name, arguments))
+            return make_result(await self._call_tool(name, arguments, workplace))
         except _RefusedCall as refused:
             return make_result(f"Error: {refused}", refused.error)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -140,7 +148,7 @@ class ToolExecutor:
         except Exception as error:  # a tool may raise anything
             return make_result(f"Error: {_describe(error)}", error)
 
-    async def _call_tool(self, name: str, arguments: str) -> object:
+    async def _call_tool(self, name: str, arguments: str, workplace: _Workplace) -> object:
         try:
             work = self._bind(name, arguments)
         except ToolError as error:
@@ -152,10 +160,11 @@ class ToolExecutor:
 
         # A sync tool must hold up neither the event loop nor the other calls.
         if inspect.iscoroutinefunction(work):
-            return await work()
-        result = await _run_on_thread(work)
+            return await workplace.run(work)
+        async with workplace.threads:
+            result = await _run_on_thread(work)
         if inspect.isawaitable(result):
-            return await result
+            return await workplace.run(partial(_await, result))
         return result
 
     def _bind(self, name: str, arguments: str) -> Callable[[], object]:
@@ -168,6 +177,18 @@ class ToolExecutor:
         raise ToolError(
             f"There is no tool {name!r}. The tools are: {', '.join(nearest_first) or 'none'}."
         )
+
+
+class _Workplace(sync.UserCode):
+    """Where the calls of one turn run: async tools on a loop, sync tools on threads.
+
+    Attributes:
+        threads: how many more threads there may be.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads = asyncio.Semaphore(_MAX_THREADS)
 
 
 class _RefusedCall(Exception):
@@ -211,6 +232,10 @@ def _describe(error: BaseException) -> str:
     name = type(error).__name__
     message = str(error)
     return f"{name}: {message}" if message else name
+
+
+async def _await(result: Awaitable[object]) -> object:
+    return await result
 
 
 async def _run_on_thread(work: Callable[[], object]) -> object:

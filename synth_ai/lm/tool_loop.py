@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from synth_ai.content import ToolCall
 from synth_ai.errors import OptionError, ToolRunError
+from synth_ai.lm import sync
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head
 from synth_ai.lm.tool_executor import ToolExecutor, ToolResult
@@ -205,12 +206,16 @@ class ToolLoop:
         return None if turn is None else turn.tools
 
     async def _report(self, step: ToolStep) -> None:
-        if self._options.on_step is None:
+        on_step = self._options.on_step
+        if on_step is None:
             return
 
-        result = self._options.on_step(step)
-        if inspect.isawaitable(result):
-            await result
+        async def call() -> None:
+            result = on_step(step)
+            if inspect.isawaitable(result):
+                await result
+
+        await sync.run_user_code(call)
 
     async def _next_response(self, step: ToolStep, arguments: Mapping[str, Any]) -> BaseLMResponse:
         if self._head.resets != self._resets:

@@ -531,8 +531,8 @@ async def test_sync_calls_inside_a_running_loop(
     assert list(lm.stream_sync("four"))
 
 
-async def test_a_closed_lm_may_be_used_again(openai_server: OpenAIServer, hosted: Hosted) -> None:
-    """Closing frees the connections, also twice; a later call opens new ones."""
+async def test_closing_twice(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """Closing frees the connections; a later call is an error that says so."""
     lm = hosted()
     await lm.respond_async("one")
     client = lm._config.vendor._client  # type: ignore[attr-defined]
@@ -540,7 +540,8 @@ async def test_a_closed_lm_may_be_used_again(openai_server: OpenAIServer, hosted
     await lm.aclose()
     assert pool.sdk.is_closed()
     await lm.aclose()
-    assert (await lm.respond_async("two")).raw_response == "You said: two"
+    with pytest.raises(errors.RequestError, match="This LM was closed"):
+        await lm.respond_async("two")
 
 
 async def test_a_fork_leaves_the_connections_open(

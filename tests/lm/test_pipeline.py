@@ -21,6 +21,7 @@ from synth_ai import (
     ReasoningDelta,
     RetryPolicy,
     StreamEvent,
+    Timeout,
     Turn,
     VendorBase,
 )
@@ -296,21 +297,28 @@ async def test_a_call_that_takes_too_long() -> None:
         assert lm.head is None
 
 
-async def test_the_deadline_counts_the_wait_for_a_place() -> None:
-    """Behind a full gate a call must not wait for ever either; and its place is not lost."""
+async def test_the_wait_for_a_place_has_a_time_of_its_own() -> None:
+    """Behind a full gate `timeout=` does not run, `Timeout(queue=)` does; no place is lost."""
     vendor = SilentVendor()
     lm = LM("x", vendor=vendor, max_concurrency=1)
     blocking = asyncio.create_task(lm.respond_async("Hi"))
     await vendor.started.wait()
-    with pytest.raises(TimedOutError):
-        await lm.respond_async("Hi", timeout=0.01)
-    with pytest.raises(TimedOutError):
-        await read(lm.stream_async("Hi", timeout=0.01))
+    short = Timeout(queue=0.01)
+    with pytest.raises(TimedOutError, match=r"0.01 s \(Timeout\(queue=.* 1 places.* never sent"):
+        await lm.respond_async("Hi", timeout=short)
+    with pytest.raises(TimedOutError, match="never sent"):
+        await read(lm.stream_async("Hi", timeout=short))
+
+    waiting = asyncio.create_task(lm.respond_async("Hi", timeout=0.05))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
     blocking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await blocking
-    with pytest.raises(TimedOutError):
-        await lm.respond_async("Hi", timeout=0.01)
+    with pytest.raises(
+        TimedOutError, match=r"has passed \(0.05 s\), while it waited for the answer"
+    ):
+        await waiting
 
 
 async def test_an_outer_timeout_is_left_to_its_owner() -> None:

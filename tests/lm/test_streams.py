@@ -192,12 +192,11 @@ def test_leaving_a_sync_stream_early() -> None:
     assert lm.head is None
 
 
-async def test_a_stream_that_was_never_asked_sends_nothing() -> None:
+async def test_a_stream_that_was_never_entered_sends_nothing() -> None:
     """Making one costs nothing, and neither does closing it."""
     vendor = ScriptedStream(done())
     lm = LM("x", vendor=vendor)
-    async with lm.stream_async("Hi"):
-        pass
+    await lm.stream_async("Hi").aclose()
     assert vendor.begun == 0
 
 
