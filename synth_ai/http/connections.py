@@ -12,7 +12,6 @@ checked for every request; nor its retries, because LM has one retry policy for 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -159,8 +158,9 @@ class ConnectionPool:
 
         max_connections = openai.DEFAULT_CONNECTION_LIMITS.max_connections or _MAX_CONNECTIONS
         self.slots = asyncio.Semaphore(max_connections)
-        # Kept here, as a generator that nobody refers to is closed at once.
-        self._closer = _close_with_loop(weakref.ref(self))
+        # Kept here: a generator that nobody refers to is closed at once by its loop, and with it the
+        # connections of a pool that was dropped.
+        self._closer = _close_with_loop(self.sdk)
 
     async def open(self) -> None:
         """Let the running event loop close the pool when it ends."""
@@ -429,15 +429,12 @@ async def _read_rest(events: AsyncIterator[object]) -> None:
                 pass
 
 
-async def _close_with_loop(pool: weakref.ref[ConnectionPool]) -> AsyncGenerator[None, None]:
-    """Close a pool once this generator is closed."""
+async def _close_with_loop(sdk: openai.AsyncOpenAI) -> AsyncGenerator[None, None]:
+    """Close the connections once this generator is closed."""
     try:
         yield
     finally:
-        # A pool that nobody refers to has no call under way; its connections end with it.
-        still_used = pool()
-        if still_used is not None:
-            await still_used.sdk.close()
+        await sdk.close()
 
 
 # --- errors ---------------------------------------------------------------------------------------
