@@ -79,4 +79,6 @@ def test_dropped_lms_close_their_connections(transport: str) -> None:
     done = subprocess.run(
         [*command, str(tests), str(tests.parent)], capture_output=True, text=True, timeout=90
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    # On a busy machine the loops say that a step took long.
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Executing ")]
+    assert (done.returncode, lines) == (0, [])
