@@ -4,15 +4,15 @@ All that is known of the SDK and its HTTP library is here, their errors and logg
 send over another library, replace this module. The others see of it `check_transport`,
 `ConnectionPool` with its responses, and `map_errors`.
 
-The SDK brings connections, headers, errors and server-sent events. Its typed models are not used,
-as building them costs more than the rest of a call; nor are its options, which are copied and
-checked for every request; nor its retries, because LM has one retry policy for all APIs.
+The SDK brings connections, headers and errors. Its typed models are not used, as building them
+costs more than the rest of a call; nor are its options, which are copied and checked for every
+request; nor its decoder of events, in which a stream of short lines takes many times its bytes; nor
+its retries, because LM has one retry policy for all APIs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from synth_ai import errors
 from synth_ai.http.error_mapping import error_from_body, error_from_status
+from synth_ai.http.event_decoder import EventDecoder
 from synth_ai.http.rate_limits import read_count
 from synth_ai.http.requests import Request
 from synth_ai.http.secrets import Secrets, mask_logs
@@ -42,9 +43,6 @@ _MAX_ERROR_BYTES = 2**20
 
 # Redirects of one request, all of them to the same server.
 _MAX_REDIRECTS = 5
-
-# What some servers begin a text in UTF-8 with. It is no part of the first event of a stream.
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # Seconds that a server gets to end its answer after that event.
 _END_OF_ANSWER = 0.1
@@ -159,8 +157,9 @@ class ConnectionPool:
 
         max_connections = openai.DEFAULT_CONNECTION_LIMITS.max_connections or _MAX_CONNECTIONS
         self.slots = asyncio.Semaphore(max_connections)
-        # Kept here, as a generator that nobody refers to is closed at once.
-        self._closer = _close_with_loop(weakref.ref(self))
+        # Kept here: a generator that nobody refers to is closed at once by its loop, and with it
+        # the connections of a pool that was dropped.
+        self._closer = _close_with_loop(self.sdk)
 
     async def open(self) -> None:
         """Let the running event loop close the pool when it ends."""
@@ -304,18 +303,19 @@ class StreamingResponse:
         Raises:
             ResponseTooLargeError: all events together are longer than the pool takes.
         """
-        decoder = self._pool.sdk._make_sse_decoder()
+        decoder = EventDecoder()
         pieces = _Pieces(self._response, self._pool.max_response_bytes)
-        events = decoder.aiter_bytes(_without_byte_order_mark(pieces))
-        async for event in events:
-            # Told by its beginning, as the SDK does itself.
-            if event.data.startswith(DONE):
-                yield DONE
-                await _read_rest(events)
-                return
+        async for piece in pieces:
+            for data in decoder.feed(piece):
+                # Told by its beginning, as the SDK does itself.
+                if data.startswith(DONE):
+                    yield DONE
+                    await _read_rest(pieces)
+                    return
 
-            if event.data:
-                yield event.data
+                yield data
+
+        decoder.finish()
 
 
 class _Pieces:
@@ -372,19 +372,6 @@ async def _read_beginning(response: httpx2.Response, max_bytes: int) -> bytes:
     return bytes(beginning[:max_bytes])
 
 
-async def _without_byte_order_mark(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    beginning = b""
-    async for piece in pieces:
-        beginning += piece
-        # One byte may come at a time.
-        if len(beginning) >= len(_BYTE_ORDER_MARK) or not _BYTE_ORDER_MARK.startswith(beginning):
-            break
-
-    yield beginning.removeprefix(_BYTE_ORDER_MARK)
-    async for piece in pieces:
-        yield piece
-
-
 def _too_large(max_bytes: int) -> errors.ResponseTooLargeError:
     return errors.ResponseTooLargeError(
         f"The server's answer is larger than max_response_bytes={max_bytes}, so the rest of it "
@@ -427,24 +414,21 @@ def _origin(url: httpx2.URL) -> str:
     return f"{url.scheme}://{url.netloc.decode()}"
 
 
-async def _read_rest(events: AsyncIterator[object]) -> None:
+async def _read_rest(pieces: AsyncIterator[bytes]) -> None:
     """Read what follows `DONE`: only a connection that was read to its end serves another call."""
     # The answer is complete, so nothing that goes wrong from now on is worth an error.
     with suppress(Exception):
         async with asyncio.timeout(_END_OF_ANSWER):
-            async for _ in events:
+            async for _ in pieces:
                 pass
 
 
-async def _close_with_loop(pool: weakref.ref[ConnectionPool]) -> AsyncGenerator[None, None]:
-    """Close a pool once this generator is closed."""
+async def _close_with_loop(sdk: openai.AsyncOpenAI) -> AsyncGenerator[None, None]:
+    """Close the connections once this generator is closed."""
     try:
         yield
     finally:
-        # A pool that nobody refers to has no call under way; its connections end with it.
-        still_used = pool()
-        if still_used is not None:
-            await still_used.sdk.close()
+        await sdk.close()
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ with serve(answer) as server:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("name", ["no length", "gzip", "one endless line"])
+@pytest.mark.parametrize("name", ["no length", "gzip", "one endless line", "one endless event"])
 def test_memory_grows_by_little_more_than_the_bound(transport: str, name: str) -> None:
     """By at most 100 MB more."""
     tests = Path(__file__).parent.parent
