@@ -36,6 +36,7 @@ from synth_ai.lm.tools import ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse
+from synth_ai.store.credentials import open_tools, seal_tools
 from synth_ai.timeout import Timeout
 from synth_ai.turn import Turn
 
@@ -75,7 +76,8 @@ class PreparedCall:
     Attributes:
         request: what the backend gets.
         parent: the turn that it continues; None at the start of a conversation.
-        tools: the tools in force; None if nobody named any.
+        tools: the tools in force, also those that cannot go to this backend; None if nobody named
+            any.
         replay_reason: why the history is sent though the API could continue from an id.
         include_reasoning: whether the caller wants to see the reasoning.
         compactor: what shortens the conversation if it is too long.
@@ -170,6 +172,9 @@ async def prepare(config: LMConfig, call: Call) -> PreparedCall:
     context = await conversation.context(
         parent, config, instructions=prompt.instructions, tools=_given_tools(arguments)
     )
+    tools, warnings = open_tools(
+        context.tools or (), conversation.server_of(config.vendor), config.tools.specs or ()
+    )
     compactor = _choose_compactor(config, options)
     include_reasoning = options.pop("include_reasoning", True)
     timeout = Timeout.of(options.pop("timeout", None))
@@ -180,7 +185,7 @@ async def prepare(config: LMConfig, call: Call) -> PreparedCall:
         history=context.history,
         previous_response_id=context.previous_response_id,
         instructions=context.instructions,
-        tools=context.tools or (),
+        tools=tools,
         response_format=_response_format(config, arguments),
         options=options,
         date=context.date,
@@ -197,6 +202,7 @@ async def prepare(config: LMConfig, call: Call) -> PreparedCall:
         replay_reason=context.replay_reason,
         include_reasoning=bool(include_reasoning),
         compactor=compactor,
+        warnings=tuple(warnings),
     )
 
 
@@ -416,7 +422,7 @@ def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse)
         input=request.input,
         output=tuple(response.output),
         instructions=request.instructions,
-        tools=prepared.tools,
+        tools=_without_credentials(config, prepared.tools),
         status=response.status,
         server=config.vendor.server,
         stored_on_server=response.stored_on_server,
@@ -431,6 +437,15 @@ def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse)
         settings=request.settings(),
         date=request.date,
     )
+
+
+def _without_credentials(
+    config: LMConfig, tools: tuple[ToolSpec, ...] | None
+) -> tuple[ToolSpec, ...] | None:
+    """Take out of tools what no store may have; it stays in memory, for this server."""
+    if tools is None:
+        return None
+    return seal_tools(tools, conversation.server_of(config.vendor))
 
 
 def _hide_reasoning(response: BaseLMResponse) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias
 
+from synth_ai.store.credentials import remove_credentials
 from synth_ai.store.json import is_utf8
 from synth_ai.turn import Turn
 
@@ -23,6 +24,8 @@ OLD_FIELD_NAMES = tuple(_OLD_NAMES.get(name, name) for name in FIELD_NAMES)
 def to_dict(turn: Turn) -> dict[str, Any]:
     """Convert a turn to the facts that JSON can hold, by the names of its fields."""
     facts = {name: getattr(turn, name) for name in FIELD_NAMES}
+    if turn.tools is not None:
+        facts["tools"] = [remove_credentials(tool) for tool in turn.tools]
     if turn.output_token_ids is not None:
         facts["output_token_ids"] = list(turn.output_token_ids)
     return facts
