@@ -84,6 +84,15 @@ class ReasoningText(TypedDict):
 Part: TypeAlias = InputText | InputImage | InputFile | InputAudio | OutputText | Refusal
 
 
+class ContentPart(dict[str, Any]):
+    """A part that this library made, as `image_part` does.
+
+    It is the dict that it equals. Its class tells it from JSON that a tool has from elsewhere.
+    """
+
+    __slots__ = ()
+
+
 # --- items ------------------------------------------------------------------------------------
 
 

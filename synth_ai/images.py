@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
-from synth_ai.content import InputImage
+from synth_ai.content import ContentPart, InputImage
 from synth_ai.errors import RequestError
 
 Image: TypeAlias = bytes | str | os.PathLike[str]
@@ -24,7 +24,7 @@ _SIGNATURES = (
 
 
 def image_part(image: Image) -> InputImage:
-    """Make a content part of an image.
+    """Make a content part of an image, for a message or for a tool to return.
 
     Args:
         image: the bytes of a PNG, JPEG, GIF or WebP image, the path of one, or its URL. Bytes and
@@ -34,7 +34,7 @@ def image_part(image: Image) -> InputImage:
         RequestError: the image is none of these, the file cannot be read, or its format is unknown.
     """
     if isinstance(image, str) and image.startswith(_URL_SCHEMES):
-        return {"type": "input_image", "image_url": image, "detail": "auto"}
+        return _make_part(image)
 
     if isinstance(image, (bytes, bytearray, memoryview)):
         data = bytes(image)
@@ -50,8 +50,13 @@ def image_part(image: Image) -> InputImage:
         )
 
     encoded = base64.b64encode(data).decode()
-    data_url = f"data:{media_type};base64,{encoded}"
-    return {"type": "input_image", "image_url": data_url, "detail": "auto"}
+    return _make_part(f"data:{media_type};base64,{encoded}")
+
+
+def _make_part(url: str) -> InputImage:
+    part = ContentPart(type="input_image", image_url=url, detail="auto")
+    # A dict at run time, as every part is.
+    return cast("InputImage", part)
 
 
 def _read_file(path: Path, image: str | os.PathLike[str]) -> bytes:

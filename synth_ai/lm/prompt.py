@@ -5,11 +5,10 @@ Nothing here changes what it was given.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, TypeGuard, cast
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from synth_ai.content import (
     CalledCustomTool,
@@ -39,6 +38,7 @@ from synth_ai.content import (
 )
 from synth_ai.errors import RequestError, did_you_mean
 from synth_ai.images import Image, image_part
+from synth_ai.lm.tool_results import UnwritableResultError, read_output
 
 ROLES = ("user", "assistant", "system", "developer", "tool")
 _SYSTEM_ROLES = ("system", "developer")
@@ -451,7 +451,7 @@ def read_tool_outputs(outputs: ToolOutputs) -> list[Item]:
     """Read `tool_outputs=` into items.
 
     Raises:
-        RequestError: an entry has no call id, or no output.
+        RequestError: an entry has no call id, or no output, or one that JSON cannot hold.
     """
     if isinstance(outputs, Mapping):
         return [_read_tool_output(call_id, output) for call_id, output in outputs.items()]
@@ -478,21 +478,7 @@ def _read_tool_output(call_id: object, output: object) -> FunctionCallOutput:
         raise RequestError(
             f"A tool output must name the call it answers by its id, not by {call_id!r}."
         )
-    return function_call_output(call_id, _read_output_value(output))
-
-
-def _read_output_value(output: object) -> str | list[Part]:
-    """Read what a tool returned: text and content parts as they are, anything else as JSON."""
-    if isinstance(output, str):
-        return output
-    if _is_list_of_parts(output):
-        return [_read_part(part) for part in output]
-    if hasattr(output, "model_dump_json"):
-        return str(output.model_dump_json())
-    return json.dumps(output, ensure_ascii=False, default=str)
-
-
-def _is_list_of_parts(output: object) -> TypeGuard[list[Mapping[str, object]]]:
-    if not isinstance(output, list) or not output:
-        return False
-    return all(isinstance(part, Mapping) and "type" in part for part in output)
+    try:
+        return function_call_output(call_id, read_output(output))
+    except UnwritableResultError as error:
+        raise RequestError(f"The output of the tool call {call_id!r:.100}: {error}.") from error

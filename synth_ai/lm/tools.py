@@ -66,8 +66,8 @@ class BaseTool(BaseModel):
         """Do the work with the arguments in the fields. May be async.
 
         Returns:
-            What goes back to the model: text, a list of content parts, or anything that has a form
-            in JSON.
+            What goes back to the model: text, a list of texts and `image_part(...)`, or anything
+            that has a form in JSON.
         """
         raise ToolError(
             f"{type(self).__name__} has no run(); give it one to have the call answered here."
