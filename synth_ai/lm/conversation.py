@@ -250,6 +250,8 @@ async def replay(parent: Parent, config: LMConfig, reason: str | None) -> Contin
         because = f" ({reason})" if reason else ""
         raise UnknownResponseError(
             f"The conversation up to {parent.id!r} has to be sent in full{because}, and the store "
-            f"does not have all of it. {config.store.explain_missing(parent.id)}"
+            f"does not have all of it. {config.store.explain_missing(parent.id)} Begin a new "
+            "conversation with reset(), or continue from another response with "
+            "previous_response_id=."
         )
     return Continuation(history=tuple(turns), replay_reason=reason)

@@ -121,7 +121,14 @@ class HarmonyVendor(VendorBase):
             transcript = append_completion(
                 transcript, settings, reader.sampled_ids, response.output, status=response.status
             )
-            self._transcripts.add(request.history, response_id, transcript)
+            self._transcripts.add(
+                request.history,
+                response_id,
+                transcript,
+                input=request.input,
+                output=response.output,
+                token_ids=response.output_token_ids,
+            )
 
         yield Completed(response)
 
