@@ -185,26 +185,31 @@ class MemoryStore(ResponseStore):
 
     def _drop_oldest_leaves(self) -> None:
         # One leaf always stays: a single conversation may outgrow the bounds.
-        while self._is_full(len(self._turns), self._sizes.total) and len(self._leaves) > 1:
+        while self._is_full() and len(self._leaves) > 1:
             oldest = next(iter(self._leaves))
             self._remove(oldest)
             self._dropped += 1
 
     def _check_room(self, new: Sequence[Turn]) -> None:
-        turns = len(self._turns) + len(new)
-        size = self._sizes.total + sum(map(size_of_turn, new))
-        if self._is_full(turns, size):
+        turns = len(self._turns)
+        if self._max_turns is not None and turns + len(new) > self._max_turns:
             raise StoreError(
-                f"{len(new)} turns cannot be added: this store keeps {self._bounds()} and has "
-                f"{len(self._turns)} ({_mebibytes(self._sizes.total)}). Nothing was added; use "
-                "MemoryStore(max_turns=..., max_bytes=...) or a file."
+                f"{len(new)} turns cannot be added: this store keeps {self._max_turns} and has "
+                f"{turns}. Nothing was added; use MemoryStore(max_turns=...) or a file."
             )
 
-    def _is_full(self, turns: int, size: int) -> bool:
-        """Whether so many turns, of so many bytes, are more than may be kept."""
-        if self._max_turns is not None and turns > self._max_turns:
+        size = sum(map(size_of_turn, new))
+        if self._max_bytes is not None and self._sizes.total + size > self._max_bytes:
+            raise StoreError(
+                f"{len(new)} turns of {_mebibytes(size)} cannot be added: this store keeps "
+                f"{_mebibytes(self._max_bytes)} and has {_mebibytes(self._sizes.total)}. Nothing "
+                "was added; use MemoryStore(max_bytes=...) or a file."
+            )
+
+    def _is_full(self) -> bool:
+        if self._max_turns is not None and len(self._turns) > self._max_turns:
             return True
-        return self._max_bytes is not None and size > self._max_bytes
+        return self._max_bytes is not None and self._sizes.total > self._max_bytes
 
     def _bounds(self) -> str:
         bounds = []

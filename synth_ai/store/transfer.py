@@ -14,7 +14,6 @@ import asyncio
 import json
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from synth_ai.errors import StoreError, StoreImportError, StoreUnavailableError
 from synth_ai.store.base import ResponseStore
@@ -26,7 +25,7 @@ from synth_ai.store.facts import (
     rename_facts,
     to_dict,
 )
-from synth_ai.store.files import replace_file
+from synth_ai.store.files import replace_file, resolve_path
 from synth_ai.store.json import to_json
 from synth_ai.turn import Turn
 
@@ -140,7 +139,7 @@ def _is_export(start: bytes) -> bool:
 
 
 def _read_file(where: str | os.PathLike[str]) -> list[Turn]:
-    path = Path(where).expanduser()
+    path = resolve_path(where)
     try:
         # JSON may hold other line ends than "\n" within a string, such as U+2028.
         with path.open(encoding="utf-8", newline="\n") as file:

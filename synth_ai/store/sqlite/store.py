@@ -6,10 +6,10 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 
 from synth_ai.errors import OptionError, StoreCorruptError, StoreError, StoreUnavailableError
 from synth_ai.store.base import ResponseStore
+from synth_ai.store.files import resolve_path
 from synth_ai.store.sqlite import queries
 from synth_ai.store.sqlite.connections import Durability, transaction
 from synth_ai.store.sqlite.registry import SharedFile, acquire, release
@@ -64,10 +64,10 @@ class SQLiteStore(ResponseStore):
                 f"durability must be 'power-loss' or 'process-crash', not {durability!r}."
             )
 
-        self.path = Path(path).expanduser().absolute()
+        self.path = resolve_path(path).absolute()
         self.durability: Durability = durability
         self._timeout = timeout
-        if not create and not self.path.exists():
+        if not create and not os.path.exists(self.path):
             raise StoreUnavailableError(f"The store {str(self.path)!r} does not exist.")
 
         create_or_migrate(self.path, timeout=timeout)
