@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from synth_ai.store.sqlite.registry import SharedFile, acquire, release
 from synth_ai.store.sqlite.rows import encode_row
 from synth_ai.store.sqlite.schema import create_or_migrate
 from synth_ai.store.sqlite.threads import Work
+from synth_ai.store.workers import run_on_thread
 from synth_ai.turn import Turn
 
 DEFAULT_TIMEOUT = 60.0
@@ -147,7 +147,7 @@ class SQLiteStore(ResponseStore):
     async def aclose(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            await asyncio.to_thread(release, file)
+            await run_on_thread(release, file)
 
     async def _erase(self, erase: Work[bool]) -> bool:
         """Delete or replace text, and leave no copy of it in the WAL."""
