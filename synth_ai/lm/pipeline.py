@@ -28,7 +28,7 @@ from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.deadline import Deadline
 from synth_ai.lm.prices import find_price
-from synth_ai.lm.prompt import Prompt, build_prompt
+from synth_ai.lm.prompt import Prompt, build_prompt, load_images
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.structured_output import ResponseFormat, describe_error
 from synth_ai.lm.tool_outputs import check_tool_outputs, match_output_types
@@ -160,7 +160,7 @@ async def prepare(config: LMConfig, call: Call) -> PreparedCall:
         system_message=arguments.get("system_message"),
         user_message=arguments.get("user_message"),
         messages=arguments.get("messages"),
-        images=arguments.get("images", ()),
+        images=await load_images(arguments.get("images")),
         tool_outputs=arguments.get("tool_outputs"),
     )
 

@@ -39,6 +39,7 @@ from synth_ai.content import (
 from synth_ai.errors import RequestError, did_you_mean
 from synth_ai.images import Image, image_part
 from synth_ai.lm.tool_results import UnwritableResultError, read_output
+from synth_ai.store.workers import run_on_thread
 
 ROLES = ("user", "assistant", "system", "developer", "tool")
 _SYSTEM_ROLES = ("system", "developer")
@@ -117,8 +118,7 @@ def build_prompt(
     """
     system, user = _read_texts(texts, system_message, user_message)
 
-    if isinstance(images, (str, bytes, os.PathLike)):
-        raise RequestError("images= must be a list of images; put a single one into a list.")
+    _check_image_list(images)
     if messages is not None and user is not None:
         raise RequestError("Give the conversation as messages= or as prompt strings, not both.")
 
@@ -150,6 +150,37 @@ def build_prompt(
 
     is_history = any(is_model_item(item) for item in items)
     return Prompt(tuple(items), system, is_history)
+
+
+async def load_images(images: Sequence[Image] | None) -> Sequence[Image]:
+    """Read the files among images, and encode those that are bytes, on a thread.
+
+    A disk may be slow, and a network drive may never answer: the event loop goes on meanwhile, and
+    a caller that gives up does not wait for it.
+
+    Raises:
+        RequestError: an image cannot be read, or this is not a list of images.
+    """
+    if images is None:
+        return ()
+    _check_image_list(images)
+
+    given = list(images)
+    if all(isinstance(image, str) and image.startswith("http") for image in given):
+        return given
+    parts = await run_on_thread(_make_image_parts, given)
+    # What is a part already stays one.
+    return cast("list[Image]", parts)
+
+
+def _make_image_parts(images: Sequence[Image]) -> list[InputImage]:
+    return [image_part(image) for image in images]
+
+
+def _check_image_list(images: object) -> None:
+    is_single = isinstance(images, (str, bytes, os.PathLike, Mapping))
+    if is_single or not isinstance(images, Iterable):
+        raise RequestError("images= must be a list of images; put a single one into a list.")
 
 
 # --- prompt strings and images ----------------------------------------------------------------
