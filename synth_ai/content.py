@@ -483,6 +483,6 @@ def refusal_of(output: Iterable[Mapping[str, Any]]) -> str | None:
         if item.get("type") != "message" or isinstance(item.get("content"), str):
             continue
         for part in item.get("content") or ():
-            if part.get("type") == "refusal":
+            if isinstance(part, Mapping) and part.get("type") == "refusal":
                 return str(part.get("refusal", ""))
     return None

@@ -39,6 +39,7 @@ from synth_ai.content import (
 from synth_ai.errors import RequestError, did_you_mean
 from synth_ai.images import Image, image_part
 from synth_ai.lm.tool_results import UnwritableResultError, read_output
+from synth_ai.store.item_shapes import find_item_mistake, is_shallow
 from synth_ai.store.workers import run_on_thread
 
 ROLES = ("user", "assistant", "system", "developer", "tool")
@@ -259,6 +260,18 @@ def read_messages(messages: Sequence[Mapping[str, object]]) -> tuple[list[Item],
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise RequestError(f"messages= must be a list of messages, not {type(messages).__name__}.")
 
+    try:
+        return _read_messages(messages)
+    except RequestError:
+        raise
+    except (RecursionError, ValueError) as error:
+        # Values that cannot even be shown in an error: too deep, or of too many digits.
+        raise RequestError(
+            f"messages= has a value that cannot be written: {type(error).__name__}."
+        ) from error
+
+
+def _read_messages(messages: Iterable[object]) -> tuple[list[Item], str | None]:
     items: list[Item] = []
     instructions: list[str] = []
     for message in messages:
@@ -268,14 +281,49 @@ def read_messages(messages: Sequence[Mapping[str, object]]) -> tuple[list[Item],
             )
 
         # A system message between others stays where it is.
-        if not items and message.get("role") in _SYSTEM_ROLES:
-            instructions.append(text_of(message))
-        else:
-            items += _read_message(message)
+        if not items and _is_system_message(message):
+            instructions.append(_read_system(message))
+            continue
+
+        read = _read_message(message)
+        for item in read:
+            _check_item(item)
+        items += read
 
     if not instructions:
         return items, None
     return items, "\n\n".join(instructions)
+
+
+def _is_system_message(message: Mapping[str, object]) -> bool:
+    if message.get("type", "message") != "message":
+        return False
+    role = message.get("role")
+    return isinstance(role, str) and role in _SYSTEM_ROLES
+
+
+def _read_system(message: Mapping[str, object]) -> str:
+    role = cast("Role", message["role"])
+    item: Message = {
+        "type": "message",
+        "role": role,
+        "content": _read_content(message.get("content", "")),
+    }
+    _check_item(item)
+    return text_of(item)
+
+
+def _check_item(item: Item) -> None:
+    """Check what the readers of an item rely on; what else is in it is for the server to judge.
+
+    Raises:
+        RequestError: the item is malformed.
+    """
+    mistake = find_item_mistake(item)
+    if mistake is not None:
+        raise RequestError(f"messages= has an item that is malformed: {mistake}.")
+    if not is_shallow(item):
+        raise RequestError("messages= has an item that is nested too deeply, or contains itself.")
 
 
 def _read_message(message: Mapping[str, object]) -> list[Item]:
@@ -284,7 +332,7 @@ def _read_message(message: Mapping[str, object]) -> list[Item]:
         return [cast("Item", dict(message))]  # an item of the Responses API already
 
     role = message.get("role")
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise RequestError(
             f"The role of a message must be one of {', '.join(ROLES)}, not {role!r}."
             f"{did_you_mean(str(role), ROLES)}"
@@ -309,7 +357,7 @@ def _with_name(item: Message, message: Mapping[str, object]) -> Message:
     """Add the name of who said it."""
     name = message.get("name")
     if name:
-        return {**item, "name": cast("str", name)}
+        return {**item, "name": cast("str", name)}  # checked with the item
     return item
 
 
@@ -329,8 +377,7 @@ def _read_assistant(message: AssistantMessage) -> list[Item]:
     if refusal:
         items.append(_with_name(refusal_message(refusal), message))
 
-    for call in message.get("tool_calls") or ():
-        items.append(_read_tool_call(call))
+    items += _read_tool_calls(message.get("tool_calls"))
 
     if items:
         return items
@@ -339,6 +386,16 @@ def _read_assistant(message: AssistantMessage) -> list[Item]:
             "An assistant message must have content or tool calls; this one has neither."
         )
     return [_with_name(assistant_message(""), message)]  # servers answer so, too
+
+
+def _read_tool_calls(calls: object) -> list[Item]:
+    if not calls:
+        return []
+    if isinstance(calls, (str, bytes, Mapping)) or not isinstance(calls, Iterable):
+        raise RequestError(
+            f"The tool_calls of a message must be a list, not {type(calls).__name__}."
+        )
+    return [_read_tool_call(call) for call in calls]
 
 
 def _read_answer(message: AssistantMessage) -> Message | None:
@@ -470,8 +527,8 @@ def _input_text(text: str) -> InputText:
 
 def _as_output_part(part: Part) -> Part:
     """Text that an assistant said is output text, whatever its part was called."""
-    if part["type"] == "input_text":
-        return output_text(part.get("text", ""))
+    if part.get("type") == "input_text":
+        return output_text(cast("InputText", part).get("text", ""))
     return part
 
 
@@ -484,6 +541,11 @@ def read_tool_outputs(outputs: ToolOutputs) -> list[Item]:
     Raises:
         RequestError: an entry has no call id, or no output, or one that JSON cannot hold.
     """
+    if not isinstance(outputs, Iterable):
+        raise RequestError(
+            "tool_outputs= must be {call_id: output}, or a list of entries, "
+            f"not {type(outputs).__name__}."
+        )
     if isinstance(outputs, Mapping):
         return [_read_tool_output(call_id, output) for call_id, output in outputs.items()]
 

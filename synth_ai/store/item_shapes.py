@@ -116,11 +116,6 @@ def _is_list_or_none(value: object) -> bool:
     return value is None or isinstance(value, (list, tuple))
 
 
-def _is_content(value: object) -> bool:
-    """Whether this is what a message says: text, parts, or nothing."""
-    return value is None or _is_text_or_parts(value)
-
-
 def _is_text_or_parts(value: object) -> bool:
     if isinstance(value, str):
         return True
@@ -128,8 +123,6 @@ def _is_text_or_parts(value: object) -> bool:
 
 
 def _is_part(part: object) -> bool:
-    if isinstance(part, str):
-        return True
     if not isinstance(part, Mapping):
         return False
 
@@ -184,8 +177,8 @@ _ANY_SHAPE: Shape = {"id": _is_text_or_none, "status": _is_text_or_none}
 _SHAPES: Mapping[str, Shape] = {
     "message": {
         **_ANY_SHAPE,
-        "role": _is_text_or_none,
-        "content": _is_content,
+        "role": _is_name,
+        "content": _is_text_or_parts,
         "name": _is_text_or_none,
         "phase": _is_text_or_none,
         "audio": _is_audio,

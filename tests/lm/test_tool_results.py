@@ -1,4 +1,4 @@
-"""Whatever a tool returns, the run goes on, and no JSON of a stranger becomes a part of the request."""
+"""Whatever a tool returns, the run goes on, and JSON of a stranger is no part of the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is particular to turns in memory: there is a bound, and the newest conversations stay whole within it."""
+"""Turns in memory: there are bounds, and the newest conversations stay whole within them."""
 
 from __future__ import annotations
 
