@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
@@ -43,6 +44,9 @@ from synth_ai.turn import Turn
 T = TypeVar("T")
 
 logger = logging.getLogger("synth_ai")
+
+# A line of a system message that asks for effort:  Reasoning: high
+_EFFORT = re.compile(r"^[ \t]*reasoning(?:[ _]effort)?:[ \t]*(low|medium|high)[ \t]*$", re.I | re.M)
 
 #: Statuses of a response that a conversation can continue from.
 _CONTINUABLE = ("completed", "incomplete")
@@ -175,6 +179,7 @@ async def prepare(config: LMConfig, call: Call) -> PreparedCall:
     tools, warnings = open_tools(
         context.tools or (), conversation.server_of(config.vendor), config.tools.specs or ()
     )
+    warnings += _warn_of_effort(context.instructions)
     compactor = _choose_compactor(config, options)
     include_reasoning = options.pop("include_reasoning", True)
     timeout = Timeout.of(options.pop("timeout", None))
@@ -204,6 +209,20 @@ async def prepare(config: LMConfig, call: Call) -> PreparedCall:
         compactor=compactor,
         warnings=tuple(warnings),
     )
+
+
+def _warn_of_effort(instructions: str | None) -> list[str]:
+    """Warn of a system message that asks for effort, which is an option.
+
+    gpt-oss is trained on such a line, and harmony writes it where the model looks for it.
+    """
+    effort = _EFFORT.search(instructions or "")
+    if effort is None:
+        return []
+    return [
+        f"The system message says {effort[0].strip()!r}, which the model may not read as a "
+        f"setting: use reasoning_effort={effort[1].lower()!r}."
+    ]
 
 
 async def _find_parent(config: LMConfig, call: Call, prompt: Prompt) -> Parent | None:
