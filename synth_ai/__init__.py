@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TextDelta,
         ToolCallDelta,
     )
+    from synth_ai.images import image_part
     from synth_ai.lm.arguments import CallArguments
     from synth_ai.lm.lm import LM
     from synth_ai.lm.prices import Price
@@ -54,6 +55,7 @@ _HOMES = {
     "Endpoint": "synth_ai.lm.vendors.registry",
     "GenerationOptions": "synth_ai.options",
     "Option": "synth_ai.options",
+    "image_part": "synth_ai.images",
     "options_named": "synth_ai.options",
     "register_vendor": "synth_ai.lm.vendors.registry",
     "BaseLMResponse": "synth_ai.response",
@@ -130,6 +132,7 @@ __all__ = [
     "__version__",
     "errors",
     "harmony",
+    "image_part",
     "options_named",
     "register_engine",
     "register_store",

@@ -85,6 +85,15 @@ class ReasoningText(TypedDict):
 Part: TypeAlias = InputText | InputImage | InputFile | InputAudio | OutputText | Refusal
 
 
+class ContentPart(dict[str, Any]):
+    """A part that this library made, as `image_part` does.
+
+    It is the dict that it equals. Its class tells it from JSON that a tool has from elsewhere.
+    """
+
+    __slots__ = ()
+
+
 # --- items ------------------------------------------------------------------------------------
 
 
@@ -479,6 +488,6 @@ def refusal_of(output: Iterable[Mapping[str, Any]]) -> str | None:
         if item.get("type") != "message" or isinstance(item.get("content"), str):
             continue
         for part in item.get("content") or ():
-            if part.get("type") == "refusal":
+            if isinstance(part, Mapping) and part.get("type") == "refusal":
                 return str(part.get("refusal", ""))
     return None

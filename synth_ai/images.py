@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import os
+import stat
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
-from synth_ai.content import InputImage
+from synth_ai.content import ContentPart, InputImage
 from synth_ai.errors import RequestError
 
 Image: TypeAlias = bytes | str | os.PathLike[str]
+
+#: The largest image that travels inside a request. No known server takes a larger one.
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
 
 _URL_SCHEMES = ("http://", "https://", "data:")
 
@@ -24,25 +28,29 @@ _SIGNATURES = (
 
 
 def image_part(image: Image) -> InputImage:
-    """Make a content part of an image.
+    """Make a content part of an image, for a message or for a tool to return.
 
     Args:
         image: the bytes of a PNG, JPEG, GIF or WebP image, the path of one, or its URL. Bytes and
-            files travel inside the request, encoded in base 64; a server fetches a URL itself.
+            files travel inside the request, encoded in base 64, and have at most 64 MiB; a server
+            fetches a URL itself. What this function returned before stays as it is.
 
     Raises:
-        RequestError: the image is none of these, the file cannot be read, or its format is unknown.
+        RequestError: the image is none of these, is too large, its format is unknown, or the file
+            cannot be read or is a device, a pipe or a folder.
     """
     if isinstance(image, str) and image.startswith(_URL_SCHEMES):
-        return {"type": "input_image", "image_url": image, "detail": "auto"}
+        return _make_part(image)
+    if isinstance(image, ContentPart):
+        return cast("InputImage", image)
 
     if isinstance(image, (bytes, bytearray, memoryview)):
         data = bytes(image)
+        _check_size(len(data), "The image given as bytes")
         media_type = _media_type(data, "The image given as bytes")
     elif isinstance(image, (str, os.PathLike)):
-        path = Path(image).expanduser()
-        data = _read_file(path, image)
-        media_type = _media_type(data, f"The image {str(path)!r}")
+        data = _read_file(image)
+        media_type = _media_type(data, f"The image {os.fspath(image)!r}")
     else:
         raise RequestError(
             f"An image must be bytes, a path or a URL, not {type(image).__name__}; of an open file "
@@ -50,16 +58,49 @@ def image_part(image: Image) -> InputImage:
         )
 
     encoded = base64.b64encode(data).decode()
-    data_url = f"data:{media_type};base64,{encoded}"
-    return {"type": "input_image", "image_url": data_url, "detail": "auto"}
+    return _make_part(f"data:{media_type};base64,{encoded}")
 
 
-def _read_file(path: Path, image: str | os.PathLike[str]) -> bytes:
+def _make_part(url: str) -> InputImage:
+    part = ContentPart(type="input_image", image_url=url, detail="auto")
+    # A dict at run time, as every part is.
+    return cast("InputImage", part)
+
+
+def _read_file(image: str | os.PathLike[str]) -> bytes:
+    """Read a regular file: a device never ends, and a pipe waits for who may never write."""
+    name = f"The image {os.fspath(image)!r:.200}"
     try:
-        return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or error
-        raise RequestError(f"The image {str(image)!r} cannot be read: {reason}.") from error
+        path = Path(image).expanduser()
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise RequestError(f"{name} must be a regular file, not a device or a pipe.")
+            _check_size(status.st_size, name)
+            # A file may grow, and some of the system's say that they are empty.
+            data = file.read(MAX_IMAGE_BYTES + 1)
+    except RequestError:
+        raise
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        # Also a name that no file can have, or the home of nobody.
+        reason = getattr(error, "strerror", None) or error
+        raise RequestError(f"{name} cannot be read: {reason}.") from error
+
+    _check_size(len(data), name)
+    return data
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Opening a pipe would wait for its writer. Windows has neither such pipes nor the flag.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > MAX_IMAGE_BYTES:
+        raise RequestError(
+            f"{name} has more than {MAX_IMAGE_BYTES // 1024**2} MiB, the most that is sent inside "
+            "a request. Make it smaller, or give the URL of a server that has it."
+        )
 
 
 def _media_type(data: bytes, name: str) -> str:

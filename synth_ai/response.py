@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Annotated, Any, Literal, TypeAlias, cast
@@ -168,7 +169,9 @@ class BaseLMResponse(BaseModel):
     def _repr_markdown_(self) -> str:
         """Draw the answer for a notebook, its reasoning folded, its tool calls and counts below.
 
-        The only HTML in it is ours: what the model wrote is escaped, and its Markdown stays.
+        The only HTML in it is ours: what the model wrote is escaped, and its Markdown stays, but
+        for images. A notebook would load them from any address that the model wrote, and so tell
+        that address whatever the model put into it.
         """
         blocks = []
         if self.reasoning:
@@ -182,7 +185,7 @@ class BaseLMResponse(BaseModel):
             name, text = name_and_text(call)
             blocks.append(f"Calls <code>{_safe(name)}({_safe(text)})</code>")
 
-        blocks.append(f"<small>{escape(self._footer())}</small>")
+        blocks.append(f"<small>{_safe(self._footer())}</small>")
         return "\n\n".join(blocks)
 
     def _footer(self) -> str:
@@ -215,5 +218,15 @@ def _shorten(text: str, width: int = 60) -> str:
     return text[: width - 1] + "…"
 
 
+# What may begin an image, and what each form of one has behind that:
+#   ![chart](https://...)   ![chart][1]   ![1] with [1]: https://... elsewhere
+# vec![1, 2] in code has none of them, and stays.
+_IMAGE = re.compile(r"!+(?=\[)")
+_IMAGE_ENDS = ("](", "][", "]:")
+
+
 def _safe(text: str) -> str:
+    """Escape HTML, and make links of images."""
+    if any(end in text for end in _IMAGE_ENDS):
+        text = _IMAGE.sub("", text)
     return escape(text, quote=False)

@@ -60,15 +60,24 @@ CompletionFunction: TypeAlias = Callable[
 # --- instead of a server ----------------------------------------------------------------------
 
 
-def tool_call(name: str, *, call_id: str | None = None, **arguments: object) -> FunctionCall:
+def tool_call(
+    name: str,
+    given: Mapping[str, object] | None = None,
+    /,
+    *,
+    call_id: str | None = None,
+    **arguments: object,
+) -> FunctionCall:
     """Make an answer of `ScriptedVendor` that calls a function.
 
     Args:
         name: the function.
+        given: arguments of the call by name, also those called `call_id`.
         call_id: the id to answer to; a new one by default.
         **arguments: the arguments of the call.
     """
-    return content.function_call(call_id or content.new_call_id(), name, json.dumps(arguments))
+    written = json.dumps({**(given or {}), **arguments})
+    return content.function_call(call_id or content.new_call_id(), name, written)
 
 
 class ScriptedVendor(VendorBase):
@@ -210,8 +219,17 @@ def final_text(answer: str, *, reasoning: str | None = None) -> str:
     return f"{_analysis(reasoning)}<|channel|>final<|message|>{answer}<|return|>"
 
 
-def call_text(name: str, *, reasoning: str | None = None, **arguments: object) -> str:
+def call_text(
+    name: str,
+    given: Mapping[str, object] | None = None,
+    /,
+    *,
+    reasoning: str | None = None,
+    **arguments: object,
+) -> str:
     """Make a completion of `ScriptedEngine` that calls a function, as gpt-oss writes it.
+
+    Arguments that are called `reasoning` go into `given`, by name.
 
     ::
 
@@ -219,7 +237,8 @@ def call_text(name: str, *, reasoning: str | None = None, **arguments: object) -
         ->  <|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": 1}<|call|>
     """
     header = f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>"
-    return f"{_analysis(reasoning)}{header}{json.dumps(arguments)}<|call|>"
+    written = json.dumps({**(given or {}), **arguments})
+    return f"{_analysis(reasoning)}{header}{written}<|call|>"
 
 
 def _analysis(reasoning: str | None) -> str:

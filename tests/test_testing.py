@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from synth_ai import LM, LMRequest
 from synth_ai.engines.base import Sampling
 from synth_ai.errors import TimedOutError
-from synth_ai.testing import ScriptedEngine, ScriptedVendor, final_text
+from synth_ai.testing import ScriptedEngine, ScriptedVendor, call_text, final_text, tool_call
 
 
 @pytest.mark.parametrize("script", ["hello", {"type": "message"}])
@@ -70,3 +71,11 @@ async def test_functions_see_what_was_asked() -> None:
     assert (await LM("x", vendor=ScriptedVendor([of_request])).respond_async("Hi")).text == "x"
     lm = LM("gpt-oss-20b", engine=ScriptedEngine([of_prompt]), temperature=0.5)
     assert (await lm.respond_async("Hi")).text == "True 0.5"
+
+
+def test_calls_take_arguments_of_any_name() -> None:
+    """A tool may have a parameter called `name`, `call_id` or `reasoning`."""
+    call = tool_call("f", {"call_id": 1}, name=2, given=3)
+    assert json.loads(call["arguments"]) == {"call_id": 1, "name": 2, "given": 3}
+    text = call_text("f", {"reasoning": "x"}, name=2, given=3)
+    assert '{"reasoning": "x", "name": 2, "given": 3}' in text

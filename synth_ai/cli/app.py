@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,10 @@ def print_version(is_wanted: bool) -> None:
     if is_wanted:
         typer.echo(__version__)
         raise typer.Exit
+
+
+# The columns of a tree that goes into a file or a pipe, which tell no width.
+_PIPE_WIDTH = 160
 
 
 @app.callback()
@@ -83,7 +88,11 @@ def tree(
         typer.echo(drawn.to_json())
     else:
         # With rich a tree draws itself in colour, unless it goes into a file or a pipe.
-        Console().print(drawn)
+        console = Console()
+        cuts_for_nobody = not console.is_terminal and "COLUMNS" not in os.environ
+        if cuts_for_nobody:
+            console = Console(width=_PIPE_WIDTH)
+        console.print(drawn)
 
 
 @app.command("engine-args")

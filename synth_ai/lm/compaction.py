@@ -20,7 +20,6 @@ from synth_ai.errors import RequestError
 from synth_ai.lm import sync
 from synth_ai.lm.request import LMRequest
 from synth_ai.store.json import copy_json
-from synth_ai.store.redaction import count_redacted
 from synth_ai.turn import Turn
 
 Compact: TypeAlias = Callable[[list[Item]], str | Sequence[Item] | Awaitable[str | Sequence[Item]]]
@@ -44,23 +43,19 @@ class Compactor:
 
     def __init__(self, hook: Compact) -> None:
         self._hook = hook
-        # By the id of the last turn that was replaced, and the number of redacted turns among all
-        # that were: if one is redacted after the hook has read it, the hook is asked again.
-        self._replacements: OrderedDict[tuple[str, int], tuple[Item, ...]] = OrderedDict()
+        # By the id of the last turn that was replaced.
+        self._replacements: OrderedDict[str, _Replacement] = OrderedDict()
         self._lock = threading.Lock()
 
     def reapply(self, request: LMRequest) -> LMRequest:
         """Replace turns as in an earlier call of the branch, without asking the hook again."""
         turns = request.history
-        redacted = count_redacted(turns)
 
         # The latest replacement is the shortest.
         for count in range(len(turns), 0, -1):
-            last = turns[count - 1]
-            replacement = self._replacements.get((last.id, redacted))
-            if replacement is not None:
-                return _replace_turns(request, count, replacement)
-            redacted -= last.redacted
+            replacement = self._replacements.get(turns[count - 1].id)
+            if replacement is not None and replacement.stands_for(turns[:count]):
+                return _replace_turns(request, count, replacement.items)
         return request
 
     async def compact(self, request: LMRequest) -> tuple[LMRequest, int] | None:
@@ -101,9 +96,31 @@ class Compactor:
             return
 
         with self._lock:
-            self._replacements[_key(replaced)] = replacement
+            self._replacements[replaced[-1].id] = _Replacement(_flatten(replaced), replacement)
             if len(self._replacements) > _MAX_REMEMBERED:
                 self._replacements.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacement:
+    """What a hook made of turns, and these turns as it read them.
+
+    If one is redacted, or deleted and imported with other text, the hook is asked again.
+    """
+
+    turns: tuple[Turn, ...]
+    items: tuple[Item, ...]
+
+    def stands_for(self, turns: Sequence[Turn]) -> bool:
+        if len(turns) != len(self.turns):
+            return False
+        return all(map(_is_unchanged, self.turns, turns))
+
+
+def _is_unchanged(turn: Turn, now: Turn) -> bool:
+    if turn is now:
+        return True
+    return (turn.redacted, turn.input, turn.output) == (now.redacted, now.input, now.output)
 
 
 def is_whole(history: Sequence[Turn]) -> bool:
@@ -174,18 +191,12 @@ def _replace_turns(request: LMRequest, count: int, replacement: tuple[Item, ...]
     return replace(request, history=history, previous_response_id=None)
 
 
-def _key(turns: Sequence[Turn]) -> tuple[str, int]:
-    """Make the key of a replacement: the id of the last turn, and how many turns are redacted.
-
-    The turns that an earlier replacement stands for are counted, too.
-    """
-    redacted = count_redacted(turns)
-    first = turns[0]
-    while isinstance(first, CompactedTurn):
-        redacted += count_redacted(first.replaced)
-        first = first.replaced[0]
-
-    return turns[-1].id, redacted
+def _flatten(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Put the turns that an earlier replacement stands for in its place."""
+    flat = tuple(turns)
+    while isinstance(flat[0], CompactedTurn):
+        flat = (*flat[0].replaced, *flat[1:])
+    return flat
 
 
 def _read_result(result: object) -> tuple[Item, ...]:

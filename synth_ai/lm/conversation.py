@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -10,6 +12,8 @@ from synth_ai.errors import UnknownResponseError
 from synth_ai.ids import check_id
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.tools import ToolSpec
+from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.store.credentials import seal_tools
 from synth_ai.store.redaction import count_redacted
 from synth_ai.turn import Turn
 
@@ -131,7 +135,7 @@ async def context(
     turn = parent.turn
     if turn is not None:
         instructions = turn.instructions if instructions is None else instructions
-        tools = turn.tools if tools is None else tools
+        tools = _tools_of(turn) if tools is None else tools
     if tools is None:
         tools = config.tools.specs
 
@@ -144,6 +148,21 @@ async def context(
         date=_date_of(turn),
         replay_reason=continuation.replay_reason,
     )
+
+
+def server_of(vendor: VendorBase) -> Hashable:
+    """Name what may have the credentials of tools that were sent to this backend."""
+    if vendor.server is not None:
+        return vendor.server
+    # A backend that has no name shares them with none other, even of its own class.
+    return weakref.ref(vendor)
+
+
+def _tools_of(turn: Turn) -> tuple[ToolSpec, ...] | None:
+    """Return the tools of a turn; whatever credentials they have are for that turn's server."""
+    if turn.tools is None:
+        return None
+    return seal_tools(turn.tools, turn.server)
 
 
 def _date_of(turn: Turn | None) -> str:
@@ -228,6 +247,8 @@ async def replay(parent: Parent, config: LMConfig, reason: str | None) -> Contin
         because = f" ({reason})" if reason else ""
         raise UnknownResponseError(
             f"The conversation up to {parent.id!r} has to be sent in full{because}, and the store "
-            f"does not have all of it. {config.store.explain_missing(parent.id)}"
+            f"does not have all of it. {config.store.explain_missing(parent.id)} Begin a new "
+            "conversation with reset(), or continue from another response with "
+            "previous_response_id=."
         )
     return Continuation(history=tuple(turns), replay_reason=reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -29,7 +30,7 @@ from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.deadline import Deadline
 from synth_ai.lm.prices import find_price
-from synth_ai.lm.prompt import Prompt, build_prompt
+from synth_ai.lm.prompt import Prompt, build_prompt, load_images
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response_ids import unique_response_id
 from synth_ai.lm.structured_output import ResponseFormat, describe_error
@@ -38,12 +39,16 @@ from synth_ai.lm.tools import ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse, in_one_line
+from synth_ai.store.credentials import open_tools, seal_tools
 from synth_ai.timeout import Timeout, paused_clock
 from synth_ai.turn import Turn
 
 T = TypeVar("T")
 
 logger = logging.getLogger("synth_ai")
+
+# A line of a system message that asks for effort:  Reasoning: high
+_EFFORT = re.compile(r"^[ \t]*reasoning(?:[ _]effort)?:[ \t]*(low|medium|high)[ \t]*$", re.I | re.M)
 
 #: Statuses of a response that a conversation can continue from.
 _CONTINUABLE = ("completed", "incomplete")
@@ -77,7 +82,8 @@ class PreparedCall:
     Attributes:
         request: what the backend gets.
         parent: the turn that it continues; None at the start of a conversation.
-        tools: the tools in force; None if nobody named any.
+        tools: the tools in force, also those that cannot go to this backend; None if nobody named
+            any.
         replay_reason: why the history is sent though the API could continue from an id.
         include_reasoning: whether the caller wants to see the reasoning.
         compactor: what shortens the conversation if it is too long.
@@ -187,7 +193,7 @@ async def prepare(
         system_message=arguments.get("system_message"),
         user_message=arguments.get("user_message"),
         messages=arguments.get("messages"),
-        images=arguments.get("images", ()),
+        images=await load_images(arguments.get("images")),
         tool_outputs=arguments.get("tool_outputs"),
     )
 
@@ -199,6 +205,10 @@ async def prepare(
     context = await conversation.context(
         parent, config, instructions=prompt.instructions, tools=_given_tools(arguments)
     )
+    tools, warnings = open_tools(
+        context.tools or (), conversation.server_of(config.vendor), config.tools.specs or ()
+    )
+    warnings += _warn_of_effort(context.instructions)
     compactor = _choose_compactor(config, options)
     include_reasoning = options.pop("include_reasoning", True)
 
@@ -208,7 +218,7 @@ async def prepare(
         history=context.history,
         previous_response_id=context.previous_response_id,
         instructions=context.instructions,
-        tools=context.tools or (),
+        tools=tools,
         response_format=_response_format(config, arguments),
         options=options,
         date=context.date,
@@ -225,7 +235,22 @@ async def prepare(
         replay_reason=context.replay_reason,
         include_reasoning=bool(include_reasoning),
         compactor=compactor,
+        warnings=tuple(warnings),
     )
+
+
+def _warn_of_effort(instructions: str | None) -> list[str]:
+    """Warn of a system message that asks for effort, which is an option.
+
+    gpt-oss is trained on such a line, and harmony writes it where the model looks for it.
+    """
+    effort = _EFFORT.search(instructions or "")
+    if effort is None:
+        return []
+    return [
+        f"The system message says {effort[0].strip()!r}, which the model may not read as a "
+        f"setting: use reasoning_effort={effort[1].lower()!r}."
+    ]
 
 
 async def _find_parent(config: LMConfig, call: Call, prompt: Prompt) -> Parent | None:
@@ -495,7 +520,7 @@ def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse)
         input=request.input,
         output=tuple(response.output),
         instructions=request.instructions,
-        tools=prepared.tools,
+        tools=_without_credentials(config, prepared.tools),
         status=response.status,
         server=config.vendor.server,
         stored_on_server=response.stored_on_server,
@@ -510,6 +535,15 @@ def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse)
         settings=request.settings(),
         date=request.date,
     )
+
+
+def _without_credentials(
+    config: LMConfig, tools: tuple[ToolSpec, ...] | None
+) -> tuple[ToolSpec, ...] | None:
+    """Take out of tools what no store may have; it stays in memory, for this server."""
+    if tools is None:
+        return None
+    return seal_tools(tools, conversation.server_of(config.vendor))
 
 
 def _hide_reasoning(response: BaseLMResponse) -> None:

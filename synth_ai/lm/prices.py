@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -30,7 +31,14 @@ class Price:
     cached: float | None = None
 
     def cost_of(self, usage: Usage) -> float:
-        """Compute the cost of one call in US dollars."""
+        """Compute the cost of one call in US dollars; infinite for counts beyond any number."""
+        try:
+            return self._cost_of(usage)
+        except OverflowError:
+            # A server may report any number of digits.
+            return math.inf
+
+    def _cost_of(self, usage: Usage) -> float:
         cached_price = self.input if self.cached is None else self.cached
         uncached_tokens = usage.input_tokens - usage.cached_tokens
 

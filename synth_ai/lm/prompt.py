@@ -5,11 +5,10 @@ Nothing here changes what it was given.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, TypeGuard, cast
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from synth_ai.content import (
     CalledCustomTool,
@@ -40,6 +39,9 @@ from synth_ai.content import (
 )
 from synth_ai.errors import RequestError, did_you_mean
 from synth_ai.images import Image, image_part
+from synth_ai.lm.tool_results import UnwritableResultError, read_output
+from synth_ai.store.item_shapes import find_item_mistake, is_shallow
+from synth_ai.store.workers import run_on_thread
 
 ROLES = ("user", "assistant", "system", "developer", "tool")
 _SYSTEM_ROLES = ("system", "developer")
@@ -119,8 +121,7 @@ def build_prompt(
     """
     system, user = _read_texts(texts, system_message, user_message)
 
-    if isinstance(images, (str, bytes, os.PathLike)):
-        raise RequestError("images= must be a list of images; put a single one into a list.")
+    _check_image_list(images)
     if messages is not None and user is not None:
         raise RequestError("Give the conversation as messages= or as prompt strings, not both.")
 
@@ -152,6 +153,37 @@ def build_prompt(
 
     is_history = any(is_model_item(item) for item in items)
     return Prompt(tuple(items), system, is_history)
+
+
+async def load_images(images: Sequence[Image] | None) -> Sequence[Image]:
+    """Read the files among images, and encode those that are bytes, on a thread.
+
+    A disk may be slow, and a network drive may never answer: the event loop goes on meanwhile, and
+    a caller that gives up does not wait for it.
+
+    Raises:
+        RequestError: an image cannot be read, or this is not a list of images.
+    """
+    if images is None:
+        return ()
+    _check_image_list(images)
+
+    given = list(images)
+    if all(isinstance(image, str) and image.startswith("http") for image in given):
+        return given
+    parts = await run_on_thread(_make_image_parts, given)
+    # What is a part already stays one.
+    return cast("list[Image]", parts)
+
+
+def _make_image_parts(images: Sequence[Image]) -> list[InputImage]:
+    return [image_part(image) for image in images]
+
+
+def _check_image_list(images: object) -> None:
+    is_single = isinstance(images, (str, bytes, os.PathLike, Mapping))
+    if is_single or not isinstance(images, Iterable):
+        raise RequestError("images= must be a list of images; put a single one into a list.")
 
 
 # --- prompt strings and images ----------------------------------------------------------------
@@ -230,6 +262,18 @@ def read_messages(messages: Sequence[Mapping[str, object]]) -> tuple[list[Item],
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise RequestError(f"messages= must be a list of messages, not {type(messages).__name__}.")
 
+    try:
+        return _read_messages(messages)
+    except RequestError:
+        raise
+    except (RecursionError, ValueError) as error:
+        # Values that cannot even be shown in an error: too deep, or of too many digits.
+        raise RequestError(
+            f"messages= has a value that cannot be written: {type(error).__name__}."
+        ) from error
+
+
+def _read_messages(messages: Iterable[object]) -> tuple[list[Item], str | None]:
     items: list[Item] = []
     instructions: list[str] = []
     for message in messages:
@@ -239,14 +283,49 @@ def read_messages(messages: Sequence[Mapping[str, object]]) -> tuple[list[Item],
             )
 
         # A system message between others stays where it is.
-        if not items and message.get("role") in _SYSTEM_ROLES:
-            instructions.append(text_of(message))
-        else:
-            items += _read_message(message)
+        if not items and _is_system_message(message):
+            instructions.append(_read_system(message))
+            continue
+
+        read = _read_message(message)
+        for item in read:
+            _check_item(item)
+        items += read
 
     if not instructions:
         return items, None
     return items, "\n\n".join(instructions)
+
+
+def _is_system_message(message: Mapping[str, object]) -> bool:
+    if message.get("type", "message") != "message":
+        return False
+    role = message.get("role")
+    return isinstance(role, str) and role in _SYSTEM_ROLES
+
+
+def _read_system(message: Mapping[str, object]) -> str:
+    role = cast("Role", message["role"])
+    item: Message = {
+        "type": "message",
+        "role": role,
+        "content": _read_content(message.get("content", "")),
+    }
+    _check_item(item)
+    return text_of(item)
+
+
+def _check_item(item: Item) -> None:
+    """Check what the readers of an item rely on; what else is in it is for the server to judge.
+
+    Raises:
+        RequestError: the item is malformed.
+    """
+    mistake = find_item_mistake(item)
+    if mistake is not None:
+        raise RequestError(f"messages= has an item that is malformed: {mistake}.")
+    if not is_shallow(item):
+        raise RequestError("messages= has an item that is nested too deeply, or contains itself.")
 
 
 def _read_message(message: Mapping[str, object]) -> list[Item]:
@@ -255,7 +334,7 @@ def _read_message(message: Mapping[str, object]) -> list[Item]:
         return [cast("Item", dict(message))]  # an item of the Responses API already
 
     role = message.get("role")
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise RequestError(
             f"The role of a message must be one of {', '.join(ROLES)}, not {role!r}."
             f"{did_you_mean(str(role), ROLES)}"
@@ -280,7 +359,7 @@ def _with_name(item: Message, message: Mapping[str, object]) -> Message:
     """Add the name of who said it."""
     name = message.get("name")
     if name:
-        return {**item, "name": cast("str", name)}
+        return {**item, "name": cast("str", name)}  # checked with the item
     return item
 
 
@@ -300,8 +379,7 @@ def _read_assistant(message: AssistantMessage) -> list[Item]:
     if refusal:
         items.append(_with_name(refusal_message(refusal), message))
 
-    for call in message.get("tool_calls") or ():
-        items.append(_read_tool_call(call))
+    items += _read_tool_calls(message.get("tool_calls"))
 
     if items:
         return items
@@ -331,6 +409,16 @@ def _read_reasoning(message: AssistantMessage) -> Reasoning | None:
     if details:
         item["reasoning_details"] = list(details)
     return item
+
+
+def _read_tool_calls(calls: object) -> list[Item]:
+    if not calls:
+        return []
+    if isinstance(calls, (str, bytes, Mapping)) or not isinstance(calls, Iterable):
+        raise RequestError(
+            f"The tool_calls of a message must be a list, not {type(calls).__name__}."
+        )
+    return [_read_tool_call(call) for call in calls]
 
 
 def _read_answer(message: AssistantMessage) -> Message | None:
@@ -462,8 +550,8 @@ def _input_text(text: str) -> InputText:
 
 def _as_output_part(part: Part) -> Part:
     """Text that an assistant said is output text, whatever its part was called."""
-    if part["type"] == "input_text":
-        return output_text(part.get("text", ""))
+    if part.get("type") == "input_text":
+        return output_text(cast("InputText", part).get("text", ""))
     return part
 
 
@@ -474,8 +562,13 @@ def read_tool_outputs(outputs: ToolOutputs) -> list[Item]:
     """Read `tool_outputs=` into items.
 
     Raises:
-        RequestError: an entry has no call id, or no output.
+        RequestError: an entry has no call id, or no output, or one that JSON cannot hold.
     """
+    if not isinstance(outputs, Iterable):
+        raise RequestError(
+            "tool_outputs= must be {call_id: output}, or a list of entries, "
+            f"not {type(outputs).__name__}."
+        )
     if isinstance(outputs, Mapping):
         return [_read_tool_output(call_id, output) for call_id, output in outputs.items()]
 
@@ -501,21 +594,7 @@ def _read_tool_output(call_id: object, output: object) -> FunctionCallOutput:
         raise RequestError(
             f"A tool output must name the call it answers by its id, not by {call_id!r}."
         )
-    return function_call_output(call_id, _read_output_value(output))
-
-
-def _read_output_value(output: object) -> str | list[Part]:
-    """Read what a tool returned: text and content parts as they are, anything else as JSON."""
-    if isinstance(output, str):
-        return output
-    if _is_list_of_parts(output):
-        return [_read_part(part) for part in output]
-    if hasattr(output, "model_dump_json"):
-        return str(output.model_dump_json())
-    return json.dumps(output, ensure_ascii=False, default=str)
-
-
-def _is_list_of_parts(output: object) -> TypeGuard[list[Mapping[str, object]]]:
-    if not isinstance(output, list) or not output:
-        return False
-    return all(isinstance(part, Mapping) and "type" in part for part in output)
+    try:
+        return function_call_output(call_id, read_output(output))
+    except UnwritableResultError as error:
+        raise RequestError(f"The output of the tool call {call_id!r:.100}: {error}.") from error

@@ -19,8 +19,12 @@ from concurrent.futures import Future
 from typing import Any, Self, TypeVar, cast
 
 from synth_ai.errors import RequestError
+from synth_ai.store.workers import WorkerExecutor
 
 T = TypeVar("T")
+
+# Threads that look up names and load libraries for the loop, as many as its own executor has.
+_MAX_WORKERS = 32
 
 
 class _LoopThread:
@@ -28,6 +32,8 @@ class _LoopThread:
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
+        # The loop's own would refuse work as soon as the main thread has ended.
+        self.loop.set_default_executor(WorkerExecutor(_MAX_WORKERS, "synth-ai-sync-work"))
         self.thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self.thread.start()
 

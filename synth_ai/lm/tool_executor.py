@@ -18,6 +18,7 @@ from synth_ai.content import FunctionToolCall
 from synth_ai.errors import ToolError
 from synth_ai.lm import sync
 from synth_ai.lm.structured_output import describe_error
+from synth_ai.lm.tool_results import UnwritableResultError, read_result
 from synth_ai.lm.tools import RunnableSpec, Tool, ToolSpec, tool_specs
 from synth_ai.response import BaseLMResponse
 
@@ -135,7 +136,12 @@ class ToolExecutor:
         arguments = call["function"]["arguments"]
         make_result = partial(ToolResult, call["id"], name, arguments)
         try:
-            return make_result(await self._call_tool(name, arguments, workplace))
+            output = await self._call_tool(name, arguments, workplace)
+            # Whatever the tool returned runs its own code when it is written.
+            read_result(output)
+            return make_result(output)
+        except UnwritableResultError as error:
+            return make_result(f"Error: the tool ran, but its result was lost: {error}.", error)
         except _RefusedCall as refused:
             return make_result(f"Error: {refused}", refused.error)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -230,7 +236,10 @@ def _is_being_cancelled() -> bool:
 def _describe(error: BaseException) -> str:
     """Describe an error to the model: its class and its message, and nothing of the code."""
     name = type(error).__name__
-    message = str(error)
+    try:
+        message = str(error)
+    except Exception:  # the error's own method may raise anything
+        return name
     return f"{name}: {message}" if message else name
 
 

@@ -13,6 +13,7 @@ from synth_ai.lm import sync
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head
 from synth_ai.lm.tool_executor import ToolExecutor, ToolResult
+from synth_ai.lm.tool_results import UnwritableResultError, read_result
 from synth_ai.lm.tools import ToolSpec, tool_specs
 from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse
@@ -283,7 +284,15 @@ def _given_tools(arguments: Mapping[str, Any]) -> tuple[ToolSpec, ...] | None:
 
 
 def _outputs_of(step: ToolStep) -> dict[str, Any]:
-    return {result.call_id: result.output for result in step.results}
+    """Return the outputs of a round as they go to the model: as text, or with parts of our own."""
+    outputs: dict[str, Any] = {}
+    for result in step.results:
+        try:
+            outputs[result.call_id] = read_result(result.output)
+        except UnwritableResultError as error:
+            # It could be written when the tool returned it, and was changed since.
+            outputs[result.call_id] = f"Error: the tool ran, but its result was lost: {error}."
+    return outputs
 
 
 def _rounds_error(response: BaseLMResponse, steps: Sequence[ToolStep]) -> ToolRunError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
@@ -24,6 +25,8 @@ from pydantic.errors import PydanticUserError
 from synth_ai.content import FunctionTool
 from synth_ai.errors import ToolError
 from synth_ai.lm.docstrings import split_docstring
+
+logger = logging.getLogger("synth_ai")
 
 Tool: TypeAlias = Callable[..., object] | type[BaseModel] | Mapping[str, object] | str
 """A tool as a caller writes it."""
@@ -66,8 +69,8 @@ class BaseTool(BaseModel):
         """Do the work with the arguments in the fields. May be async.
 
         Returns:
-            What goes back to the model: text, a list of content parts, or anything that has a form
-            in JSON.
+            What goes back to the model: text, a list of texts and `image_part(...)`, or anything
+            that has a form in JSON.
         """
         raise ToolError(
             f"{type(self).__name__} has no run(); give it one to have the call answered here."
@@ -302,11 +305,40 @@ def arguments_model(function: Callable[..., object]) -> type[BaseModel]:
         default = ... if parameter.default is parameter.empty else parameter.default
         hint = hints.get(parameter.name, _type_of_default(default))
         fields[parameter.name] = (hint, default)
+        if hint is Any and parameter.name not in hints:
+            logger.warning(
+                "The parameter %r of the tool %r has no type, so the model may write anything; "
+                "give it one, such as %s: str.",
+                parameter.name,
+                name,
+                parameter.name,
+            )
 
     try:
-        return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+        config = ConfigDict(extra="forbid")
+        model: type[BaseModel] = create_model(name, __config__=config, **fields)
+        model.model_json_schema()
     except PydanticUserError as error:
-        raise _no_schema_error(name, error) from error
+        raise _find_parameter_error(name, fields, error) from error
+    return model
+
+
+def _find_parameter_error(
+    tool_name: str, fields: Mapping[str, Any], error: PydanticUserError
+) -> ToolError:
+    """Make the error that names the parameter whose type cannot be described."""
+    for name, (hint, default) in fields.items():
+        field: dict[str, Any] = {name: (hint, default)}
+        try:
+            create_model(tool_name, **field).model_json_schema()
+        except PydanticUserError:
+            reason = str(error).partition("\n")[0]
+            return ToolError(
+                f"The tool {tool_name!r} has a parameter without a JSON schema: {name!r}, of the "
+                f"type {hint!r:.100}, which no model could fill. Use a type that JSON has, or bind "
+                f"it with functools.partial. ({reason:.200})"
+            )
+    return _no_schema_error(tool_name, error)
 
 
 def _free_parameters_of(function: Callable[..., object]) -> list[inspect.Parameter]:

@@ -15,13 +15,13 @@ class Totals:
     Attributes:
         calls: how many were answered.
         usage: their tokens; a call whose backend does not report any adds none.
-        cost: US dollars of the calls whose price is known.
+        cost: US dollars of the calls whose price is known; None if there is none yet.
         unpriced: how many calls are not in `cost`, because their model has no price here.
     """
 
     calls: int = 0
     usage: Usage = field(default_factory=Usage)
-    cost: float = 0.0
+    cost: float | None = None
     unpriced: int = 0
 
 
@@ -48,9 +48,15 @@ class UsageTotals:
             self._totals = Totals(
                 calls=before.calls + 1,
                 usage=usage,
-                cost=before.cost + (response.cost or 0.0),
+                cost=_add_cost(before.cost, response.cost),
                 unpriced=before.unpriced + (response.cost is None),
             )
+
+
+def _add_cost(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
 
 
 def _add_usage(one: Usage, other: Usage) -> Usage:

@@ -6,12 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias
 
+from synth_ai.store.credentials import remove_credentials
+from synth_ai.store.item_shapes import find_item_mistake, is_item, is_shallow, is_tool
 from synth_ai.store.json import is_utf8
 from synth_ai.turn import Turn
 
 Check: TypeAlias = Callable[[object], bool]
 
 FIELD_NAMES = tuple(field.name for field in fields(Turn))
+
+# No count of tokens and no time is larger, and whoever adds some of them up stays far below what
+# Python writes as text.
+_MAX_NUMBER = 2**63
 
 # What some fields were called before version 3 of the SQLite schema and of exports.
 _NEW_NAMES = {"origin": "server", "kept": "stored_on_server"}
@@ -23,6 +29,8 @@ OLD_FIELD_NAMES = tuple(_OLD_NAMES.get(name, name) for name in FIELD_NAMES)
 def to_dict(turn: Turn) -> dict[str, Any]:
     """Convert a turn to the facts that JSON can hold, by the names of its fields."""
     facts = {name: getattr(turn, name) for name in FIELD_NAMES}
+    if turn.tools is not None:
+        facts["tools"] = [remove_credentials(tool) for tool in turn.tools]
     if turn.output_token_ids is not None:
         facts["output_token_ids"] = list(turn.output_token_ids)
     return facts
@@ -60,10 +68,20 @@ def find_mistake(facts: Mapping[str, object]) -> str | None:
 
     for name, value in facts.items():
         is_right = _CHECKS[name]
+        if not is_shallow(value):
+            return f"its {name} is nested too deeply"
         if not is_right(value):
-            return f"its {name} is {str(value)[:60]!r}"
+            return _find_item_mistake(name, value) or f"its {name} is {str(value)[:60]!r}"
 
     return None
+
+
+def _find_item_mistake(name: str, value: object) -> str | None:
+    if name not in ("input", "output") or not isinstance(value, list):
+        return None
+
+    mistakes = [mistake for mistake in map(find_item_mistake, value) if mistake is not None]
+    return f"in its {name}, {mistakes[0]}" if mistakes else None
 
 
 # --- what each fact must be -------------------------------------------------------------------
@@ -86,31 +104,21 @@ def _is_flag(value: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    # Not isinstance: true and false are int too.
-    return type(value) in (int, float)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) < _MAX_NUMBER
 
 
 def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
-def _is_list_of_objects(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_object, value))
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
+def _is_list_of_tools(value: object) -> bool:
+    return isinstance(value, list) and all(map(is_tool, value))
 
 
 def _is_list_of_items(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_item, value))
-
-
-def _is_item(value: object) -> bool:
-    """Whether this is an item, as far as whoever renders it relies on that."""
-    if not isinstance(value, dict):
-        return False
-    return isinstance(value.get("content"), (str, list, type(None)))
+    return isinstance(value, list) and all(map(is_item, value))
 
 
 def _is_list_of_token_ids(value: object) -> bool:
@@ -127,7 +135,7 @@ def _is_usage(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < _MAX_NUMBER
 
 
 def _is_status(value: object) -> bool:
@@ -169,7 +177,7 @@ _CHECKS: Mapping[str, Check] = {
     "input": _is_list_of_items,
     "output": _is_list_of_items,
     "instructions": _or_none(_is_text),
-    "tools": _or_none(_is_list_of_objects),
+    "tools": _or_none(_is_list_of_tools),
     "status": _is_status,
     "server": _or_none(_is_text),
     "stored_on_server": _is_flag,

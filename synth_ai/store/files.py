@@ -22,6 +22,24 @@ _START_BYTES = 256
 _MAX_PREFIX = 50
 
 
+def resolve_path(where: str | os.PathLike[str]) -> Path:
+    """Return the path that a caller wrote.
+
+    Raises:
+        StoreUnavailableError: no file can have such a name.
+    """
+    try:
+        path = Path(where).expanduser()
+        is_possible = b"\0" not in os.fsencode(path)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # Not a path, half a surrogate pair, or the home of nobody.
+        raise StoreUnavailableError(f"{where!r:.200} cannot name a file: {error}.") from error
+
+    if not is_possible:
+        raise StoreUnavailableError(f"{where!r:.200} cannot name a file: it has a null character.")
+    return path
+
+
 def replace_file(
     where: str | os.PathLike[str],
     pieces: Iterable[str],
@@ -41,7 +59,7 @@ def replace_file(
     Raises:
         StoreUnavailableError: the file cannot be written, or there is another one of its name.
     """
-    path = Path(where).expanduser()
+    path = resolve_path(where)
     try:
         _check_replaceable(path, is_earlier, what)
         _write_whole(path, pieces)

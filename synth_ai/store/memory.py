@@ -11,34 +11,41 @@ from synth_ai.errors import StoreError
 from synth_ai.store.base import ResponseStore, find_descendants
 from synth_ai.store.conflicts import children_error, conflict_error, cycle_error, select_new
 from synth_ai.store.json import copy_json
+from synth_ai.store.memory_size import TurnSizes, size_of_turn
 from synth_ai.store.redaction import redact_turn
 from synth_ai.turn import Turn
 
 DEFAULT_MAX_TURNS = 10_000
+DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 
 
 class MemoryStore(ResponseStore):
     """Turns of this process.
 
-    A loop over a data set leaves many conversations that nobody continues. Once `max_turns` is
-    reached, each new turn drops the oldest one that no other continues from. The newest turn is
-    never dropped, so one conversation may grow longer than the bound.
+    A loop over a data set leaves many conversations that nobody continues. Once `max_turns` or
+    `max_bytes` is reached, each new turn drops the oldest ones that no other continues from. The
+    newest turn is never dropped, so one conversation may grow longer than the bounds.
 
     Args:
         max_turns: how many turns to keep; None for no bound.
+        max_bytes: how much memory they may take, about; None for no bound.
 
     Raises:
-        StoreError: `max_turns` is less than 1.
+        StoreError: a bound is less than 1.
     """
 
-    def __init__(self, max_turns: int | None = DEFAULT_MAX_TURNS) -> None:
-        if max_turns is not None and max_turns < 1:
-            raise StoreError(
-                f"max_turns must be 1 or more, or None for no bound, not {max_turns}: "
-                f"max_turns={max_turns} keeps nothing."
-            )
+    def __init__(
+        self,
+        max_turns: int | None = DEFAULT_MAX_TURNS,
+        *,
+        max_bytes: int | None = DEFAULT_MAX_BYTES,
+    ) -> None:
+        _check_bound("max_turns", max_turns)
+        _check_bound("max_bytes", max_bytes)
 
         self._max_turns = max_turns
+        self._max_bytes = max_bytes
+        self._sizes = TurnSizes()
         self._turns: dict[str, Turn] = {}
         # How many turns continue from an id. An id may be here before its turn, or without it.
         self._child_counts: dict[str, int] = {}
@@ -77,7 +84,7 @@ class MemoryStore(ResponseStore):
     async def add(self, turns: Sequence[Turn]) -> int:
         with self._lock:
             new = select_new(turns, self._turns.get)
-            self._check_room(len(new))
+            self._check_room(new)
             for turn in new:
                 self._put(turn)
             return len(new)
@@ -108,8 +115,8 @@ class MemoryStore(ResponseStore):
 
             for descendant in find_descendants(self._turns.values(), id):
                 if descendant.stored_on_server:
-                    self._turns[descendant.id] = replace(descendant, stored_on_server=False)
-            self._turns[id] = redact_turn(turn)
+                    self._replace(replace(descendant, stored_on_server=False))
+            self._replace(redact_turn(turn))
             return True
 
     async def list(self) -> list[Turn]:
@@ -121,9 +128,9 @@ class MemoryStore(ResponseStore):
             return f"{id!r:.100} is not in this store, which keeps the turns of this process alone."
 
         return (
-            f"{id!r:.100} is not in this store. It keeps {self._max_turns} turns and has dropped "
-            f"the {self._dropped} oldest; keep more with "
-            "response_store=MemoryStore(max_turns=...), or all with response_store='turns.db'."
+            f"{id!r:.100} is not in this store. It keeps {self._bounds()} and has dropped the "
+            f"{self._dropped} oldest; keep more with response_store=MemoryStore(max_turns=..., "
+            "max_bytes=...), or all with response_store='turns.db'."
         )
 
     def _put(self, turn: Turn) -> None:
@@ -136,7 +143,15 @@ class MemoryStore(ResponseStore):
         # The caller's response holds the same items, and is the caller's to edit.
         turn_input = tuple(map(copy_json, turn.input))
         turn_output = tuple(map(copy_json, turn.output))
-        self._turns[turn.id] = replace(turn, input=turn_input, output=turn_output)
+        self._replace(replace(turn, input=turn_input, output=turn_output))
+
+    def _replace(self, turn: Turn) -> None:
+        """Keep a turn in the place of the one of its id, if there is one."""
+        before = self._turns.get(turn.id)
+        if before is not None:
+            self._sizes.remove(before)
+        self._turns[turn.id] = turn
+        self._sizes.add(turn)
 
     def _link(self, turn: Turn) -> None:
         """Count a new turn as a child of its parent."""
@@ -150,8 +165,11 @@ class MemoryStore(ResponseStore):
 
     def _remove(self, id: str) -> None:
         """Remove a turn that no other continues from."""
-        parent_id = self._turns.pop(id).parent_id
+        turn = self._turns.pop(id)
+        self._sizes.remove(turn)
         self._leaves.pop(id, None)
+
+        parent_id = turn.parent_id
         if parent_id is None:
             return
 
@@ -166,21 +184,49 @@ class MemoryStore(ResponseStore):
             self._leaves.move_to_end(parent_id, last=False)
 
     def _drop_oldest_leaves(self) -> None:
-        if self._max_turns is None:
-            return
-
-        # One leaf always stays: a single conversation may outgrow the bound.
-        while len(self._turns) > self._max_turns and len(self._leaves) > 1:
+        # One leaf always stays: a single conversation may outgrow the bounds.
+        while self._is_full() and len(self._leaves) > 1:
             oldest = next(iter(self._leaves))
             self._remove(oldest)
             self._dropped += 1
 
-    def _check_room(self, new: int) -> None:
-        if self._max_turns is None:
-            return
-
-        if len(self._turns) + new > self._max_turns:
+    def _check_room(self, new: Sequence[Turn]) -> None:
+        turns = len(self._turns)
+        if self._max_turns is not None and turns + len(new) > self._max_turns:
             raise StoreError(
-                f"{new} turns cannot be added: this store keeps {self._max_turns} and has "
-                f"{len(self._turns)}. Nothing was added; use MemoryStore(max_turns=...) or a file."
+                f"{len(new)} turns cannot be added: this store keeps {self._max_turns} and has "
+                f"{turns}. Nothing was added; use MemoryStore(max_turns=...) or a file."
             )
+
+        size = sum(map(size_of_turn, new))
+        if self._max_bytes is not None and self._sizes.total + size > self._max_bytes:
+            raise StoreError(
+                f"{len(new)} turns of {_mebibytes(size)} cannot be added: this store keeps "
+                f"{_mebibytes(self._max_bytes)} and has {_mebibytes(self._sizes.total)}. Nothing "
+                "was added; use MemoryStore(max_bytes=...) or a file."
+            )
+
+    def _is_full(self) -> bool:
+        if self._max_turns is not None and len(self._turns) > self._max_turns:
+            return True
+        return self._max_bytes is not None and self._sizes.total > self._max_bytes
+
+    def _bounds(self) -> str:
+        bounds = []
+        if self._max_turns is not None:
+            bounds.append(f"{self._max_turns} turns")
+        if self._max_bytes is not None:
+            bounds.append(_mebibytes(self._max_bytes))
+        return " and ".join(bounds)
+
+
+def _check_bound(name: str, bound: int | None) -> None:
+    if bound is not None and bound < 1:
+        raise StoreError(
+            f"{name} must be 1 or more, or None for no bound, not {bound}: "
+            f"{name}={bound} keeps nothing."
+        )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 1024 / 1024:,.4g} MiB"

@@ -10,11 +10,9 @@ off is noticed::
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from synth_ai.errors import StoreError, StoreImportError, StoreUnavailableError
 from synth_ai.store.base import ResponseStore
@@ -26,8 +24,9 @@ from synth_ai.store.facts import (
     rename_facts,
     to_dict,
 )
-from synth_ai.store.files import replace_file
+from synth_ai.store.files import replace_file, resolve_path
 from synth_ai.store.json import to_json
+from synth_ai.store.workers import run_on_thread
 from synth_ai.turn import Turn
 
 FORMAT = "synth-ai turns"
@@ -56,7 +55,7 @@ async def export_turns(
         StoreUnavailableError: the file cannot be written, or exists and is not an export.
     """
     turns = await store.list() if ids is None else await _read_chains(store, ids)
-    await asyncio.to_thread(_write_file, path, turns)
+    await run_on_thread(_write_file, path, turns)
     return len(turns)
 
 
@@ -74,7 +73,7 @@ async def import_turns(store: ResponseStore, path: str | os.PathLike[str]) -> in
         StoreConflictError: the store has another turn under an id of the file.
         StoreUnavailableError: the file cannot be read.
     """
-    turns = await asyncio.to_thread(_read_file, path)
+    turns = await run_on_thread(_read_file, path)
     return await store.add(turns)
 
 
@@ -140,7 +139,7 @@ def _is_export(start: bytes) -> bool:
 
 
 def _read_file(where: str | os.PathLike[str]) -> list[Turn]:
-    path = Path(where).expanduser()
+    path = resolve_path(where)
     try:
         # JSON may hold other line ends than "\n" within a string, such as U+2028.
         with path.open(encoding="utf-8", newline="\n") as file:

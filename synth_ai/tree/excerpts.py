@@ -15,6 +15,9 @@ Kind: TypeAlias = Literal[
     "user", "system", "tool", "reasoning", "preamble", "call", "answer", "refusal", "other"
 ]
 
+# What stands before the output of a tool, which would else look like what a user said.
+OUTPUT_MARK = "↳ tool: "
+
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
@@ -50,14 +53,18 @@ def read_excerpts(items: Iterable[Mapping[str, object]]) -> list[Excerpt]:
 
 
 def to_line(excerpts: Iterable[Excerpt]) -> str:
-    """Write everything but the reasoning in one line: texts as they are, calls as `name(...)`."""
+    """Write everything but the reasoning in one line.
+
+    Texts are as they are, calls `name(...)`, outputs of tools `↳ tool: ...`.
+    """
     texts = []
     for excerpt in excerpts:
         text = _fold(excerpt.text)
         if excerpt.kind == "call":
             texts.append(f"{excerpt.name}({text})")
         elif excerpt.kind != "reasoning":
-            texts.append(text or f"[{len(excerpt.images)} image(s)]")
+            text = text or f"[{len(excerpt.images)} image(s)]"
+            texts.append(f"{OUTPUT_MARK}{text}" if excerpt.kind == "tool" else text)
     return " ".join(texts)
 
 

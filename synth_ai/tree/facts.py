@@ -9,6 +9,9 @@ from synth_ai.turn import Turn
 # How many characters of an id are shown at least, behind a prefix such as `resp_`.
 _SHORT_ID = 6
 
+# And how many at most.
+_LONGEST_ID = 40
+
 
 def summarize(tree: TurnTree) -> str:
     """Describe a tree in a few words: its turns, branches and tokens, and its only model."""
@@ -38,15 +41,39 @@ def shorten_ids(tree: TurnTree) -> dict[str, str]:
 
     ::
 
-        resp_3fa2c19d, resp_91bc02aa  -> resp_3fa2c1, resp_91bc02
+        resp_3fa2c19d, resp_91bc02aa    -> resp_3fa2c1, resp_91bc02
+        resp_aaaa... twice, and longer  -> resp_aaaa...~1, resp_aaaa...~2
     """
-    longest = max((len(id) for id in tree.turns), default=0)
-    for length in range(_SHORT_ID, longest, 2):
+    short_ids: dict[str, str] = {}
+    for length in range(_SHORT_ID, _LONGEST_ID, 2):
         short_ids = {id: _cut_id(id, length) for id in tree.turns}
         if len(set(short_ids.values())) == len(short_ids):
             return short_ids
 
-    return {id: to_printable(id) for id in tree.turns}
+    # Servers make ids of any length, and a line has little room.
+    for number, (id, short_id) in enumerate(short_ids.items(), start=1):
+        if id != short_id:
+            short_ids[id] = f"{short_id}~{number}"
+    return short_ids
+
+
+def headings_of(tree: TurnTree) -> dict[str, str]:
+    """Write a heading for each conversation, by the id of its first turn; none for a single one."""
+    if len(tree.roots) < 2:
+        return {}
+
+    counts: dict[str, int] = {}
+    root = ""
+    for row in tree.rows():
+        if row.is_root:
+            root = row.turn.id
+        counts[root] = counts.get(root, 0) + 1
+
+    headings = {}
+    for number, (id, count) in enumerate(counts.items(), start=1):
+        turns = _count(count, "turn", "turns")
+        headings[id] = f"Conversation {number:,} of {len(counts):,}, {turns}"
+    return headings
 
 
 def notes_of(tree: TurnTree, turn: Turn) -> list[str]:

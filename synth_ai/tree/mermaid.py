@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from synth_ai.tree.excerpts import read_excerpts, to_line
-from synth_ai.tree.facts import notes_with_backend, shorten_ids
+from synth_ai.tree.facts import headings_of, notes_with_backend, shorten_ids
 from synth_ai.tree.printable import shorten, to_printable
 from synth_ai.tree.turn_tree import TurnTree
 from synth_ai.turn import Turn
@@ -24,12 +24,23 @@ def to_mermaid(tree: TurnTree) -> str:
     nodes = {turn.id: f"t{number}" for number, turn in enumerate(tree.walk())}
 
     lines = ["flowchart TD"]
+    headings = headings_of(tree)
+    is_open = False
     for turn in tree.walk():
+        heading = headings.get(turn.id)
+        if heading is not None:
+            if is_open:
+                lines.append("    end")
+            lines.append(f'    subgraph c{nodes[turn.id]}["{_escape(heading)}"]')
+            is_open = True
+
         node = nodes[turn.id]
         lines.append(f'    {node}["{_make_label(tree, turn, short_ids[turn.id])}"]')
         for child in tree.children.get(turn.id, ()):
             lines.append(f"    {node} --> {nodes[child]}")
 
+    if is_open:
+        lines.append("    end")
     if tree.head in nodes:
         lines.append("    classDef head stroke-width:3px,font-weight:bold")
         lines.append(f"    class {nodes[tree.head]} head")

@@ -10,8 +10,14 @@ from html import escape
 from itertools import islice
 
 from synth_ai.tree.excerpts import Excerpt, read_excerpts, to_line
-from synth_ai.tree.facts import notes_with_backend, shorten_ids, summarize, token_counts
-from synth_ai.tree.printable import shorten, to_printable
+from synth_ai.tree.facts import (
+    headings_of,
+    notes_with_backend,
+    shorten_ids,
+    summarize,
+    token_counts,
+)
+from synth_ai.tree.printable import shorten, to_printable, to_printable_lines
 from synth_ai.tree.turn_tree import TreeRow, TurnTree
 
 # The notebook's file holds what is drawn, so that a large store would make it large.
@@ -25,7 +31,7 @@ _ANSWER_WIDTH = 56
 _STYLE = """
 .synth-ai-tree{font:13px/1.55 ui-monospace,Menlo,Consolas,monospace;max-width:100%;overflow-x:auto}
 .synth-ai-tree p{margin:0 0 4px;opacity:.7}
-.synth-ai-tree .first:not(:first-of-type){margin-top:1.55em}
+.synth-ai-tree p.conversation{margin:1.55em 0 2px;font-weight:600;opacity:1}
 .synth-ai-tree summary{list-style:none;white-space:pre;cursor:pointer}
 .synth-ai-tree summary::-webkit-details-marker{display:none}
 .synth-ai-tree summary:hover{background:rgba(127,127,127,.14)}
@@ -39,9 +45,13 @@ _STYLE = """
 def to_notebook(tree: TurnTree) -> str:
     """Draw a tree as HTML for a notebook's output."""
     short_ids = shorten_ids(tree)
+    headings = headings_of(tree)
     blocks = [f"<style>{_STYLE}</style>", f"<p>{escape(summarize(tree))}</p>"]
 
     for row in islice(tree.rows(), _MAX_ROWS):
+        heading = headings.get(row.turn.id)
+        if heading is not None:
+            blocks.append(f'<p class="conversation">{escape(heading)}</p>')
         blocks.append(_draw_row(tree, row, short_ids[row.turn.id]))
 
     more = len(tree) - _MAX_ROWS
@@ -88,6 +98,4 @@ def _escape_line(excerpts: Iterable[Excerpt], width: int) -> str:
 
 def _draw_excerpt(excerpt: Excerpt) -> str:
     label = f"{excerpt.kind} {to_printable(excerpt.name)}".strip()
-    # Half a surrogate pair cannot be encoded, so saving the notebook would fail.
-    text = excerpt.text.encode("utf-8", "replace").decode()
-    return f"<div><i>{escape(label)}</i> {escape(text)}</div>"
+    return f"<div><i>{escape(label)}</i> {escape(to_printable_lines(excerpt.text))}</div>"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+
+# All control characters but the tab and the line feed, halves of surrogate pairs, and the marks of
+# direction.
+_ACTING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def to_printable(text: str) -> str:
@@ -15,6 +22,17 @@ def to_printable(text: str) -> str:
     if line.isprintable():
         return line
     return "".join(_replace_unprintable(character) for character in line)
+
+
+def to_printable_lines(text: str) -> str:
+    """Take out of a text of many lines what is not shown but acts: control characters.
+
+    Half a surrogate pair goes too, as it cannot be encoded, and marks that turn the direction of
+    writing, which make a line read as another one.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _ACTING.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def shorten(text: str, width: int) -> str:

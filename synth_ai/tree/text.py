@@ -9,8 +9,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from synth_ai.tree.excerpts import read_excerpts, reasoning_line, to_line
-from synth_ai.tree.facts import notes_with_backend, shorten_ids, summarize, token_counts
+from synth_ai.tree.excerpts import OUTPUT_MARK, read_excerpts, reasoning_line, to_line
+from synth_ai.tree.facts import (
+    headings_of,
+    notes_with_backend,
+    shorten_ids,
+    summarize,
+    token_counts,
+)
 from synth_ai.tree.printable import count_columns, shorten, to_printable
 from synth_ai.tree.turn_tree import TreeRow, TurnTree
 
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PieceRole: TypeAlias = Literal[
-    "title", "rail", "head", "asked", "arrow", "answered", "thinks", "facts", "problem"
+    "title", "rail", "head", "asked", "output", "arrow", "answered", "thinks", "facts", "problem"
 ]
 Line: TypeAlias = list[tuple[str, PieceRole]]
 
@@ -27,6 +33,7 @@ _COLOURS: Mapping[PieceRole, str] = {
     "rail": "bright_black",
     "head": "bold green",
     "asked": "cyan",
+    "output": "magenta",
     "arrow": "bright_black",
     "answered": "",
     "thinks": "italic bright_black",
@@ -82,11 +89,13 @@ def draw_lines(tree: TurnTree, width: int) -> Iterator[Line]:
     short_ids = shorten_ids(tree)
     yield [(summarize(tree), "title")]
 
-    for number, row in enumerate(tree.rows()):
-        # Turns of two conversations stand in one column, so a blank line parts them.
-        begins_another = row.is_root and number > 0
-        if begins_another:
+    headings = headings_of(tree)
+    for row in tree.rows():
+        # Turns of two conversations stand in one column, and must not look like one.
+        heading = headings.get(row.turn.id)
+        if heading is not None:
             yield []
+            yield [(heading, "title")]
         yield from _draw_turn(tree, row, short_ids[row.turn.id], width)
 
 
@@ -115,7 +124,8 @@ def _draw_turn(tree: TurnTree, row: TreeRow, short_id: str, width: int) -> Itera
     question = shorten(question, room // 2)
     answer = to_printable(to_line(output))
     answer = shorten(answer, room - count_columns(question) - len(_ARROW))
-    line += [(question, "asked"), (_ARROW, "arrow"), (answer, "answered")]
+    role: PieceRole = "output" if question.startswith(OUTPUT_MARK.strip()) else "asked"
+    line += [(question, role), (_ARROW, "arrow"), (answer, "answered")]
     if is_head:
         line.append((_HEAD_MARK, "head"))
 

@@ -25,6 +25,10 @@ class TreeRow(NamedTuple):
     is_root: bool
 
 
+# How many forks above each other are drawn: deeper than any screen is wide.
+_MAX_RAILS = 100
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class TurnTree:
     """Turns by their links. Drawings read it; `Tree` is the one that draws itself.
@@ -183,10 +187,22 @@ def _lay_rails(children: Sequence[str], rails: str) -> list[tuple[str, str, str]
     if len(children) == 1:
         return [(children[0], rails, rails)]
 
+    rails = _fit_rails(rails)
     *others, last = children
     branches = [(child, rails + "├─", rails + "│ ") for child in others]
     branches.append((last, rails + "└─", rails + "  "))
     return branches
+
+
+def _fit_rails(rails: str) -> str:
+    """Cut the rails of deep forks from the left.
+
+    Of a conversation that forks at every turn, each row would be longer than the one before.
+    """
+    longest = 2 * _MAX_RAILS
+    if len(rails) <= longest:
+        return rails
+    return "⋯ " + rails[len(rails) - longest + 2 :]
 
 
 def _open_circles(

@@ -392,3 +392,14 @@ async def test_the_log_has_a_line_for_each_answer(caplog: pytest.LogCaptureFixtu
     assert lines[1].startswith(f"{second.response_id} was answered from a replay: ")
     assert lines[2].endswith(f"sent 2 time(s), after {first.response_id}")
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("system", "warned"),
+    [("Be exact.\nReasoning: high", True), ("Reasoning: show your work", False)],
+)
+async def test_effort_in_a_system_message_is_warned_about(system: str, warned: bool) -> None:
+    """Only the option reaches the place where the model looks for it."""
+    lm = LM("m", vendor=ScriptedVendor(["ok"]))
+    response = await lm.respond_async(system, "Hi")
+    assert any("reasoning_effort='high'" in each for each in response.warnings) is warned

@@ -54,6 +54,18 @@ async def test_totals_add_up_over_forks() -> None:
     assert totals.cost == totals.usage.input_tokens
 
 
+async def test_the_totals_have_no_cost_while_nothing_is_priced() -> None:
+    """A zero would say that the calls were free."""
+    lm = LM("mine", vendor=ScriptedVendor(["a"]))
+    await lm.respond_async("one")
+    assert (lm.totals.cost, lm.totals.unpriced) == (None, 1)
+
+
+def test_absurd_counts_have_a_cost_without_end() -> None:
+    """A server may report any number."""
+    assert Price(1, 1).cost_of(Usage(input_tokens=10**400)) == float("inf")
+
+
 async def test_a_price_by_the_name_that_the_lm_was_given() -> None:
     """The name that the server reports comes first; a price may be a dict of its fields."""
     prices: dict[str, Any] = {"mine": {"input": 1e6, "output": 0.0}, "served": Price(2e6, 0.0)}

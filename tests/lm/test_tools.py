@@ -344,3 +344,32 @@ def test_a_base_tool_without_work() -> None:
 
     with pytest.raises(ToolError, match=r"Idle has no run\(\)"):
         Idle().run()
+
+
+class Connection:
+    """A type that JSON has nothing for."""
+
+
+def test_a_parameter_whose_type_cannot_be_described_is_named() -> None:
+    """Of a tool of many parameters, the one to change."""
+
+    def look(city: str, connection: Connection, call: Callable[[], int]) -> None:
+        """Looks."""
+
+    with pytest.raises(
+        ToolError, match="'look' has a parameter without a JSON schema: 'connection'"
+    ):
+        tool_spec(look)
+    with pytest.raises(ToolError, match="'look' has a parameter without a JSON schema: 'call'"):
+        tool_spec(partial(look, connection=Connection()))
+
+
+def test_a_parameter_without_a_type_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    """The model would be told nothing of it."""
+
+    def look(city, days=3, other=None):  # type: ignore[no-untyped-def]
+        """Looks."""
+
+    assert set(tool_spec(look)["parameters"]["properties"]) == {"city", "days", "other"}
+    warned = [record.getMessage() for record in caplog.records]
+    assert ["'city'" in warned[0], "'other'" in warned[1], len(warned)] == [True, True, 2]

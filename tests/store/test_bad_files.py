@@ -1,4 +1,4 @@
-"""Files that are no store, damaged, of a later version or unwritable: typed errors, no loss."""
+"""Files that are no store, damaged, newer, or not to be written: typed errors, and no loss."""
 
 from __future__ import annotations
 
@@ -230,3 +230,20 @@ async def test_a_read_only_disk_is_named(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "turns.db")
     assert len(await store.list()) == 3
     await store.aclose()
+
+
+def test_an_empty_file_that_others_may_read_becomes_private(tmp_path: Path) -> None:
+    """Whoever made the file first, what is said in it is for its owner alone."""
+    path = tmp_path / "turns.db"
+    path.touch()
+    path.chmod(0o666)
+    store = SQLiteStore(path)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    del store
+
+
+def test_a_pipe_is_no_store(tmp_path: Path) -> None:
+    """Opening one waits for who may never write."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreUnavailableError, match="regular file"):
+        SQLiteStore(tmp_path / "pipe")

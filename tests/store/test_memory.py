@@ -1,6 +1,9 @@
-"""Turns in memory: there is a bound, and the newest conversations stay whole within it."""
+"""Turns in memory: there are bounds, and the newest conversations stay whole within them."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from inspect import signature
 
 import pytest
 
@@ -55,3 +58,55 @@ async def test_no_store_keeps_nothing() -> None:
     assert not await store.delete("a")
     assert not await store.redact("a")
     assert "response_store=False" in store.explain_missing("a")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_the_store_has_a_bound_in_bytes(shared: bool) -> None:
+    """Calls with pictures leave megabytes each; a system message that all share counts once."""
+    store = MemoryStore(max_bytes=1_000_000)
+    instructions = "i" * 400_000
+    for n in range(30):
+        picture = f"data:image/png;base64,{n:0100000d}"
+        part = {"type": "input_image", "image_url": picture}
+        item = {"type": "message", "role": "user", "content": [part]}
+        turn = replace(make_turn(f"turn_{n}"), input=(item,))
+        await store.put(replace(turn, instructions=instructions) if shared else turn)
+
+    kept = [turn.id for turn in await store.list()]
+    first = 25 if shared else 21
+    assert kept == [f"turn_{n}" for n in range(first, 30)]
+    assert "max_bytes" in store.explain_missing("turn_0")
+    assert "0.9537 MiB" in store.explain_missing("turn_0")
+
+
+async def test_what_is_replaced_redacted_or_deleted_takes_no_bytes() -> None:
+    """The count follows the turns, whatever happens to them."""
+    store = MemoryStore(max_bytes=1_000_000)
+    large = replace(make_turn("large"), instructions="i" * 300_000, error="e" * 300_000)
+    for _ in range(5):
+        await store.put(large)
+    assert await store.redact("large")
+    await store.put(replace(make_turn("other"), instructions="o" * 600_000))
+    assert len(await store.list()) == 2
+
+    assert await store.delete("large")
+    assert await store.delete("other")
+    await store.add([replace(make_turn("a"), error="e" * 900_000)])
+    with pytest.raises(StoreError, match="max_bytes"):
+        await store.add([replace(make_turn("b"), error="e" * 900_000)])
+    assert len(await store.list()) == 1
+
+
+async def test_a_conversation_of_pictures_may_outgrow_the_bound() -> None:
+    """No turn that is kept loses its beginning, however large that is."""
+    store = MemoryStore(max_bytes=1)
+    for turn in make_chain(10):
+        await store.put(turn)
+    assert len(await store.chain("turn_9") or ()) == 10
+
+
+def test_the_default_store_has_a_bound_in_bytes() -> None:
+    """Nobody who names no store should have to know how large pictures are."""
+    assert signature(MemoryStore).parameters["max_bytes"].default == 256 * 1024 * 1024
+    with pytest.raises(StoreError, match="max_bytes=0"):
+        MemoryStore(max_bytes=0)

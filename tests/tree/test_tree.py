@@ -75,13 +75,22 @@ def test_a_blank_line_parts_conversations() -> None:
     ]
     starts = [line[:14] for line in to_text(Tree.of(plain), 80).splitlines()[1:]]
     assert starts == [
+        "",
+        "Conversation 1",
         "● Hi → Hello. ",
         "● And? → That ",
         "",
+        "Conversation 2",
         "● Another → He",
         "",
+        "Conversation 3",
         "● A third → Th",
     ]
+    heading = "Conversation 1 of 3, 2 turns"
+    assert heading in to_text(Tree.of(plain), 80)
+    assert heading in Tree.of(plain)._repr_mimebundle_()["text/html"]
+    assert Tree.of(plain).to_mermaid().count("subgraph") == 3
+    assert "Conversation" not in to_text(Tree.of(plain[:2]), 80)
 
 
 def test_a_notebook_parts_conversations() -> None:
@@ -121,7 +130,8 @@ def test_calls_and_their_outputs_are_read() -> None:
     )
     text = to_text(tree, 120)
     assert '[1 image(s)] → weather({"city": "Kyiv"})' in text
-    assert '18 degrees → {"type": "web_search_call"' in text
+    assert '↳ tool: 18 degrees → {"type": "web_search_call"' in text
+    assert "↳ tool: 18 degrees" in tree._repr_mimebundle_()["text/html"]
 
 
 def test_an_empty_tree_has_a_picture() -> None:
@@ -165,7 +175,7 @@ def test_damaged_links_hide_no_turn() -> None:
     )
     assert sorted(turn.id for turn in tree.walk()) == ["a", "b", "c", "d", "e"]
     drawn = [line for line in str(tree).splitlines() if line]
-    assert len(drawn) == 1 + 2 * 5
+    assert len(drawn) == 1 + 2 + 2 * 5  # two conversations, each with a heading
     assert len(tree.branch("e")) == 4
 
 
@@ -323,3 +333,31 @@ def test_a_notebook_of_a_large_store_stays_small() -> None:
     page = Tree.of(make_chain(5000))._repr_mimebundle_()["text/html"]
     assert "and 4,700 more turns" in page
     assert len(page) < 400_000
+
+
+def test_long_ids_with_one_beginning_are_told_apart_at_once() -> None:
+    """A server makes ids of any length; cutting them must not take minutes."""
+    ids = ["resp_" + "a" * 200_000 + end for end in "12"]
+    text = to_text(Tree.of([make_turn(id) for id in ids]), 100)
+    assert ("~1" in text, "~2" in text) == (True, True)
+    assert max(map(len, text.splitlines())) <= 200
+
+
+def test_a_tree_that_forks_at_every_turn_stays_small() -> None:
+    """Each row has the rails of all forks above it, up to a bound."""
+    turns = []
+    parent = None
+    for number in range(4000):
+        turns += [make_turn(f"{number}a", parent), make_turn(f"{number}b", parent)]
+        parent = f"{number}{'ab'[number % 2]}"
+    tree = Tree.of(turns)
+    assert max(len(row.rails) for row in tree.rows()) <= 202
+    assert len(tree.to_html()) < 15_000_000
+    assert len(str(tree)) < 3_000_000
+
+
+def test_control_characters_reach_no_notebook() -> None:
+    evil = "a\x1b[31m\x9b5m\u202egnp.exe\nnext\tline \ud800"
+    page = Tree.of([spoken("resp_1", None, evil, evil)])._repr_mimebundle_()["text/html"]
+    assert not set("\x1b\x9b\u202e\ud800") & set(page)
+    assert "next\tline" in page

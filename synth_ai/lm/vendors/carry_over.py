@@ -15,6 +15,7 @@ from typing import cast
 from synth_ai.content import Item, Part, is_call_output, is_message
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.tools import ToolSpec
+from synth_ai.store.credentials import without_credentials
 from synth_ai.turn import Turn
 
 #: The output of a tool of which nothing can be represented: its call still needs an answer.
@@ -164,12 +165,12 @@ def _partition_tools(
     """
     inherited: list[ToolSpec] = []
     for turn in foreign_turns:
-        inherited += turn.tools or ()
+        inherited += map(without_credentials, turn.tools or ())
 
     kept = []
     dropped = []
     for tool in tools:
-        if _tool_type(tool) in supports.tools or tool not in inherited:
+        if _tool_type(tool) in supports.tools or without_credentials(tool) not in inherited:
             kept.append(tool)
         else:
             dropped.append(tool)

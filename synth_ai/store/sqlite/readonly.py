@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from synth_ai.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
+from synth_ai.store.files import resolve_path
 from synth_ai.store.sqlite import queries
 from synth_ai.store.sqlite.connections import LockedConnection, transaction
 from synth_ai.store.sqlite.error_mapping import map_errors
@@ -34,8 +35,8 @@ def read_turns(where: str | os.PathLike[str]) -> list[Turn]:
         StoreFormatError: it is not a store of turns, or one of another version.
         StoreCorruptError: it is damaged.
     """
-    path = Path(where).expanduser().absolute()
-    if not path.exists():
+    path = resolve_path(where).absolute()
+    if not os.path.exists(path):
         raise StoreUnavailableError(f"The store {str(path)!r} does not exist.")
     if path.is_dir():
         raise StoreUnavailableError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
@@ -43,9 +44,9 @@ class SharedFile:
         self.readers = Readers(waiting, guard)
         self.users = 0
         self._pid = os.getpid()
-        # Runs at the exit of the interpreter too, after the last work: then the WAL goes back into
-        # the file.
         self.close = weakref.finalize(self, _close, self._pid, self.readers, self.writer)
+        # At the exit of the interpreter others may still come, see `_rest_at_exit`.
+        self.close.atexit = False
 
     @property
     def is_ours(self) -> bool:
@@ -124,6 +125,20 @@ def _close(pid: int, readers: Readers, writer: Writer) -> None:
     if pid == os.getpid():
         readers.close()
         writer.close()
+
+
+def _rest_at_exit() -> None:
+    """Close the connections, so that the WAL goes back into the file.
+
+    Functions that were given to `atexit` earlier are called later, and may still use a store.
+    """
+    for file in list(_open_files.values()):
+        if file.is_ours:
+            file.readers.rest()
+            file.writer.rest()
+
+
+atexit.register(_rest_at_exit)
 
 
 def _forget_parents_files() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -116,10 +117,7 @@ def _create_empty(path: Path) -> None:
         # first moment.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
-        if path.is_dir():
-            raise StoreUnavailableError(
-                f"{str(path)!r} is a folder; a store is a file, such as turns.db."
-            ) from None
+        _check_existing(path)
         return
     except FileNotFoundError as error:
         raise StoreUnavailableError(
@@ -131,6 +129,28 @@ def _create_empty(path: Path) -> None:
         ) from error
 
     _sync_folder(path.parent)
+
+
+def _check_existing(path: Path) -> None:
+    """Refuse what is no file, and make a file private that is still empty."""
+    try:
+        status = path.stat()
+    except OSError:
+        return  # whoever opens it says what is wrong
+
+    if stat.S_ISDIR(status.st_mode):
+        raise StoreUnavailableError(
+            f"{str(path)!r} is a folder; a store is a file, such as turns.db."
+        )
+    # Opening a pipe would wait for who may never write.
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreUnavailableError(f"{str(path)!r} must be a regular file to be a store.")
+
+    # A file with turns in it keeps the rights that somebody gave it.
+    is_open_to_others = stat.S_IMODE(status.st_mode) & 0o077 != 0
+    if status.st_size == 0 and is_open_to_others:
+        with suppress(OSError):
+            path.chmod(0o600)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 
 from synth_ai.errors import OptionError, StoreCorruptError, StoreError, StoreUnavailableError
 from synth_ai.store.base import ResponseStore
+from synth_ai.store.files import resolve_path
 from synth_ai.store.sqlite import queries
 from synth_ai.store.sqlite.connections import Durability, transaction
 from synth_ai.store.sqlite.registry import SharedFile, acquire, release
 from synth_ai.store.sqlite.rows import encode_row
 from synth_ai.store.sqlite.schema import create_or_migrate
 from synth_ai.store.sqlite.threads import Work
+from synth_ai.store.workers import run_on_thread
 from synth_ai.turn import Turn
 
 DEFAULT_TIMEOUT = 60.0
@@ -64,10 +64,10 @@ class SQLiteStore(ResponseStore):
                 f"durability must be 'power-loss' or 'process-crash', not {durability!r}."
             )
 
-        self.path = Path(path).expanduser().absolute()
+        self.path = resolve_path(path).absolute()
         self.durability: Durability = durability
         self._timeout = timeout
-        if not create and not self.path.exists():
+        if not create and not os.path.exists(self.path):
             raise StoreUnavailableError(f"The store {str(self.path)!r} does not exist.")
 
         create_or_migrate(self.path, timeout=timeout)
@@ -147,7 +147,7 @@ class SQLiteStore(ResponseStore):
     async def aclose(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            await asyncio.to_thread(release, file)
+            await run_on_thread(release, file)
 
     async def _erase(self, erase: Work[bool]) -> bool:
         """Delete or replace text, and leave no copy of it in the WAL."""

@@ -16,13 +16,14 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from synth_ai.errors import StoreError, StoreUnavailableError
 from synth_ai.store.sqlite.connections import Connect, LockedConnection, transaction
+from synth_ai.store.workers import WorkerThreads
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -97,7 +98,7 @@ class Writer:
         self._inline_connection = (
             None if connect_inline is None else LockedConnection(connect_inline)
         )
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="synth-ai-store-writer")
+        self._thread = WorkerThreads(1, "synth-ai-store-writer")
 
         # The lock guards the three below it. Nobody waits for a disk while holding it.
         self._lock = threading.Lock()
@@ -130,7 +131,15 @@ class Writer:
 
     def close(self) -> None:
         """Finish the queue, then close the connections. Blocks; safe to call twice."""
-        self._thread.shutdown(wait=True)
+        self._thread.close()
+        self._close_connections()
+
+    def rest(self) -> None:
+        """Do as `close`, but open everything again for whoever comes later."""
+        self._thread.rest()
+        self._close_connections()
+
+    def _close_connections(self) -> None:
         self._queue_connection.close()
         self._checkpoint_connection.close()
         if self._inline_connection is not None:
@@ -303,7 +312,7 @@ class Readers:
     def __init__(self, connect: Connect, guard: Guard, count: int = 4) -> None:
         self._connect = connect
         self._guard = guard
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="synth-ai-store-reader")
+        self._threads = WorkerThreads(count, "synth-ai-store-reader")
         self._of_this_thread = threading.local()
         self._connections: list[LockedConnection] = []
 
@@ -313,7 +322,15 @@ class Readers:
 
     def close(self) -> None:
         """Finish what is being read, then close the connections. Blocks; safe to call twice."""
-        self._threads.shutdown(wait=True)
+        self._threads.close()
+        self._close_connections()
+
+    def rest(self) -> None:
+        """Do as `close`, but open everything again for whoever comes later."""
+        self._threads.rest()
+        self._close_connections()
+
+    def _close_connections(self) -> None:
         while self._connections:
             self._connections.pop().close()
 
@@ -329,7 +346,7 @@ class Readers:
 
 
 def _submit(
-    threads: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    threads: WorkerThreads, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> Future[T]:
     try:
         return threads.submit(function, *args, **kwargs)

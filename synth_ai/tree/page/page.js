@@ -34,7 +34,9 @@ function branch(n) {
 
 // --- the tree ---------------------------------------------------------------------------------------------------
 
-const rails = { "│ ": "rail line", "├─": "rail tee", "└─": "rail end", "  ": "rail" };
+const roots = turns.filter((turn) => turn.parent === null).length;
+let conversation = 0;
+const rails = { "⋯ ": "rail", "│ ": "rail line", "├─": "rail tee", "└─": "rail end", "  ": "rail" };
 const rows = turns.map((turn, n) => {
   const knob = element("button", {
     class: "knob", tabindex: "-1", disabled: !children[n].length, "aria-label": "Fold or unfold",
@@ -49,9 +51,13 @@ const rows = turns.map((turn, n) => {
     onclick: (event) => choose(n, event.shiftKey || event.ctrlKey || event.metaKey),
   },
   ...(turn.rails.match(/../g) || []).map((rail) => element("span", { class: rails[rail] })), knob,
-  element("div", { class: "label" }, element("div", { class: "asked" }, turn.asked_line || "(nothing)"),
+  element("div", { class: "label" }, element("div", { class: turn.asked[0]?.kind === "tool" ? "asked tool" : "asked" }, turn.asked_line || "(nothing)"),
     element("div", { class: "answered" }, turn.answered_line || "(no answer)")),
   element("div", { class: "facts" }, ...chips));
+  if (turn.parent === null && roots > 1) {
+    conversation += 1;
+    tree.append(element("div", { class: "conversation", role: "presentation" }, `Conversation ${conversation} of ${roots}`));
+  }
   row.classList.toggle("first", turn.parent === null);
   row.classList.toggle("above", turn.parent !== null && children[turn.parent].length === 1);
   tree.append(row);

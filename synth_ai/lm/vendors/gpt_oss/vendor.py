@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import threading
 from collections.abc import AsyncGenerator
@@ -22,6 +21,7 @@ from synth_ai.lm.vendors.gpt_oss.decode import CompletionReader
 from synth_ai.lm.vendors.gpt_oss.prompt import PromptSettings, adapt_history, append_completion
 from synth_ai.lm.vendors.gpt_oss.sampling import make_sampling
 from synth_ai.response import BaseLMResponse
+from synth_ai.store.workers import run_on_thread
 
 # How many open vendors each engine has; `_vendor_counts_lock` guards it.
 _vendor_counts: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
@@ -121,7 +121,14 @@ class HarmonyVendor(VendorBase):
             transcript = append_completion(
                 transcript, settings, reader.sampled_ids, response.output, status=response.status
             )
-            self._transcripts.add(request.history, response_id, transcript)
+            self._transcripts.add(
+                request.history,
+                response_id,
+                transcript,
+                input=request.input,
+                output=response.output,
+                token_ids=response.output_token_ids,
+            )
 
         yield Completed(response)
 
@@ -136,7 +143,7 @@ async def _load_vocabulary() -> None:
     Half of it still does, as tiktoken keeps Python's lock while it builds its tables.
     """
     if not _vocabulary_is_loaded:
-        await asyncio.to_thread(_use_vocabulary)
+        await run_on_thread(_use_vocabulary)
 
 
 def _use_vocabulary() -> None:

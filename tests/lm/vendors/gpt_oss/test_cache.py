@@ -69,6 +69,38 @@ def test_a_redacted_turn_is_rendered_anew(rendered: list[str]) -> None:
     assert rendered == ["turn_0", "turn_1"]
 
 
+@pytest.mark.parametrize("changed", range(3))
+@pytest.mark.parametrize("fact", ["input", "output", "output_token_ids"])
+def test_a_turn_that_was_replaced_is_rendered_anew(
+    rendered: list[str], changed: int, fact: str
+) -> None:
+    """Deleted and imported under the same id, with other text."""
+    cache = TranscriptCache()
+    history = make_chain(3)
+    cache.render(history, [])
+    rendered.clear()
+
+    other = make_turn("other")
+    facts = {"input": other.input, "output": other.output, "output_token_ids": [200006, 173781]}
+    edited = list(history)
+    edited[changed] = replace(history[changed], **{fact: facts[fact]})
+    for _ in range(2):
+        expected = TranscriptCache().render(edited, [QUESTION]).ids
+        rendered.clear()
+        assert cache.render(edited, [QUESTION]).ids == expected
+    assert rendered == []
+    assert cache.render(history, []).ids == TranscriptCache().render(history, []).ids
+
+
+def test_equal_turns_that_are_read_again_are_not_rendered(rendered: list[str]) -> None:
+    """A file gives another object each time."""
+    cache = TranscriptCache()
+    cache.render(make_chain(3), [])
+    rendered.clear()
+    cache.render(make_chain(3), [])
+    assert rendered == []
+
+
 def test_a_compacted_history_is_not_kept(rendered: list[str]) -> None:
     """The id of its last turn does not tell what was left out before it."""
     cache = TranscriptCache()
