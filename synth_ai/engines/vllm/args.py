@@ -28,6 +28,9 @@ _Value = TypeVar("_Value")
 # AsyncEngineArgs inherits from the other one.
 _ENGINE_ARGS_CLASSES = ("EngineArgs", "AsyncEngineArgs")
 
+# With these the user decides what tokenizer vLLM has.
+_TOKENIZER_ARGS = ("tokenizer", "tokenizer_mode", "skip_tokenizer_init")
+
 # The values that vLLM takes for max_lora_rank (MaxLoRARanks in vllm/config/lora.py).
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -186,6 +189,10 @@ class LoadPlan:
         engine_args.update(self.engine_args)
 
         return Preset(engine_args, _select(preset.environment, read_environment_names()))
+
+    def has_own_tokenizer(self) -> bool:
+        """Whether the user's arguments say which tokenizer vLLM loads, or that it loads none."""
+        return any(name in self.engine_args for name in _TOKENIZER_ARGS)
 
     def _find_gpus(self) -> list[GPU]:
         if self.gpu is None:

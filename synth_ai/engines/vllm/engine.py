@@ -25,6 +25,7 @@ from synth_ai.engines.model_names import ModelSource, locate_model
 from synth_ai.engines.vllm.args import LoadPlan
 from synth_ai.engines.vllm.async_driver import AsyncDriver
 from synth_ai.engines.vllm.driver import Driver
+from synth_ai.engines.vllm.grammar_tokenizer import MARKER_PREFIX
 from synth_ai.engines.vllm.llm_driver import Batch, LLMDriver
 from synth_ai.engines.vllm.params import make_sampling_params
 from synth_ai.errors import EngineDeadError
@@ -136,7 +137,8 @@ class VLLMEngine(Engine):
         self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
     ) -> AsyncGenerator[TokenDelta, None]:
         facts = await self.facts()
-        call = EngineCall(list(prompt), _make_params(prompt, sampling, facts, stream=stream))
+        params = self._make_params(prompt, sampling, facts, stream=stream)
+        call = EngineCall(list(prompt), params)
 
         # Looked up only now: the engine may have been closed or restarted while this call waited.
         driver = self._ensure_session().driver
@@ -192,6 +194,27 @@ class VLLMEngine(Engine):
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self.close)
+
+    def _make_params(
+        self, prompt: Sequence[int], sampling: Sampling, facts: EngineFacts, *, stream: bool
+    ) -> SamplingParams:
+        """Check a call, and make vLLM's sampling parameters for it.
+
+        Raises:
+            EngineRequestError: vLLM could not serve it, or would die of it.
+            ContextLengthError: the prompt leaves no room in the context.
+        """
+        check_prompt(prompt, facts)
+        check_sampling(sampling, facts)
+
+        tokens_left = facts.context_length - len(prompt)
+        return make_sampling_params(
+            sampling, tokens_left=tokens_left, stream=stream, marker_prefix=self._marker_prefix()
+        )
+
+    def _marker_prefix(self) -> str:
+        """What vLLM's tokenizer has in front of the name of a control token."""
+        return "" if self.plan.has_own_tokenizer() else MARKER_PREFIX
 
     def _new_driver(self) -> Driver:
         return AsyncDriver(self.plan)
@@ -267,7 +290,7 @@ class UserLLMEngine(VLLMEngine):
         facts = await self.facts()
         samplings = sampling_of_each(sampling, len(prompts))
         params = [
-            _make_params(prompt, prompt_sampling, facts, stream=False)
+            self._make_params(prompt, prompt_sampling, facts, stream=False)
             for prompt, prompt_sampling in zip(prompts, samplings, strict=True)
         ]
 
@@ -281,21 +304,9 @@ class UserLLMEngine(VLLMEngine):
     def for_batch(self, count: int) -> Engine:
         return BatchingEngine(self, count)
 
+    def _marker_prefix(self) -> str:
+        # The LLM came with its tokenizer.
+        return ""
+
     def _new_driver(self) -> Driver:
         return LLMDriver(self._llm)
-
-
-def _make_params(
-    prompt: Sequence[int], sampling: Sampling, facts: EngineFacts, *, stream: bool
-) -> SamplingParams:
-    """Check a call, and make vLLM's sampling parameters for it.
-
-    Raises:
-        EngineRequestError: vLLM could not serve it, or would die of it.
-        ContextLengthError: the prompt leaves no room in the context.
-    """
-    check_prompt(prompt, facts)
-    check_sampling(sampling, facts)
-
-    tokens_left = facts.context_length - len(prompt)
-    return make_sampling_params(sampling, tokens_left=tokens_left, stream=stream)

@@ -99,7 +99,7 @@ def _read_choice(
 
 
 def _is_list_of_ids(token_ids: object) -> TypeGuard[list[int]]:
-    """Whether they are ids of the model's vocabulary: others can be neither stored nor sent back."""
+    """Whether they are ids of the vocabulary: others can be neither stored nor sent back."""
     if not isinstance(token_ids, list):
         return False
     # A stream has an event for each id, and an answer may have thousands of them.
@@ -149,5 +149,6 @@ def _read_best(top: Mapping[str, float], num_logprobs: int) -> dict[int, float]:
     # The sampled token is in there too, first, whether or not it is one of the best.
     ranked = sorted(top.items(), key=lambda entry: -entry[1])
     return {
-        int(name.removeprefix(_ID_PREFIX)): float(logprob) for name, logprob in ranked[:num_logprobs]
+        int(name.removeprefix(_ID_PREFIX)): float(logprob)
+        for name, logprob in ranked[:num_logprobs]
     }
