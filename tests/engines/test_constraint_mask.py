@@ -207,6 +207,47 @@ def test_calls_of_tools(masks: Masks) -> None:
             assert controls(allowed) <= {*STOP_TOKEN_IDS, MESSAGE, harmony.CONSTRAIN}
 
 
+@pytest.mark.parametrize(
+    ("schema", "excludes"),
+    [
+        ({"type": "string"}, True),
+        ({"type": "object"}, True),
+        ({"type": "string", "maxLength": 5}, False),
+        ({"enum": ["<|end|>"]}, False),
+    ],
+)
+def test_an_engine_with_the_published_spelling(schema: dict[str, Any], *, excludes: bool) -> None:
+    """No string may hold `<|` there, unless xgrammar would change the shape for that."""
+    tag = make_structural_tag(OutputConstraint(schema), excludes_markers=True)
+    assert ('"excludes": ["<|"]' in tag) is excludes
+
+
+def test_strings_without_markers_hold_no_control_token() -> None:
+    """By a vocabulary with the published spelling."""
+    import numpy
+    import xgrammar
+
+    names = {id_: name for name, id_ in harmony.CONTROL_TOKENS.items()}
+    controls_spelled = [names[id_].encode() for id_ in range(ORDINARY_SIZE, 201_088)]
+    info = xgrammar.TokenizerInfo(
+        [*harmony.tokens.token_bytes(), *controls_spelled],
+        vocab_size=harmony.VOCABULARY_SIZE,
+        stop_token_ids=list(STOP_TOKEN_IDS),
+    )
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    tag = make_structural_tag(OutputConstraint(schema), excludes_markers=True)
+    compiled = xgrammar.GrammarCompiler(info).compile_structural_tag(tag)
+    matcher = xgrammar.GrammarMatcher(compiled)
+    for id_ in harmony.encode(f'{HEADER}{{"a": "', control_tokens=True):
+        assert matcher.accept_token(id_)
+    for id_ in harmony.encode("abc < | d"):
+        mask = xgrammar.allocate_token_bitmask(1, harmony.VOCABULARY_SIZE)
+        matcher.fill_next_token_bitmask(mask)
+        bits = numpy.unpackbits(mask.numpy().view(numpy.uint8), bitorder="little")
+        assert not bits[ORDINARY_SIZE:].any()
+        assert matcher.accept_token(id_)
+
+
 def test_the_tag_is_json(masks: Masks) -> None:
     """The prefix stands in front of markers alone, and not in the schema."""
     schema = {"enum": ["<|end|>"]}

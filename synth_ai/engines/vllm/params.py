@@ -51,7 +51,9 @@ def make_sampling_params(
 
     structured_outputs = None
     if sampling.constraint is not None:
-        tag = make_structural_tag(sampling.constraint, marker_prefix=marker_prefix)
+        tag = make_structural_tag(
+            sampling.constraint, marker_prefix=marker_prefix, excludes_markers=not marker_prefix
+        )
         structured_outputs = StructuredOutputsParams(structural_tag=tag)
 
     return SamplingParams(

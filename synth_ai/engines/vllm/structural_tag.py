@@ -54,17 +54,20 @@ _CONSTRAIN, _CHANNEL, _MESSAGE = 200_003, 200_005, 200_008
 # answer or one of the calls (`_calls` has examples).
 #
 # The stop tokens are not part of it: vLLM allows them wherever the tag may end.
-def make_structural_tag(structure: OutputConstraint, *, marker_prefix: str = "") -> str:
+def make_structural_tag(
+    structure: OutputConstraint, *, marker_prefix: str = "", excludes_markers: bool = False
+) -> str:
     """Make the constraint as JSON, as vLLM takes it.
 
     Args:
         marker_prefix: what the engine's tokenizer has in front of the name of a control token. With
             none, the published spelling, control tokens are allowed inside the strings of the
             answer.
+        excludes_markers: allow no `<|` in them instead, as far as xgrammar can do that.
     """
     text = partial(_text, marker_prefix)
     reasoning = _optional(_message(text, "analysis", structure.reasoning_budget))
-    answer = _answer(text, structure.schema)
+    answer = _answer(text, structure.schema, excludes_markers=excludes_markers)
 
     tools = list(structure.builtins)
     if structure.tool_calls:
@@ -83,15 +86,26 @@ def _dump(format_: Node) -> str:
     return json.dumps({"type": "structural_tag", "format": format_})
 
 
-def _answer(text: _Text, schema: Mapping[str, object]) -> Node:
+def _answer(text: _Text, schema: Mapping[str, object], *, excludes_markers: bool) -> Node:
     """Make the message on the final channel: JSON of the schema, whose type may be named."""
     content_type = _either(text(" json"), text(" <|constrain|>json"))
     # Limited, because a model may otherwise write blanks until its tokens run out.
     content: Node = {"type": "json_schema", "json_schema": dict(schema), "max_whitespace_cnt": 1}
+    if excludes_markers and _can_exclude_markers(schema):
+        content["excludes"] = ["<|"]
 
     return _sequence(
         text("<|channel|>final"), _optional(content_type), text("<|message|>"), content
     )
+
+
+def _can_exclude_markers(schema: Mapping[str, object]) -> bool:
+    """Whether the schema means the same without `<|` in strings.
+
+    xgrammar would drop the lengths of strings, and constants that hold one.
+    """
+    written = json.dumps(schema)
+    return not any(part in written for part in ('"minLength"', '"maxLength"', "<|"))
 
 
 def _message(text: _Text, channel: str, max_tokens: int | None) -> Node:
