@@ -88,6 +88,10 @@ SHAPES: tuple[type[BaseModel], ...] = (
 )  # fmt: skip
 
 
+# Those without a string that may go on for ever.
+BOUNDED: tuple[type[BaseModel], ...] = (Sum, Flags, Short)
+
+
 def check_answer(response: BaseLMResponse, shape: type[BaseModel]) -> str | None:
     """Say what is wrong with an answer; None if it is of its shape, or said to be incomplete."""
     if response.status == "incomplete":
