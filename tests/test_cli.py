@@ -160,6 +160,21 @@ def test_engine_args_of_an_unknown_card_lists_those_there_are() -> None:
     assert "'h100'" in result.stderr
 
 
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-5.5", "openai/gpt-4o", "claude-opus", "llama"])
+def test_engine_args_of_another_model_are_refused(model: str) -> None:
+    """Settings for gpt-oss would be wrong for it."""
+    result = run("engine-args", model, "--gpu", "h100")
+    assert result.returncode != 0
+    assert f"{model!r} is no gpt-oss model" in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+
+
+def test_engine_args_of_a_fine_tune() -> None:
+    """A full name on the hub may be of one, whatever it is called."""
+    command = run("engine-args", "acme/support-bot", "--gpu", "h100").stdout
+    assert command.startswith("vllm serve acme/support-bot")
+
+
 def test_version() -> None:
     """`--version` prints the package's version."""
     assert run("--version").stdout.strip() == __version__

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from synth_ai._version import __version__
 from synth_ai.engines.gpus import GPU, find_gpus, look_up_gpu
-from synth_ai.engines.model_names import resolve_model
+from synth_ai.engines.model_names import check_gpt_oss, resolve_model
 from synth_ai.engines.vllm.presets import (
     check_memory,
     choose_preset,
@@ -112,6 +112,7 @@ def engine_args(
 ) -> None:
     """Print the recommended settings for a model on a GPU as a `vllm serve` command."""
     model = resolve_model(model)
+    check_gpt_oss(model)
     available = _find_gpus(gpu, gpus)
     count = gpus or recommend_gpu_count(available)
 

@@ -91,6 +91,32 @@ def resolve_model(model: str | os.PathLike[str]) -> str:
     return full_name(name)
 
 
+def check_gpt_oss(model: str) -> None:
+    """Refuse the name of a model that is plainly another one, such as `gpt-4o`.
+
+    A folder has been looked into, and a name of somebody else's on the hub may be of a fine-tune.
+
+    Args:
+        model: as `resolve_model` gives it.
+
+    Raises:
+        OptionError: naming what there is.
+    """
+    if Path(model).is_dir():
+        return
+
+    organization, _, name = model.rpartition("/")
+    publishers = {published.partition("/")[0] for published in PUBLISHED}
+    is_fine_tune = organization != "" and organization not in publishers
+    if is_fine_tune or "gpt-oss" in name.lower():
+        return
+
+    raise OptionError(
+        f"{model!r} is no gpt-oss model, and these settings are for no other. Give 'gpt-oss-20b', "
+        "'gpt-oss-120b', the full name of a fine-tune on the hub, or a model folder."
+    )
+
+
 def full_name(model: str) -> str:
     """Return the name on the hub of a published model that goes by a short one; others as is."""
     return _SHORT_NAMES.get(model, model)

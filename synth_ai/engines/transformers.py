@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from importlib.util import find_spec
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,7 +25,13 @@ from synth_ai.engines.base import (
 )
 from synth_ai.engines.mailbox import ResultQueue
 from synth_ai.engines.model_names import ModelSource, locate_model
-from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError, MissingExtraError
+from synth_ai.errors import (
+    EngineDeadError,
+    EngineRequestError,
+    EngineStartError,
+    MissingExtraError,
+    OptionError,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,25 +48,37 @@ class TransformersEngine(Engine):
     """`GptOssForCausalLM.generate` on its own thread; calls that wait together run as one batch.
 
     Args:
-        model: a name on the hub, a model folder, or the folder of a LoRA adapter (needs `peft`).
+        model: a name on the hub, a model folder, the folder of a LoRA adapter (needs `peft`), or a
+            `GptOssForCausalLM` that is loaded already and that nothing else uses meanwhile.
         batch_size: the most calls to run together; they must have equal sampling, and no seed.
         model_args: for `from_pretrained`, such as `dtype="bfloat16"` or `device_map="auto"`.
 
     Raises:
         MissingExtraError: transformers or torch is not installed.
-        OptionError: the folder does not hold a gpt-oss model.
+        OptionError: the folder does not hold a gpt-oss model, the loaded model is another one, or
+            `model_args` come with a loaded one.
     """
 
     def __init__(
-        self, model: str | os.PathLike[str], *, batch_size: int = 8, **model_args: object
+        self,
+        model: str | os.PathLike[str] | GptOssForCausalLM,
+        *,
+        batch_size: int = 8,
+        **model_args: object,
     ) -> None:
         if find_spec("transformers") is None or find_spec("torch") is None:
             raise MissingExtraError(
                 "TransformersEngine needs transformers and torch: pip install transformers torch"
             )
 
-        self.model = os.fspath(model)
-        self._worker = _Worker(locate_model(model), batch_size, model_args)
+        if isinstance(model, (str, os.PathLike)):
+            self.model = os.fspath(model)
+            load = partial(_load, locate_model(model), model_args)
+        else:
+            _check_loaded(model, model_args)
+            self.model = str(model.config.name_or_path or "gpt-oss")
+            load = model.eval
+        self._worker = _Worker(load, batch_size)
         # An engine that nobody refers to any more ends its thread, and frees the model with it.
         self._stop = weakref.finalize(self, self._worker.stop)
 
@@ -148,12 +167,9 @@ class _GenerateCall(ResultQueue[TokenDelta]):
 class _Worker:
     """The thread that has the model, and the queue of its calls."""
 
-    def __init__(
-        self, source: ModelSource, batch_size: int, model_args: Mapping[str, object]
-    ) -> None:
-        self._source = source
+    def __init__(self, load: Callable[[], GptOssForCausalLM], batch_size: int) -> None:
+        self._load_model = load
         self._batch_size = batch_size
-        self._model_args = model_args
         # None among the calls ends the thread.
         self._calls: SimpleQueue[_GenerateCall | None] = SimpleQueue()
         # What was taken from the queue and did not fit into the batch: at most one.
@@ -213,7 +229,7 @@ class _Worker:
 
     def _run(self, facts: Future[EngineFacts]) -> None:
         try:
-            model = _load(self._source, self._model_args)
+            model = self._load_model()
         except Exception as error:
             # Whatever it was, the callers must hear of it: they wait on other threads.
             failure = EngineStartError(f"transformers could not load the model: {error}")
@@ -247,6 +263,24 @@ class _Worker:
 
 def _has_failed(loading: Future[EngineFacts]) -> bool:
     return loading.done() and loading.exception() is not None
+
+
+def _check_loaded(model: object, model_args: Mapping[str, object]) -> None:
+    """Refuse what is no loaded gpt-oss model, and arguments that come too late for one.
+
+    Raises:
+        OptionError: naming what was given.
+    """
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    is_gpt_oss = model_type == "gpt_oss" and callable(getattr(model, "generate", None))
+    if not is_gpt_oss:
+        raise OptionError(
+            "model must be a name, a folder or a loaded GptOssForCausalLM, "
+            f"not {type(model).__name__}."
+        )
+    if model_args:
+        names = ", ".join(model_args)
+        raise OptionError(f"The model is loaded already, so {names} cannot be set any more.")
 
 
 def _load(source: ModelSource, model_args: Mapping[str, object]) -> GptOssForCausalLM:

@@ -14,7 +14,7 @@ import pytest
 
 from synth_ai import LM, RemoteEngine
 from synth_ai.engines.base import Sampling, TokenDelta
-from synth_ai.errors import MalformedAnswerError, NotFoundError, TimedOutError
+from synth_ai.errors import MalformedAnswerError, NotFoundError, SynthAIError, TimedOutError
 
 Serving = Callable[..., str]
 
@@ -144,6 +144,16 @@ async def test_a_list_of_models_of_another_shape(served: Serving, listing: objec
     await engine.aclose()
 
 
+@pytest.mark.parametrize("length", [-5, 0, True, 1e4, "4096", 10**30, None, [4096]])
+async def test_a_context_that_is_none(served: Serving, length: object) -> None:
+    """A length that is no whole number above 0 is said to be wrong, and not counted with."""
+    listing = {"data": [{"id": "gpt-oss-20b", "max_model_len": length}]}
+    engine = RemoteEngine(served(json.dumps(listing).encode()))
+    with pytest.raises(MalformedAnswerError, match="max_model_len"):
+        await engine.facts()
+    await engine.aclose()
+
+
 def usage(cached_tokens: int) -> dict[str, Any]:
     """What an answer or an event says of the cache."""
     return {"usage": {"prompt_tokens_details": {"cached_tokens": cached_tokens}}}
@@ -193,13 +203,20 @@ async def test_a_stream_that_ends_too_early(served: Serving) -> None:
         await read(engine, stream=True)
 
 
+STRANGE_IDS = (-1, 201_088, 2**32, 2**70, 1.5, True, None, "7", [7])
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize(
     "choice",
     [
         "text",
         {"token_ids": 7},
+        {"token_ids": "789", "finish_reason": "stop"},
+        {"token_ids": {"7": 7}, "finish_reason": "stop"},
+        *({"token_ids": [7, id_], "finish_reason": "stop"} for id_ in STRANGE_IDS),
         {"token_ids": [7], "finish_reason": ["stop"]},
+        {"token_ids": [7], "finish_reason": {"stop": True}},
         {"token_ids": [7], "finish_reason": "stop", "logprobs": {}},
         {
             "token_ids": [7],
@@ -216,4 +233,48 @@ async def test_a_completion_of_another_shape(
     completion = stream(body) if streamed else json.dumps(body).encode()
     engine = RemoteEngine(served(models("gpt-oss-20b"), completion))
     with pytest.raises(MalformedAnswerError, match="not a completion as vLLM sends it"):
+        await read(engine, stream=streamed)
+
+
+@pytest.mark.parametrize("cached", [-1, True, 1.5, "16", None, [16]])
+async def test_cached_tokens_that_are_no_count(served: Serving, cached: Any) -> None:
+    """What cannot be counted counts as not reported."""
+    answer = tokens(7, finish_reason="stop", **usage(cached))
+    engine = RemoteEngine(served(models("gpt-oss-20b"), json.dumps(answer).encode()))
+    assert await read(engine, stream=False) == [TokenDelta((7,), "stop")]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        {"token_logprobs": "x", "top_logprobs": [{}]},
+        {"token_logprobs": ["x"], "top_logprobs": [{}]},
+        {"token_logprobs": [-1.0], "top_logprobs": [5]},
+        {"token_logprobs": [-1.0], "top_logprobs": [{"token_id:7": "x"}]},
+        {"token_logprobs": [-1.0], "top_logprobs": [{"seven": -1.0}]},
+        {"token_logprobs": [None], "top_logprobs": [None]},
+        [1],
+    ],
+)
+async def test_log_probabilities_of_another_shape(
+    served: Serving, logprobs: object, streamed: bool
+) -> None:
+    """They are checked where they were asked for."""
+    body = {"choices": [{"token_ids": [7], "finish_reason": "stop", "logprobs": logprobs}]}
+    completion = stream(body) if streamed else json.dumps(body).encode()
+    engine = RemoteEngine(served(models("gpt-oss-20b"), completion))
+    with pytest.raises(MalformedAnswerError, match="not a completion as vLLM sends it"):
+        async for _ in engine.generate([1], Sampling(logprobs=1), stream=streamed):
+            pass
+    await engine.aclose()
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("body", [[], 5, "text", None, {"choices": 5}, {"choices": {"a": 1}}])
+async def test_an_answer_that_is_no_object(served: Serving, body: object, streamed: bool) -> None:
+    """Whatever JSON comes, the error is one of this library's."""
+    completion = stream(body) if streamed else json.dumps(body).encode()
+    engine = RemoteEngine(served(models("gpt-oss-20b"), completion))
+    with pytest.raises(SynthAIError):
         await read(engine, stream=streamed)

@@ -14,7 +14,7 @@ import pytest
 from synth_ai.engines import transformers as transformers_module
 from synth_ai.engines.base import OutputConstraint, Sampling, TokenDelta
 from synth_ai.engines.transformers import TransformersEngine
-from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError
+from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError, OptionError
 
 # transformers and torch come with vLLM.
 pytestmark = pytest.mark.vllm
@@ -174,3 +174,33 @@ async def test_adapter(
     assert ours.logprobs != base_.logprobs
     await tuned.aclose()
     await plain.aclose()
+
+
+async def test_a_model_that_is_loaded_already(
+    tiny_model: Path, engine: TransformersEngine, prompt_of: Any
+) -> None:
+    """It answers as the folder does, and is named after where it came from."""
+    from transformers import GptOssForCausalLM
+
+    loaded = GptOssForCausalLM.from_pretrained(tiny_model, dtype="float32").train()
+    mine = TransformersEngine(loaded)
+    prompt = prompt_of("What is the capital of France?")
+    assert (await complete(mine, prompt)).token_ids == (await complete(engine, prompt)).token_ids
+    assert mine.model == str(tiny_model)
+    await mine.aclose()
+
+
+async def test_a_loaded_model_with_arguments(tiny_model: Path) -> None:
+    """It is too late for them."""
+    from transformers import GptOssForCausalLM
+
+    loaded = GptOssForCausalLM.from_pretrained(tiny_model, dtype="float32")
+    with pytest.raises(OptionError, match="loaded already, so dtype cannot be set"):
+        TransformersEngine(loaded, dtype="float32")
+
+
+@pytest.mark.parametrize("model", [None, 5, object(), ["gpt-oss-20b"]])
+def test_what_is_no_model(model: Any) -> None:
+    """The error names what was given."""
+    with pytest.raises(OptionError, match=f"not {type(model).__name__}"):
+        TransformersEngine(model)

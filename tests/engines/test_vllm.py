@@ -217,7 +217,9 @@ async def test_cache_too_small(
 ) -> None:
     """If only the log of vLLM's process has the cause, the error names it and what to change."""
     engine = VLLMEngine(tiny_model, **tiny_engine_args | {"kv_cache_memory_bytes": 1})
-    with pytest.raises(EngineStartError, match=r"log above, on stderr.*kv_cache_memory_bytes"):
+    with pytest.raises(
+        EngineStartError, match=r"log above, on stdout.*lower gpu_memory_utilization"
+    ):
         await engine.start()
     assert processes.started() == []
 

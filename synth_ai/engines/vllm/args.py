@@ -28,6 +28,9 @@ _Value = TypeVar("_Value")
 # AsyncEngineArgs inherits from the other one.
 _ENGINE_ARGS_CLASSES = ("EngineArgs", "AsyncEngineArgs")
 
+# With these the user decides what tokenizer vLLM has.
+_TOKENIZER_ARGS = ("tokenizer", "tokenizer_mode", "skip_tokenizer_init")
+
 # The values that vLLM takes for max_lora_rank (MaxLoRARanks in vllm/config/lora.py).
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -179,6 +182,7 @@ class LoadPlan:
         )
         recommended = {
             **_default_args(model),
+            **self._cpu_args(),
             **preset.engine_args,
             **_adapter_args(self.source),
         }
@@ -186,6 +190,33 @@ class LoadPlan:
         engine_args.update(self.engine_args)
 
         return Preset(engine_args, _select(preset.environment, read_environment_names()))
+
+    def has_own_tokenizer(self) -> bool:
+        """Whether the user's arguments say which tokenizer vLLM loads, or that it loads none."""
+        return any(name in self.engine_args for name in _TOKENIZER_ARGS)
+
+    def can_seed(self) -> bool:
+        """Whether vLLM survives calls with a seed.
+
+        On a CPU it dies of one whose prompt it prefills in chunks: the runner sets the random
+        numbers of the call back, which torch can do on GPUs alone (`Generator.get_offset`).
+        """
+        if not is_cpu_build():
+            return True
+        return not self.engine_args.get("enable_chunked_prefill", self._limits_batches())
+
+    def _cpu_args(self) -> dict[str, object]:
+        if not is_cpu_build() or self._limits_batches():
+            return {}
+        # For calls with a seed, see `can_seed`.
+        return {"enable_chunked_prefill": False}
+
+    def _limits_batches(self) -> bool:
+        """Whether the user says how many tokens go through at once, perhaps fewer than a prompt.
+
+        Without chunks vLLM refuses to start so.
+        """
+        return self.engine_args.get("max_num_batched_tokens") is not None
 
     def _find_gpus(self) -> list[GPU]:
         if self.gpu is None:

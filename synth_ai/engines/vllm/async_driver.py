@@ -10,13 +10,18 @@ import asyncio
 import atexit
 import os
 import threading
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from synth_ai.engines.base import EngineFacts
 from synth_ai.engines.mailbox import EngineCall, Mailbox
 from synth_ai.engines.vllm.args import LoadPlan, set_environment
 from synth_ai.engines.vllm.errors import call_error, closed_error, start_error
+from synth_ai.engines.vllm.grammar_tokenizer import write_grammar_tokenizer
 from synth_ai.engines.vllm.params import read_output
 from synth_ai.engines.vllm.processes import EngineProcesses, check_can_spawn
 from synth_ai.errors import EngineStartError
@@ -218,5 +223,21 @@ def _start_llm(plan: LoadPlan, processes: EngineProcesses) -> AsyncLLM:
             "try a small model."
         )
 
-    with processes.spawning():
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**settings.engine_args))
+    with processes.spawning(), _tokenizer_args(plan) as tokenizer_args:
+        engine_args = {**settings.engine_args, **tokenizer_args}
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_args))
+
+
+@contextmanager
+def _tokenizer_args(plan: LoadPlan) -> Iterator[Mapping[str, object]]:
+    """Make the tokenizer for constrained answers, unless the user has given one.
+
+    vLLM and its process have read it when the load is done.
+    """
+    if plan.has_own_tokenizer():
+        yield {}
+        return
+
+    with TemporaryDirectory(prefix="synth-ai-tokenizer-") as folder:
+        write_grammar_tokenizer(Path(folder))
+        yield {"tokenizer": folder, "skip_tokenizer_init": False}

@@ -22,15 +22,19 @@ from synth_ai.engines.base import (
 from synth_ai.engines.batching import BatchingEngine
 from synth_ai.engines.mailbox import EngineCall
 from synth_ai.engines.model_names import ModelSource, locate_model
-from synth_ai.engines.vllm.args import LoadPlan
+from synth_ai.engines.vllm.args import LoadPlan, is_cpu_build
 from synth_ai.engines.vllm.async_driver import AsyncDriver
 from synth_ai.engines.vllm.driver import Driver
+from synth_ai.engines.vllm.grammar_tokenizer import MARKER_PREFIX
 from synth_ai.engines.vllm.llm_driver import Batch, LLMDriver
 from synth_ai.engines.vllm.params import make_sampling_params
-from synth_ai.errors import EngineDeadError
+from synth_ai.errors import EngineDeadError, EngineRequestError
 
 if TYPE_CHECKING:
     from vllm import LLM, SamplingParams
+
+
+_CHUNKED_PREFILL = "a prompt that it prefills in chunks (it would die of it)"
 
 
 class _Session(NamedTuple):
@@ -136,7 +140,8 @@ class VLLMEngine(Engine):
         self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False
     ) -> AsyncGenerator[TokenDelta, None]:
         facts = await self.facts()
-        call = EngineCall(list(prompt), _make_params(prompt, sampling, facts, stream=stream))
+        params = self._make_params(prompt, sampling, facts, stream=stream)
+        call = EngineCall(list(prompt), params)
 
         # Looked up only now: the engine may have been closed or restarted while this call waited.
         driver = self._ensure_session().driver
@@ -192,6 +197,44 @@ class VLLMEngine(Engine):
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self.close)
+
+    def _make_params(
+        self, prompt: Sequence[int], sampling: Sampling, facts: EngineFacts, *, stream: bool
+    ) -> SamplingParams:
+        """Check a call, and make vLLM's sampling parameters for it.
+
+        Raises:
+            EngineRequestError: vLLM could not serve it, or would die of it.
+            ContextLengthError: the prompt leaves no room in the context.
+        """
+        check_prompt(prompt, facts)
+        check_sampling(sampling, facts)
+        if sampling.seed is not None:
+            self._check_can_seed(len(prompt))
+
+        tokens_left = facts.context_length - len(prompt)
+        return make_sampling_params(
+            sampling, tokens_left=tokens_left, stream=stream, marker_prefix=self._marker_prefix()
+        )
+
+    def _check_can_seed(self, token_count: int) -> None:
+        """Refuse a seed of which vLLM would die.
+
+        Args:
+            token_count: the tokens of the prompt, and of those that come with it.
+
+        Raises:
+            EngineRequestError: naming the way out.
+        """
+        if not self.plan.can_seed():
+            raise EngineRequestError(
+                f"vLLM on a CPU cannot take a seed with {_CHUNKED_PREFILL}. Leave seed= out, or "
+                "load the engine without enable_chunked_prefill= and max_num_batched_tokens=."
+            )
+
+    def _marker_prefix(self) -> str:
+        """What vLLM's tokenizer has in front of the name of a control token."""
+        return "" if self.plan.has_own_tokenizer() else MARKER_PREFIX
 
     def _new_driver(self) -> Driver:
         return AsyncDriver(self.plan)
@@ -267,9 +310,12 @@ class UserLLMEngine(VLLMEngine):
         facts = await self.facts()
         samplings = sampling_of_each(sampling, len(prompts))
         params = [
-            _make_params(prompt, prompt_sampling, facts, stream=False)
+            self._make_params(prompt, prompt_sampling, facts, stream=False)
             for prompt, prompt_sampling in zip(prompts, samplings, strict=True)
         ]
+
+        if any(each.seed is not None for each in samplings):
+            self._check_can_seed(sum(map(len, prompts)))
 
         batch = Batch([list(prompt) for prompt in prompts], params)
         driver.submit_batch(batch)
@@ -281,21 +327,26 @@ class UserLLMEngine(VLLMEngine):
     def for_batch(self, count: int) -> Engine:
         return BatchingEngine(self, count)
 
+    def _check_can_seed(self, token_count: int) -> None:
+        # As `LoadPlan.can_seed` says; here it is known what the LLM does.
+        config = self._llm.llm_engine.vllm_config.scheduler_config
+        if not is_cpu_build() or not config.enable_chunked_prefill:
+            return
+
+        # What came before takes its part of the tokens that go through at once.
+        driver = self._ensure_session().driver
+        assert isinstance(driver, LLMDriver)
+        together = token_count + driver.prompt_tokens()
+        if together > config.max_num_batched_tokens:
+            raise EngineRequestError(
+                f"vLLM on a CPU cannot take a seed with {_CHUNKED_PREFILL}, as it would need here: "
+                f"{together} tokens wait, and {config.max_num_batched_tokens} go through at once. "
+                "Leave seed= out, or make the LLM with enable_chunked_prefill=False."
+            )
+
+    def _marker_prefix(self) -> str:
+        # The LLM came with its tokenizer.
+        return ""
+
     def _new_driver(self) -> Driver:
         return LLMDriver(self._llm)
-
-
-def _make_params(
-    prompt: Sequence[int], sampling: Sampling, facts: EngineFacts, *, stream: bool
-) -> SamplingParams:
-    """Check a call, and make vLLM's sampling parameters for it.
-
-    Raises:
-        EngineRequestError: vLLM could not serve it, or would die of it.
-        ContextLengthError: the prompt leaves no room in the context.
-    """
-    check_prompt(prompt, facts)
-    check_sampling(sampling, facts)
-
-    tokens_left = facts.context_length - len(prompt)
-    return make_sampling_params(sampling, tokens_left=tokens_left, stream=stream)

@@ -8,9 +8,23 @@ from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartErro
 
 _Error = TypeVar("_Error", bound=BaseException)
 
+# What is short is the memory of the GPU, or its part that vLLM may take: a larger part helps where
+# the cache has too little of it, and only a smaller one where others hold the rest.
+_LESS_MEMORY = (
+    "If memory was short, lower max_model_len or max_num_seqs. Where the GPU had less free than "
+    "vLLM was to take, lower gpu_memory_utilization; where the cache was too small, give "
+    "kv_cache_memory_bytes."
+)
+
+# What vLLM and torch say of it:
+#   Free memory on device (3.1/79.2 GiB) on startup is less than desired GPU memory utilization ...
+#   CUDA out of memory. Tried to allocate 2.00 GiB.
+#   No available memory for the cache blocks.
+_SHORT_OF_MEMORY = ("Free memory on device", "out of memory", "No available memory")
+
 _DEAD = (
     "The engine has died: its process was killed or failed, for example for want of memory; its "
-    "log on stderr says more. Call `await engine.restart()` (an LM has its engine as `lm.engine`), "
+    "log on stdout says more. Call `await engine.restart()` (an LM has its engine as `lm.engine`), "
     "or make a new engine."
 )
 
@@ -57,8 +71,7 @@ def _explain_load_error(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and "See root cause above" in text:
         return (
             "vLLM's engine process failed while it was loading. The cause is in its log above, on "
-            "stderr. If it is memory, lower max_model_len or max_num_seqs, or raise "
-            "gpu_memory_utilization or kv_cache_memory_bytes."
+            f"stdout. {_LESS_MEMORY}"
         )
 
     if isinstance(error, ImportError) and "openai_harmony" in text:
@@ -68,6 +81,8 @@ def _explain_load_error(error: BaseException) -> str:
             "pip install --force-reinstall oss-harmony"
         )
 
+    if any(word in text for word in _SHORT_OF_MEMORY):
+        return f"vLLM could not load the model: {text} {_LESS_MEMORY}"
     return f"vLLM could not load the model: {text}"
 
 

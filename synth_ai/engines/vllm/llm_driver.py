@@ -34,7 +34,7 @@ _WATCH_SECONDS = 0.2
 _STOP_SECONDS = 20.0
 
 _DEAD = (
-    "The LLM behind this engine has died: its process was killed or failed; its log on stderr "
+    "The LLM behind this engine has died: its process was killed or failed; its log on stdout "
     "says more. Make a new vllm.LLM and a new engine from it."
 )
 
@@ -112,6 +112,15 @@ class LLMDriver:
     def running(self) -> int:
         unfinished: int = self._engine.get_num_unfinished_requests()
         return unfinished
+
+    def prompt_tokens(self) -> int:
+        """Count the tokens of all prompts that somebody waits for."""
+        count = 0
+        # A copy, as other threads add to the set meanwhile.
+        for reply in list(self._waiting):
+            prompts = reply.prompts if isinstance(reply, Batch) else [reply.prompt]
+            count += sum(map(len, prompts))
+        return count
 
     def is_dead(self) -> bool:
         return self._dead

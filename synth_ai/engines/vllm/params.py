@@ -36,19 +36,24 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 }
 
 
-def make_sampling_params(sampling: Sampling, *, tokens_left: int, stream: bool) -> SamplingParams:
+def make_sampling_params(
+    sampling: Sampling, *, tokens_left: int, stream: bool, marker_prefix: str
+) -> SamplingParams:
     """Make vLLM's sampling parameters for one request.
 
     Args:
         tokens_left: how many tokens the prompt leaves of the context.
         stream: report each step, and not the whole completion once.
+        marker_prefix: as for `make_structural_tag`.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     structured_outputs = None
     if sampling.constraint is not None:
-        tag = make_structural_tag(sampling.constraint)
+        tag = make_structural_tag(
+            sampling.constraint, marker_prefix=marker_prefix, excludes_markers=not marker_prefix
+        )
         structured_outputs = StructuredOutputsParams(structural_tag=tag)
 
     return SamplingParams(

@@ -16,12 +16,17 @@ from synth_ai.engines.base import (
     check_sampling,
 )
 from synth_ai.engines.model_names import full_name
-from synth_ai.engines.vllm.server_wire import make_request_body, read_cached_tokens, read_delta
+from synth_ai.engines.vllm.server_wire import (
+    VOCABULARY_SIZE,
+    make_request_body,
+    read_cached_tokens,
+    read_delta,
+)
 from synth_ai.errors import MalformedAnswerError, NotFoundError
 from synth_ai.http.client import HTTPClient, SendOptions
 from synth_ai.timeout import Timeout
 
-_VOCABULARY_SIZE = 201_088  # of gpt-oss; a server does not tell
+_LONGEST_CONTEXT = 2**31 - 1
 _PATH = "/completions"
 _NEEDS_VLLM = (
     "RemoteEngine needs a vLLM server; for another OpenAI-compatible server use api='chat'."
@@ -203,12 +208,19 @@ def _find_model(models: Sequence[_Model], name: str, base_url: str) -> _Model:
 
 def _read_facts(model: _Model, base_url: str) -> EngineFacts:
     context_length = model.get("max_model_len")
-    if not isinstance(context_length, int):
+    if not _is_context_length(context_length):
         raise MalformedAnswerError(
             f"{base_url} does not tell the context length of {model['id']!r} (max_model_len). "
             f"{_NEEDS_VLLM}"
         )
-    return EngineFacts(context_length, _VOCABULARY_SIZE, context_option="max_model_len")
+    return EngineFacts(context_length, VOCABULARY_SIZE, context_option="max_model_len")
+
+
+def _is_context_length(value: object) -> TypeGuard[int]:
+    # A bool is an int to Python.
+    if isinstance(value, bool) or not isinstance(value, int):
+        return False
+    return 0 < value <= _LONGEST_CONTEXT
 
 
 def _read_completion(body: Mapping[str, object], num_logprobs: int | None) -> TokenDelta:

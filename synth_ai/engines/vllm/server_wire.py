@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from synth_ai.engines.base import Sampling, TokenDelta, TokenLogprob
 from synth_ai.engines.vllm.params import collect_options, read_finish_reason
 from synth_ai.engines.vllm.structural_tag import make_structural_tag
 from synth_ai.errors import MalformedAnswerError
+
+VOCABULARY_SIZE = 201_088
+"""Of gpt-oss; a server does not tell."""
 
 # How the server names a token in log probabilities, with return_tokens_as_token_ids:
 # `token_id:200002`.
@@ -85,12 +88,24 @@ def _read_choice(
             body=body,
         )
 
+    if not _is_list_of_ids(token_ids):
+        raise TypeError("token_ids are no list of ids")
     return TokenDelta(
         token_ids=tuple(token_ids),
         finish_reason=read_finish_reason(choice.get("finish_reason")),
         logprobs=_read_logprobs(token_ids, choice.get("logprobs"), num_logprobs),
         cached_tokens=read_cached_tokens(body),
     )
+
+
+def _is_list_of_ids(token_ids: object) -> TypeGuard[list[int]]:
+    """Whether they are ids of the vocabulary: others can be neither stored nor sent back."""
+    if not isinstance(token_ids, list):
+        return False
+    # A stream has an event for each id, and an answer may have thousands of them.
+    if any(type(id_) is not int for id_ in token_ids):
+        return False
+    return not token_ids or (min(token_ids) >= 0 and max(token_ids) < VOCABULARY_SIZE)
 
 
 def read_cached_tokens(body: Mapping[str, object]) -> int | None:
@@ -105,7 +120,10 @@ def read_cached_tokens(body: Mapping[str, object]) -> int | None:
             return None
         value = value.get(key)
 
-    return value if isinstance(value, int) else None
+    # A bool is an int to Python.
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if value >= 0 else None
 
 
 def _read_logprobs(
@@ -122,7 +140,7 @@ def _read_logprobs(
 
     rows = zip(token_ids, logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True)
     return tuple(
-        TokenLogprob(token_id, logprob, _read_best(top, num_logprobs))
+        TokenLogprob(token_id, float(logprob), _read_best(top, num_logprobs))
         for token_id, logprob, top in rows
     )
 
@@ -130,4 +148,7 @@ def _read_logprobs(
 def _read_best(top: Mapping[str, float], num_logprobs: int) -> dict[int, float]:
     # The sampled token is in there too, first, whether or not it is one of the best.
     ranked = sorted(top.items(), key=lambda entry: -entry[1])
-    return {int(name.removeprefix(_ID_PREFIX)): logprob for name, logprob in ranked[:num_logprobs]}
+    return {
+        int(name.removeprefix(_ID_PREFIX)): float(logprob)
+        for name, logprob in ranked[:num_logprobs]
+    }

@@ -11,13 +11,17 @@ The format: https://github.com/mlc-ai/xgrammar/blob/main/docs/tutorials/structur
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TypeAlias
 
 from synth_ai.engines.base import OutputConstraint
 
 # A node of the tag, by its `type`: {"type": "optional", "content": {...}}.
 Node: TypeAlias = dict[str, object]
+
+# Makes the node of a fixed text, in which the control tokens are spelled as `<|end|>`.
+_Text: TypeAlias = Callable[[str], Node]
 
 # The control tokens of the vocabulary, <|startoftext|> to <|endofprompt|>.
 _CONTROL_TOKENS = range(199_998, 200_019)
@@ -50,10 +54,20 @@ _CONSTRAIN, _CHANNEL, _MESSAGE = 200_003, 200_005, 200_008
 # answer or one of the calls (`_calls` has examples).
 #
 # The stop tokens are not part of it: vLLM allows them wherever the tag may end.
-def make_structural_tag(structure: OutputConstraint) -> str:
-    """Make the constraint as JSON, as vLLM takes it."""
-    reasoning = _optional(_message("analysis", structure.reasoning_budget))
-    answer = _answer(structure.schema)
+def make_structural_tag(
+    structure: OutputConstraint, *, marker_prefix: str = "", excludes_markers: bool = False
+) -> str:
+    """Make the constraint as JSON, as vLLM takes it.
+
+    Args:
+        marker_prefix: what the engine's tokenizer has in front of the name of a control token. With
+            none, the published spelling, control tokens are allowed inside the strings of the
+            answer.
+        excludes_markers: allow no `<|` in them instead, as far as xgrammar can do that.
+    """
+    text = partial(_text, marker_prefix)
+    reasoning = _optional(_message(text, "analysis", structure.reasoning_budget))
+    answer = _answer(text, structure.schema, excludes_markers=excludes_markers)
 
     tools = list(structure.builtins)
     if structure.tool_calls:
@@ -63,8 +77,8 @@ def make_structural_tag(structure: OutputConstraint) -> str:
 
     calls: list[Node] = []
     for tool in tools:
-        calls += _calls(tool)
-    preamble = _optional(_message("commentary", max_tokens=None))
+        calls += _calls(text, tool)
+    preamble = _optional(_message(text, "commentary", max_tokens=None))
     return _dump(_sequence(reasoning, preamble, _either(answer, *calls)))
 
 
@@ -72,27 +86,38 @@ def _dump(format_: Node) -> str:
     return json.dumps({"type": "structural_tag", "format": format_})
 
 
-def _answer(schema: Mapping[str, object]) -> Node:
+def _answer(text: _Text, schema: Mapping[str, object], *, excludes_markers: bool) -> Node:
     """Make the message on the final channel: JSON of the schema, whose type may be named."""
-    content_type = _either(_text(" json"), _text(" <|constrain|>json"))
+    content_type = _either(text(" json"), text(" <|constrain|>json"))
     # Limited, because a model may otherwise write blanks until its tokens run out.
     content: Node = {"type": "json_schema", "json_schema": dict(schema), "max_whitespace_cnt": 1}
+    if excludes_markers and _can_exclude_markers(schema):
+        content["excludes"] = ["<|"]
 
     return _sequence(
-        _text("<|channel|>final"), _optional(content_type), _text("<|message|>"), content
+        text("<|channel|>final"), _optional(content_type), text("<|message|>"), content
     )
 
 
-def _message(channel: str, max_tokens: int | None) -> Node:
+def _can_exclude_markers(schema: Mapping[str, object]) -> bool:
+    """Whether the schema means the same without `<|` in strings.
+
+    xgrammar would drop the lengths of strings, and constants that hold one.
+    """
+    written = json.dumps(schema)
+    return not any(part in written for part in ('"minLength"', '"maxLength"', "<|"))
+
+
+def _message(text: _Text, channel: str, max_tokens: int | None) -> Node:
     """Make a whole message on a channel, and the start of the next one."""
     return _sequence(
-        _text(f"<|channel|>{channel}<|message|>"),
+        text(f"<|channel|>{channel}<|message|>"),
         _tokens(max_tokens=max_tokens),
-        _text("<|end|><|start|>assistant"),
+        text("<|end|><|start|>assistant"),
     )
 
 
-def _calls(tool: str) -> list[Node]:
+def _calls(text: _Text, tool: str) -> list[Node]:
     """Make the forms of a call of a tool: its recipient is behind the channel, or in front of it.
 
     ::
@@ -113,11 +138,11 @@ def _calls(tool: str) -> list[Node]:
         channels.append("analysis")
 
     behind_channel = [
-        _sequence(_text(f"<|channel|>{channel} to={tool}"), _tokens(allowed=(_CONSTRAIN, _MESSAGE)))
+        _sequence(text(f"<|channel|>{channel} to={tool}"), _tokens(allowed=(_CONSTRAIN, _MESSAGE)))
         for channel in channels
     ]
     in_front_of_channel = _sequence(
-        _text(f" to={tool}"), _tokens(allowed=(_CHANNEL, _CONSTRAIN, _MESSAGE))
+        text(f" to={tool}"), _tokens(allowed=(_CHANNEL, _CONSTRAIN, _MESSAGE))
     )
     return [*behind_channel, in_front_of_channel]
 
@@ -137,8 +162,8 @@ def _optional(content: Node) -> Node:
     return {"type": "optional", "content": content}
 
 
-def _text(value: str) -> Node:
-    return {"type": "const_string", "value": value}
+def _text(marker_prefix: str, value: str) -> Node:
+    return {"type": "const_string", "value": value.replace("<|", f"{marker_prefix}<|")}
 
 
 def _tokens(*, allowed: Iterable[int] = (), max_tokens: int | None = None) -> Node:

@@ -38,6 +38,15 @@ _OUTCOMES = {
 }
 
 
+# Ordinary tokens have lower ids.
+_FIRST_CONTROL_ID = harmony.START_OF_TEXT
+
+_LEFT_ITS_SHAPE = (
+    "The model broke out of the constrained answer by a control token, which this engine's "
+    "tokenizer lets into JSON strings. VLLMEngine with a tokenizer of its own making does not."
+)
+
+
 class CompletionReader:
     """Reads one completion as it comes.
 
@@ -53,16 +62,23 @@ class CompletionReader:
         tools: the names that the model knows its tools by.
         stop: strings that end the answer.
         prefill: the ids that the prompt makes the completion begin with.
+        constrained: whether the engine was told of what shape the answer must be.
 
     Attributes:
         sampled_ids: the ids so far, without the prefill.
     """
 
     def __init__(
-        self, *, tools: Sequence[str] = (), stop: Sequence[str] = (), prefill: Sequence[int] = ()
+        self,
+        *,
+        tools: Sequence[str] = (),
+        stop: Sequence[str] = (),
+        prefill: Sequence[int] = (),
+        constrained: bool = False,
     ) -> None:
         self.sampled_ids: list[int] = []
         self._prefill = tuple(prefill)
+        self._constrained = constrained
         self._logprobs: list[TokenLogprob] = []
         self._cached_tokens = 0
         self._finish_reason: FinishReason = "stop"
@@ -92,8 +108,7 @@ class CompletionReader:
 
     def finish(self) -> list[StreamEvent]:
         """End the completion, and return the events that had to wait for its end."""
-        was_cut_off = self._finish_reason == "length"
-        self._completion = self._parser.close("length" if was_cut_off else "stop")
+        self._completion = self._parser.close("length" if self._was_cut_off() else "stop")
         events = self._convert_events(self._parser.take_pending())
 
         # The answer may have ended like the beginning of a stop string.
@@ -113,7 +128,15 @@ class CompletionReader:
         assert completion is not None, "finish() comes before response()"
 
         text = completion.final or ""
+        warnings = list(completion.warnings)
         outcome = _OUTCOMES[completion.finish]
+        if self._was_cut_off():
+            # What came so far may look whole, but the model had more to say.
+            outcome = _OUTCOMES["length"]
+        elif self._left_its_shape():
+            outcome = _Outcome("incomplete", incomplete_reason="control_token")
+            warnings.append(_LEFT_ITS_SHAPE)
+
         if self.stopped:
             # What stands before a stop string is a whole answer, whatever came behind it.
             text = self._stops.text
@@ -136,11 +159,36 @@ class CompletionReader:
             prompt_token_ids=prompt,
             output_token_ids=self.sampled_ids,
             logprobs=logprobs or None,
-            warnings=list(completion.warnings),
+            warnings=warnings,
             # Up to a stop string and behind it, more was sampled than the answer has. Such a turn
             # is rendered from its items later, and its ids are nothing to train on.
             tokens_exact=not self.stopped,
         )
+
+    def _was_cut_off(self) -> bool:
+        """Whether the completion reached its last token before its end."""
+        if self._finish_reason != "length":
+            return False
+        # An engine may say so of a completion that ended by itself with the last token.
+        return not any(stop in self.sampled_ids for stop in harmony.STOP_TOKEN_IDS)
+
+    def _left_its_shape(self) -> bool:
+        """Whether a control token stands inside a constrained answer.
+
+        An engine with a tokenizer of its own may let one in, as its grammar takes the name of the
+        token for text.
+        """
+        if not self._constrained:
+            return False
+
+        ids = (*self._prefill, *self.sampled_ids)
+        controls = [id_ for id_ in ids if id_ >= _FIRST_CONTROL_ID]
+        for message in self._parser.sampled_messages:
+            if message.header.kind != "final" or message.location is None:
+                continue
+            behind = controls[message.location.message + 1 :]
+            return any(id_ not in harmony.STOP_TOKEN_IDS for id_ in behind)
+        return False
 
     def _convert_events(self, events: Iterable[harmony.Event]) -> list[StreamEvent]:
         """Cut the answer at the first stop string, and give every tool call an id."""

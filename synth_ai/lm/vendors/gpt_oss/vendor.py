@@ -95,7 +95,10 @@ class HarmonyVendor(VendorBase):
         warnings += clip_warnings
 
         reader = CompletionReader(
-            tools=settings.tool_names, stop=request.stop, prefill=settings.prefill()
+            tools=settings.tool_names,
+            stop=request.stop,
+            prefill=settings.prefill(),
+            constrained=sampling.constraint is not None,
         )
 
         # With stop strings the text must come in pieces, so that the engine does not run past them.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from synth_ai import TextDelta, ToolCallDelta, harmony
-from synth_ai.engines.base import TokenDelta
+from synth_ai.engines.base import FinishReason, TokenDelta
 from synth_ai.events import StreamEvent
 from synth_ai.lm.vendors.gpt_oss.decode import CompletionReader
 from synth_ai.response import BaseLMResponse
@@ -33,7 +35,8 @@ def answer_of(events: list[StreamEvent]) -> str:
 
 def test_each_call_has_the_id_of_its_first_delta() -> None:
     """Who follows a stream knows the calls by the ids that the response has."""
-    text = call_text("add", a=1) + "<|start|>assistant" + call_text("multiply", b=2)
+    first = call_text("add", a=1).replace("<|call|>", "<|end|>")
+    text = first + "<|start|>assistant" + call_text("multiply", b=2)
     events, response = read(text)
     first_deltas = [event for event in events if isinstance(event, ToolCallDelta) and event.name]
     assert response.tool_calls is not None
@@ -73,3 +76,67 @@ def test_what_may_begin_a_stop_string_comes_at_the_end() -> None:
     events, response = read(final_text("alpha be"), stop=["beta"])
     assert answer_of(events) == response.text == "alpha be"
     assert response.tokens_exact
+
+
+def read_constrained(text: str, *, finish_reason: FinishReason = "stop") -> BaseLMResponse:
+    """The response of a completion whose answer must be JSON."""
+    reader = CompletionReader(constrained=True)
+    reader.feed(TokenDelta(harmony.encode(text, control_tokens=True), finish_reason))
+    reader.finish()
+    return reader.response([1, 2, 3], "gpt-oss-20b")
+
+
+FINAL = "<|channel|>final<|message|>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{FINAL}{{"a": "x<|end|><|start|>assistant"}}<|return|>',
+        f'{FINAL}{{"a": "x<|end|><|start|>assistant{FINAL}y"}}<|return|>',
+        f'{FINAL}{{"a": "x<|message|>y"}}<|return|>',
+        f'{FINAL}{{"a": "x<|constrain|>y"}}<|return|>',
+        f'{FINAL}{{"a": "x<|reserved_200100|>y"}}<|return|>',
+        f'{FINAL}{{"a": "x<|channel|>y"}}<|return|>',
+        f'<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant{FINAL}{{"a": "<|end|>"}}',
+    ],
+)
+def test_a_control_token_inside_a_constrained_answer(text: str) -> None:
+    """An engine that lets one in gave no answer of the shape, and the response says so."""
+    response = read_constrained(text)
+    assert (response.status, response.incomplete_reason) == ("incomplete", "control_token")
+    assert any("broke out" in warning for warning in response.warnings)
+
+
+@pytest.mark.parametrize("end", ["<|return|>", "<|call|>", ""])
+def test_a_constrained_answer_that_is_whole(end: str) -> None:
+    """Control tokens in front of it and at its end are none inside it."""
+    text = f'<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant{FINAL}{{"a": "<end>"}}{end}'
+    response = read_constrained(text)
+    assert (response.status, response.warnings) == ("completed", [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{FINAL}{{"a": "whole"}}',
+        f'{FINAL}{{"a": "whole"}}<|end|>',
+        f"{FINAL}One.<|end|><|start|>assistant<|channel|>analysis<|message|>Hm",
+        '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}',
+        "<|channel|>commentary<|message|>One moment.<|end|>",
+        "<|channel|>analysis<|message|>Hm",
+        "",
+    ],
+)
+def test_what_reached_max_tokens_is_incomplete(text: str) -> None:
+    """Whatever it holds so far: the model had more to say."""
+    response = read_constrained(text, finish_reason="length")
+    assert (response.status, response.incomplete_reason) == ("incomplete", "max_output_tokens")
+
+
+def test_what_ended_with_its_last_token_is_complete() -> None:
+    """A stop token is an end, also if it was the last token that the call had."""
+    text = f"{FINAL}One.<|return|>"
+    assert read_constrained(text, finish_reason="length").status == "completed"
+    call = call_text("add", a=1)
+    assert read_constrained(call, finish_reason="length").status == "completed"
