@@ -153,7 +153,7 @@ async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[Str
                     yield event
                     place.idle_since = None
                 async with deadline:
-                    event = await _next_event(events)
+                    event = await delivery.next_event(events)
     finally:
         place.release()
 
@@ -343,12 +343,27 @@ class _Delivery(Generic[T]):
                 except (ForgottenResponseError, ContextLengthError) as error:
                     self.call = await self._adapt(error)
         except ServerError as error:
-            error.attempts = self.attempts
-            if self.attempts > 1:
-                error.add_note(
-                    f"The call was sent {self.attempts} times; this is what the last one met."
-                )
+            self._note_attempts(error)
             raise
+
+    async def next_event(self, events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
+        """Read the next event of a stream that `run` has opened.
+
+        Raises:
+            SynthAIError: the stream broke off; it is not tried again, as a part is already shown.
+        """
+        try:
+            return await _next_event(events)
+        except ServerError as error:
+            self._note_attempts(error)
+            raise
+
+    def _note_attempts(self, error: ServerError) -> None:
+        error.attempts = self.attempts
+        if self.attempts > 1:
+            error.add_note(
+                f"The call was sent {self.attempts} times; this is what the last one met."
+            )
 
     def _attempt(self) -> Awaitable[T]:
         self.attempts += 1
@@ -486,11 +501,12 @@ async def record(
     except StoreError as error:
         error.response = response
         raise
+    finally:
+        if not prepared.include_reasoning:
+            _hide_reasoning(response)
 
     if call.moves_head and response.status in _CONTINUABLE:
         head.move(call.ticket, Parent(turn.id, turn))
-    if not prepared.include_reasoning:
-        _hide_reasoning(response)
 
 
 def _complete_response(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -21,16 +22,19 @@ from synth_ai import (
     ReasoningDelta,
     RetryPolicy,
     StreamEvent,
+    TextDelta,
     Timeout,
     Turn,
     VendorBase,
 )
 from synth_ai import content as items
 from synth_ai.errors import (
+    ConnectionFailedError,
     ForgottenResponseError,
     OptionError,
     OverloadedError,
     RequestError,
+    StoreError,
     StoreUnavailableError,
     StructuredOutputError,
     TimedOutError,
@@ -403,3 +407,41 @@ async def test_effort_in_a_system_message_is_warned_about(system: str, warned: b
     lm = LM("m", vendor=ScriptedVendor(["ok"]))
     response = await lm.respond_async(system, "Hi")
     assert any("reasoning_effort='high'" in each for each in response.warnings) is warned
+
+
+class FullStore(MemoryStore):
+    """Keeps nothing."""
+
+    async def put(self, turn: Turn) -> None:
+        raise StoreError("The disk is full.")
+
+
+async def test_reasoning_is_left_out_of_an_error_s_response_too() -> None:
+    """The caller did not want to see it, whatever became of the turn; the cost is counted."""
+    vendor = ScriptedVendor([REASONED])
+    lm = LM("x", vendor=vendor, include_reasoning=False, response_store=FullStore())
+    with pytest.raises(StoreError) as raised:
+        await lm.respond_async("Hi")
+    assert raised.value.response is not None
+    assert raised.value.response.reasoning is None
+    assert lm.totals.calls == 1
+
+
+class BreaksOff(ScriptedVendor):
+    """Fails once before its stream begins, and then in the middle of it."""
+
+    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
+        self.requests.append(request)
+        if len(self.requests) == 1:
+            raise OverloadedError("busy")
+        yield TextDelta("Hel")
+        raise ConnectionFailedError("The stream broke off.")
+
+
+async def test_a_stream_that_breaks_off_says_how_often_it_was_sent() -> None:
+    """A retry before its first event is not forgotten when it fails later."""
+    lm = LM("x", vendor=BreaksOff(), retry=RetryPolicy(wait_initial=0))
+    with pytest.raises(ConnectionFailedError) as raised:
+        await read(lm.stream_async("Hi"))
+    assert raised.value.attempts == 2
+    assert "sent 2 times" in raised.value.__notes__[0]

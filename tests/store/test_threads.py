@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from store.turns import make_chain, make_turn
-from synth_ai.errors import StoreConflictError, StoreError
+from synth_ai.errors import StoreConflictError, StoreError, StoreUnavailableError
 from synth_ai.store.sqlite import threads
 from synth_ai.store.sqlite.connections import connect
 from synth_ai.store.sqlite.schema import create_or_migrate
@@ -295,3 +295,19 @@ async def test_a_large_import_goes_into_the_file(path: Path) -> None:
     await until_idle(store._require_open().writer)
     assert path.stat().st_size > 5_000_000
     await store.aclose()
+
+
+async def test_calls_that_fail_together_have_errors_of_their_own(path: Path) -> None:
+    """Each caller puts its response on the error; one object for all would mix them up."""
+
+    @contextmanager
+    def gone() -> Iterator[None]:
+        raise StoreUnavailableError("The disk is gone.")
+        yield
+
+    writer = make_writer(path, gone)
+    writes = [writer.run(insert(f"t{number}")) for number in range(5)]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert all(isinstance(result, StoreUnavailableError) for result in results)
+    assert all(str(result) == "The disk is gone." for result in results)
+    assert len({id(result) for result in results}) == 5

@@ -12,6 +12,7 @@ Reading is done by a few threads. Writing is done in one of two ways:
 from __future__ import annotations
 
 import asyncio
+import copy
 import sqlite3
 import threading
 from collections import deque
@@ -223,7 +224,7 @@ class Writer:
                 self._tidy_up(group)
             except BaseException as error:
                 # Whoever was answered before keeps that answer.
-                _deliver([Outcome(job, error=error) for job in group])
+                _deliver(_fail(group, error))
 
     def _open_inline(self) -> None:
         """Have the inline connection open, and no transaction of an interrupted caller on it.
@@ -262,7 +263,7 @@ class Writer:
         except Exception as error:
             # The whole file is out of reach: none of them would fare better by itself.
             if len(group) == 1 or isinstance(error, StoreUnavailableError):
-                return [Outcome(job, error=error) for job in group]
+                return _fail(group, error)
 
         outcomes = []
         for job in group:
@@ -352,6 +353,25 @@ def _submit(
         return threads.submit(function, *args, **kwargs)
     except RuntimeError as error:
         raise StoreError(f"The store was closed while it was being used: {error}.") from error
+
+
+def _fail(group: Iterable[Job], error: BaseException) -> list[Outcome]:
+    """Make the outcomes of jobs that failed together.
+
+    Each has an error of its own: its caller puts the response on it that could not be kept.
+    """
+    return [Outcome(job, error=_copy_error(error)) for job in group]
+
+
+def _copy_error(error: BaseException) -> BaseException:
+    try:
+        twin = copy.copy(error)
+    except Exception:
+        # Not every error of Python's can be copied; those of stores can.
+        return error
+
+    twin.__cause__ = error.__cause__
+    return twin.with_traceback(error.__traceback__)
 
 
 def _deliver(outcomes: Iterable[Outcome]) -> None:
