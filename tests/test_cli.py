@@ -165,7 +165,7 @@ def test_engine_args_of_another_model_are_refused(model: str) -> None:
     """Settings for gpt-oss would be wrong for it."""
     result = run("engine-args", model, "--gpu", "h100")
     assert result.returncode != 0
-    assert f"{model!r} is no gpt-oss model" in " ".join(result.stderr.split())
+    assert f"{model!r} must be a gpt-oss model" in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
 
 

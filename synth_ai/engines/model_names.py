@@ -112,7 +112,7 @@ def check_gpt_oss(model: str) -> None:
         return
 
     raise OptionError(
-        f"{model!r} is no gpt-oss model, and these settings are for no other. Give 'gpt-oss-20b', "
+        f"{model!r} must be a gpt-oss model: these settings are for no other. Give 'gpt-oss-20b', "
         "'gpt-oss-120b', the full name of a fine-tune on the hub, or a model folder."
     )
 

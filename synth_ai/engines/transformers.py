@@ -266,7 +266,7 @@ def _has_failed(loading: Future[EngineFacts]) -> bool:
 
 
 def _check_loaded(model: object, model_args: Mapping[str, object]) -> None:
-    """Refuse what is no loaded gpt-oss model, and arguments that come too late for one.
+    """Refuse what is not a loaded gpt-oss model, and arguments that come too late for one.
 
     Raises:
         OptionError: naming what was given.

@@ -89,7 +89,7 @@ def _read_choice(
         )
 
     if not _is_list_of_ids(token_ids):
-        raise TypeError("token_ids are no list of ids")
+        raise TypeError("token_ids must be a list of ids")
     return TokenDelta(
         token_ids=tuple(token_ids),
         finish_reason=read_finish_reason(choice.get("finish_reason")),
