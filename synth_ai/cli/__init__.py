@@ -15,7 +15,7 @@ def main() -> None:
     except ImportError as error:
         sys.exit(
             f"The synth-ai command needs typer and rich ({error.name} is missing): "
-            'pip install "synth-ai[cli]"'
+            'pip install ".[cli]" in a clone of synth_ai'
         )
 
     try:

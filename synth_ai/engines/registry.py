@@ -57,7 +57,7 @@ _BUILT_IN: Mapping[str, BuiltInEngine] = {
         # It is what a gpt-oss model gets if nothing else is said, so all ways out are named.
         missing_message=(
             "{model} runs on an engine, and there is none. Either install vLLM to run it in this "
-            'process (pip install "synth-ai[vllm]", with a GPU), or set '
+            'process (pip install ".[vllm]" in a clone of synth_ai, with a GPU), or set '
             "SYNTH_GPU_HARMONY_ENDPOINT to a server that takes and returns token ids, or pass an "
             "engine of your own with engine=. (To talk to a chat server instead, give base_url=.)"
         ),

@@ -199,7 +199,7 @@ def _tiktoken() -> Encoding:
     except ImportError as error:
         raise MissingExtraError(
             "Harmony needs tiktoken to turn text into token ids. "
-            'Install it with: pip install "synth-ai[harmony]"'
+            'Install it with: pip install ".[harmony]" in a clone of synth_ai'
         ) from error
 
     ranks = {token: rank for rank, token in enumerate(token_bytes())}

@@ -84,7 +84,7 @@ def check_transport(transport: str) -> None:
     if transport == "aiohttp" and find_spec("aiohttp") is None:
         raise errors.MissingExtraError(
             "transport='aiohttp' needs aiohttp: "
-            'pip install "synth-ai[aiohttp]", or leave the option out.'
+            'pip install ".[aiohttp]" in a clone of synth_ai, or leave the option out.'
         )
 
 

@@ -83,8 +83,8 @@ def check_progress(progress: bool) -> None:
         return
     if find_spec("tqdm") is None:
         raise MissingExtraError(
-            'progress=True draws a bar with tqdm: pip install "synth-ai[progress]", '
-            "or leave the option out."
+            'progress=True draws a bar with tqdm: pip install ".[progress]" in a clone of '
+            "synth_ai, or leave the option out."
         )
 
 

@@ -307,9 +307,9 @@ def test_a_factory_that_makes_none() -> None:
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
-        ("vllm", r'pip install "synth-ai\[vllm\]".*SYNTH_GPU_HARMONY_ENDPOINT.*engine=.*base_url='),
-        ({}, r'pip install "synth-ai\[vllm\]"'),
-        ({"max_model_len": 4096}, r'pip install "synth-ai\[vllm\]"'),
+        ("vllm", r'pip install "\.\[vllm\]".*SYNTH_GPU_HARMONY_ENDPOINT.*engine=.*base_url='),
+        ({}, r'pip install "\.\[vllm\]"'),
+        ({"max_model_len": 4096}, r'pip install "\.\[vllm\]"'),
         ("transformers", "pip install transformers torch"),
         ({"engine": "transformers", "batch_size": 4}, "pip install transformers torch"),
     ],

@@ -48,7 +48,7 @@ async def complete(
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
 def test_without_vllm() -> None:
     """Without vLLM the error says what to install."""
-    with pytest.raises(MissingExtraError, match=r'pip install "synth-ai\[vllm\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[vllm\]"'):
         VLLMEngine("gpt-oss-20b")
 
 

@@ -145,7 +145,7 @@ assert harmony.parse([200005, 17196, 200008, 24912, 200002]).final == "hello"
 try:
     harmony.render([{"role": "user", "content": "hi"}])
 except MissingExtraError as error:
-    assert 'pip install "synth-ai[harmony]"' in str(error), error
+    assert 'pip install ".[harmony]" in a clone of synth_ai' in str(error), error
 else:
     raise AssertionError("rendered without tiktoken")
 """

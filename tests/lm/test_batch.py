@@ -65,7 +65,7 @@ async def test_progress_needs_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Said before any call is made, with what to install."""
     monkeypatch.setitem(sys.modules, "tqdm", None)
     lm, vendor = batch_lm(1)
-    with pytest.raises(MissingExtraError, match=r'pip install "synth-ai\[progress\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[progress\]"'):
         await lm.respond_batch_async(["1"], progress=True)
     assert vendor.requests == []
 
@@ -226,6 +226,10 @@ class Batching(ScriptedEngine):
 
 async def test_a_batch_reaches_the_engine_as_one() -> None:
     """Each response is typed, stored, counted and checked as any other."""
+    # The first call of a process loads the vocabulary on threads, which may end in any order.
+    warm = LM("gpt-oss-20b", engine=ScriptedEngine([final_text("warm")]))
+    await warm.respond_async("Hi")
+
     engine = Batching(
         *(final_text(f"{number}", reasoning="Hm.") for number in range(4)), final_text("more")
     )

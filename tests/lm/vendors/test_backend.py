@@ -274,7 +274,7 @@ def test_without_an_engine_the_error_names_all_ways_out(monkeypatch: pytest.Monk
     """vLLM here, a remote engine, an engine object, or a chat server."""
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(
-        MissingExtraError, match=r"synth-ai\[vllm\].*SYNTH_GPU_HARMONY_ENDPOINT.*engine=.*base_url="
+        MissingExtraError, match=r"\.\[vllm\].*SYNTH_GPU_HARMONY_ENDPOINT.*engine=.*base_url="
     ):
         LM("gpt-oss-20b")
 
