@@ -19,27 +19,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
 
-from synth_ai.harmony.assembly import (
-    BEHIND_CALL,
-    GARBLED_HEADER,
-    CompletionBuilder,
-    SampledMessage,
-)
+from synth_ai.harmony.assembly import GARBLED_HEADER, CompletionBuilder, SampledMessage
 from synth_ai.harmony.channels import CHANNEL_OF_KIND
 from synth_ai.harmony.completion import Completion, Event, FinishReason
 from synth_ai.harmony.deltas import DeltaQueue
 from synth_ai.harmony.drafts import HeaderDraft, Location, MessageDraft
 from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK, read_header
 from synth_ai.harmony.segments import UNKNOWN, split_segments
-from synth_ai.harmony.tokens import (
-    CALL,
-    CHANNEL,
-    CONSTRAIN,
-    MESSAGE,
-    RETURN,
-    START,
-    STOP_TOKEN_IDS,
-)
+from synth_ai.harmony.tokens import CALL, CHANNEL, CONSTRAIN, MESSAGE, RETURN, START
 from synth_ai.harmony.tool_names import OfferedTools
 from synth_ai.harmony.tools import Tool
 
@@ -148,7 +135,6 @@ class StreamParser:
     def _take_text(self, data: bytes) -> None:
         state = self.state
         if state is _OVER:
-            self._leave_out(data)
             return
 
         if self._partial_character:
@@ -161,12 +147,6 @@ class StreamParser:
             self._deltas.stream(self._message, text)
         else:
             self._header.texts.append(text)
-
-    def _leave_out(self, data: bytes = b"") -> None:
-        """Leave out what stands behind the end of the turn; behind a call, with a warning."""
-        is_behind_call = self._header.after == CALL
-        if is_behind_call and (not data or data.strip()):
-            self._builder.warn(BEHIND_CALL)
 
     def _end_broken_character(self, token: int) -> None:
         """Put U+FFFD for bytes that are not text: a header must not look better than it is.
@@ -182,8 +162,6 @@ class StreamParser:
     def _take_control_token(self, token: int) -> None:
         state = self.state
         if state is _OVER:
-            if token not in STOP_TOKEN_IDS:
-                self._leave_out()
             return
 
         position = self._control_token_count
@@ -228,10 +206,7 @@ class StreamParser:
         elif after == CHANNEL:
             self._header.texts.append(CHANNEL_MARK)
 
-        # A call that ended waits for its tool. Whatever the model makes up behind it, the tool's
-        # output too, is none of it.
-        has_called = after == CALL and self._builder.has_call
-        ends_turn = has_called or (after == RETURN and self._builder.has_answer)
+        ends_turn = after == RETURN and self._builder.has_answer
         self.state = _OVER if ends_turn else _HEADER
 
     def _begin_message(self, position: int) -> None:

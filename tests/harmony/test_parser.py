@@ -249,7 +249,7 @@ def test_tool_specifications_are_names_too() -> None:
         {"type": "function", "function": {"name": "g"}},
         {"type": "python"},
     ]
-    first = f" to=g<|channel|>commentary<|message|>{CALL}<|end|>"
+    first = f" to=g<|channel|>commentary<|message|>{CALL}<|call|>"
     second = "<|start|>assistant to=python<|message|>1<|call|>"
     found = parse(encode(first + second, control_tokens=True), tools=tools)
     assert [call.name for call in found.tool_calls] == ["g", "python"]
@@ -320,59 +320,16 @@ def test_python_code_is_left_alone() -> None:
 
 def test_several_calls() -> None:
     """All calls of a turn are surfaced, in order, with or without a proper start in between."""
-    one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|end|>"
+    one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|call|>"
     for between in (
         "<|start|>assistant",
         "",
-        "commentary to=functions.g json<|message|>{}<|end|><|start|>assistant",
+        "commentary to=functions.g json<|message|>{}<|call|><|start|>assistant",
     ):
         names = [
             name for name, _ in parsed(one + between + one.replace("functions.f", "functions.h"))[3]
         ]
         assert names == (["f", "g", "h"] if "g" in between else ["f", "h"])
-
-
-BEHIND_A_CALL = (
-    # The output of the tool, made up, and an answer from it.
-    '<|start|>functions.f to=assistant<|channel|>commentary<|message|>{"x": 1}<|end|>'
-    "<|start|>assistant<|channel|>final<|message|>It is 1.<|return|>",
-    "<|start|>assistant<|channel|>final<|message|>It is 1.",
-    "<|channel|>final<|message|>It is 1.<|return|>",
-    # The second half of a header, and calls.
-    "commentary",
-    "commentary to=functions.g json<|message|>{}<|call|>",
-    " to=functions.g<|channel|>commentary<|message|>{}<|call|>",
-    "<|start|>assistant<|channel|>commentary to=functions.g<|message|>{}<|call|>",
-    "<|start|>assistant<|channel|>analysis<|message|>Now I wait.<|end|>",
-    "<|channel|>",
-)
-
-
-@pytest.mark.parametrize("behind", BEHIND_A_CALL)
-@pytest.mark.parametrize("finish_reason", ["stop", "length"])
-def test_what_stands_behind_a_finished_call_is_left_out(behind: str, finish_reason: str) -> None:
-    """The call waits for its tool; what the model made up behind it is no answer and no call."""
-    one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|call|>"
-    ids = encode(one + behind, control_tokens=True)
-    for chunks in ([ids], [[id_] for id_ in ids]):
-        parser = StreamParser(tools=["f", "g"])
-        events = [event for chunk in chunks for event in parser.feed(chunk)]
-        completion = parser.close(finish_reason)
-        events += parser.take_pending()
-
-        assert [call.name for call in completion.tool_calls] == ["f"]
-        assert (completion.final, completion.reasoning) == (None, None)
-        assert completion.finish == "tool_calls"
-        assert any("behind a finished tool call" in warning for warning in completion.warnings)
-        assert {type(event) for event in events} == {ToolCallDelta}
-
-
-def test_nothing_behind_a_finished_call() -> None:
-    """A stop token more, or a blank, is nothing to warn of."""
-    one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|call|>"
-    for behind in ("", "<|return|>", "\n"):
-        found = parse(encode(one + behind, control_tokens=True))
-        assert (len(found.tool_calls), found.warnings) == (1, [])
 
 
 @pytest.mark.parametrize(
