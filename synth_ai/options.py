@@ -23,7 +23,10 @@ from synth_ai.timeout import Timeout
 
 
 class Check(Protocol):
-    """Says which values an option takes."""
+    """Says which values an option takes.
+
+    `str()` of those here says it in words, for errors and for the table in docs/options.md.
+    """
 
     def check(self, name: str, value: object) -> None:
         """Refuse a value that does not fit; None never gets here.
@@ -43,9 +46,10 @@ class Number:
     def check(self, name: str, value: object) -> None:
         fits = _is_number(value) and self.low <= value <= self.high
         if not fits:
-            raise OptionError(
-                f"{name} must be a number from {self.low:g} to {self.high:g}, not {value!r}."
-            )
+            raise OptionError(f"{name} must be {self}, not {value!r}.")
+
+    def __str__(self) -> str:
+        return f"a number from {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,10 @@ class WholeNumber:
 
     def check(self, name: str, value: object) -> None:
         if not _is_whole(value) or value < self.low:
-            raise OptionError(f"{name} must be a whole number from {self.low}, not {value!r}.")
+            raise OptionError(f"{name} must be {self}, not {value!r}.")
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.low}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +79,14 @@ class Choice:
     owner: str | None = None
 
     def check(self, name: str, value: object) -> None:
-        if value in self.words:
-            return
-        words = ", ".join(self.words)
+        if value not in self.words:
+            raise OptionError(f"{name} must be {self}, not {value!r}.")
+
+    def __str__(self) -> str:
+        words = "one of " + ", ".join(self.words)
         if self.owner is not None:
             words += f" on {self.owner}"
-        raise OptionError(f"{name} must be one of {words}, not {value!r}.")
+        return words
 
 
 class Texts:
@@ -86,9 +95,10 @@ class Texts:
     def check(self, name: str, value: object) -> None:
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, (list, tuple)) or not all(map(_is_text, texts)):
-            raise OptionError(
-                f"{name} must be a string or a list of strings that are not empty, not {value!r}."
-            )
+            raise OptionError(f"{name} must be {self}, not {value!r}.")
+
+    def __str__(self) -> str:
+        return "a string or a list of strings that are not empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +121,19 @@ class Seconds:
                 "silent server."
             )
 
+    def __str__(self) -> str:
+        return "seconds, or a Timeout"
+
 
 class Dictionary:
     """Takes a dictionary from names to values."""
 
     def check(self, name: str, value: object) -> None:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise OptionError(
-                f"{name} must be a dictionary of names to values, not {value!r:.200}."
-            )
+            raise OptionError(f"{name} must be {self}, not {value!r:.200}.")
+
+    def __str__(self) -> str:
+        return "a dictionary of names to values"
 
 
 class Headers(Dictionary):
@@ -143,6 +157,9 @@ class Headers(Dictionary):
                 "one line."
             )
 
+    def __str__(self) -> str:
+        return "a dictionary of HTTP headers"
+
     def _can_be_sent(self, header: str, text: object) -> bool:
         if not self._NAME.fullmatch(header) or not isinstance(text, str):
             return False
@@ -161,9 +178,10 @@ class DictionaryOfTheAPI:
 
     def check(self, name: str, value: object) -> None:
         if not isinstance(value, Mapping):
-            raise OptionError(
-                f"{name} must be a dictionary of the API's own, not {value!r:.100}. {self.hint}"
-            )
+            raise OptionError(f"{name} must be {self}, not {value!r:.100}. {self.hint}")
+
+    def __str__(self) -> str:
+        return "a dictionary of the API's own"
 
 
 def _is_number(value: object) -> TypeGuard[float]:
