@@ -1,12 +1,12 @@
-"""A stream of events that ends with the whole response, for async and for sync callers."""
+"""Streams of events for async and for sync callers, and those of one call, with its response."""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from synth_ai.errors import RequestError
 from synth_ai.events import Completed, StreamEvent, TextDelta
@@ -15,51 +15,24 @@ from synth_ai.lm import sync
 from synth_ai.response import BaseLMResponse
 
 T = TypeVar("T")
+EventT = TypeVar("EventT")
 
 
-class _Stream:
-    """What async and sync streams have in common."""
+class AsyncStream(Generic[EventT]):
+    """A stream of events for callers that await.
 
-    def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
-        self._reader = _StreamReader(events)
-
-    @property
-    def text(self) -> str:
-        """The text of the answer so far, also after the stream was left or has broken off."""
-        return "".join(self._reader.texts)
-
-    @property
-    def response(self) -> BaseLMResponse:
-        """The whole response, once the stream has ended.
-
-        Raises:
-            RequestError: it has not ended.
-        """
-        if self._reader.response is None:
-            raise RequestError(
-                "The stream has not ended, so it has no whole response yet; "
-                ".text is what came so far."
-            )
-        return self._reader.response
-
-
-class ResponseStream(_Stream):
-    """The events of one call, as `lm.stream_async()` returns them.
-
-    ::
-
-        async with lm.stream_async("Hi") as stream:
-            async for event in stream:
-                if isinstance(event, TextDelta):
-                    print(event.text, end="")
-        print(stream.response.usage)
-
-    Entering the block sends the call and waits for the server's first event, so that what the
-    server refuses is an error there. A bare `async for` works too, and sends the call itself.
-    Leaving the block early aborts the call. A stream can be read once.
+    Args:
+        events: yields the events; closing it ends what makes them.
+        collect: is given each event as it is read. It must not refer to the stream, which ends once
+            nobody else does.
     """
 
-    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+    def __init__(
+        self, events: AsyncGenerator[EventT, None], collect: Callable[[EventT], None]
+    ) -> None:
+        self._reader = _StreamReader(events, collect)
+
+    def __aiter__(self) -> AsyncIterator[EventT]:
         self._reader.start()
         return _Events(self)
 
@@ -77,16 +50,129 @@ class ResponseStream(_Stream):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the stream, and abort the call if it is still under way."""
+        """End the stream, and abort what is still under way."""
         await self._reader.aclose()
+
+
+class SyncStream(Generic[EventT]):
+    """A stream of events for callers that do not await; see `AsyncStream`."""
+
+    def __init__(
+        self, events: AsyncGenerator[EventT, None], collect: Callable[[EventT], None]
+    ) -> None:
+        self._reader = _StreamReader(events, collect)
+
+    def __iter__(self) -> Iterator[EventT]:
+        self._reader.start()
+        return _SyncEvents(self)
+
+    def __enter__(self) -> Self:
+        _close_if_forgotten(self, self._reader, sync.shared_loop())
+        _run_with_places(self._reader.open())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the stream, and abort what is still under way."""
+        sync.finish(self._reader.aclose)
+
+
+class _PartialAnswer:
+    """What has come of an answer so far.
+
+    Attributes:
+        texts: the pieces of its text.
+        response: the whole response; None until it has ended.
+    """
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.response: BaseLMResponse | None = None
+
+    def add(self, event: StreamEvent) -> None:
+        """Take the next event of the answer."""
+        if isinstance(event, TextDelta):
+            self.texts.append(event.text)
+        elif isinstance(event, Completed):
+            self.response = event.response
+
+
+class _WithAnswer:
+    """What async and sync streams of one answer have in common."""
+
+    _answer: _PartialAnswer
+
+    @property
+    def text(self) -> str:
+        """The text of the answer so far, also after the stream was left or has broken off."""
+        return "".join(self._answer.texts)
+
+    @property
+    def response(self) -> BaseLMResponse:
+        """The whole response, once the stream has ended.
+
+        Raises:
+            RequestError: it has not ended.
+        """
+        if self._answer.response is None:
+            raise RequestError(
+                "The stream has not ended, so it has no whole response yet; "
+                ".text is what came so far."
+            )
+        return self._answer.response
+
+
+class ResponseStream(_WithAnswer, AsyncStream[StreamEvent]):
+    """The events of one call, as `lm.stream_async()` returns them.
+
+    ::
+
+        async with lm.stream_async("Hi") as stream:
+            async for event in stream:
+                if isinstance(event, TextDelta):
+                    print(event.text, end="")
+        print(stream.response.usage)
+
+    Entering the block sends the call and waits for the server's first event, so that what the
+    server refuses is an error there. A bare `async for` works too, and sends the call itself.
+    Leaving the block early aborts the call. A stream can be read once.
+    """
+
+    def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
+        self._answer = _PartialAnswer()
+        super().__init__(events, self._answer.add)
+
+
+class SyncResponseStream(_WithAnswer, SyncStream[StreamEvent]):
+    """The events of one call, as `lm.stream_sync()` returns them.
+
+    ::
+
+        with lm.stream_sync("Hi") as stream:
+            for event in stream:
+                ...
+
+    The same as `ResponseStream`, for callers that do not await.
+    """
+
+    def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
+        self._answer = _PartialAnswer()
+        super().__init__(events, self._answer.add)
 
 
 # No generator, here and below: a garbage collection closes one on whatever thread it runs, and
 # those that it reads from at the same time.
-class _Events:
+class _Events(Generic[EventT]):
     """Iterates over the events of a stream; its end, and an error, close the stream."""
 
-    def __init__(self, stream: ResponseStream) -> None:
+    def __init__(self, stream: AsyncStream[EventT]) -> None:
         # Whoever has the events has the stream.
         self._stream = stream
         self._is_watched = False
@@ -94,7 +180,7 @@ class _Events:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> StreamEvent:
+    async def __anext__(self) -> EventT:
         reader = self._stream._reader
         if not self._is_watched:
             self._is_watched = True
@@ -115,51 +201,17 @@ class _Events:
         await self._stream.aclose()
 
 
-class SyncResponseStream(_Stream):
-    """The events of one call, as `lm.stream_sync()` returns them.
-
-    ::
-
-        with lm.stream_sync("Hi") as stream:
-            for event in stream:
-                ...
-
-    The same as `ResponseStream`, for callers that do not await.
-    """
-
-    def __iter__(self) -> Iterator[StreamEvent]:
-        self._reader.start()
-        return _SyncEvents(self)
-
-    def __enter__(self) -> Self:
-        _close_if_forgotten(self, self._reader, sync.shared_loop())
-        _run_with_places(self._reader.open())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the stream, and abort the call if it is still under way."""
-        sync.finish(self._reader.aclose)
-
-
-class _SyncEvents:
+class _SyncEvents(Generic[EventT]):
     """Iterates over the events of a stream; its end, and an error, close the stream."""
 
-    def __init__(self, stream: SyncResponseStream) -> None:
+    def __init__(self, stream: SyncStream[EventT]) -> None:
         self._stream = stream
         _close_if_forgotten(self, stream._reader, sync.shared_loop())
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> StreamEvent:
+    def __next__(self) -> EventT:
         try:
             event = _run_with_places(self._stream._reader.next())
         except BaseException:
@@ -176,7 +228,7 @@ class _SyncEvents:
 
 
 def _close_if_forgotten(
-    owner: object, reader: _StreamReader, loop: asyncio.AbstractEventLoop
+    owner: object, reader: _StreamReader[Any], loop: asyncio.AbstractEventLoop
 ) -> None:
     """Close a stream once nobody refers to it any more.
 
@@ -192,7 +244,7 @@ def _run_with_places(step: Coroutine[Any, Any, T]) -> T:
 
     A call that is made while the stream is being read has to know.
     """
-    result, places = sync.run(_return_places(step))
+    result, places = sync.run_with_user_code(_return_places(step))
     keep_places(places)
     return result
 
@@ -202,25 +254,26 @@ async def _return_places(step: Coroutine[Any, Any, T]) -> tuple[T, tuple[Place, 
     return result, open_places()
 
 
-class _StreamReader:
-    """Reads one stream, and collects what came so far.
+class _StreamReader(Generic[EventT]):
+    """Reads one stream.
 
     A generator must not be closed while a step of it runs: somebody else may be reading, or a step
     that was interrupted is still being cancelled. So steps and closing wait for one another.
 
-    Attributes:
-        texts: the pieces of the answer's text so far.
-        response: the whole response; None until the stream has ended.
+    Args:
+        events: yields the events.
+        collect: is given each event as it is read.
     """
 
-    def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
+    def __init__(
+        self, events: AsyncGenerator[EventT, None], collect: Callable[[EventT], None]
+    ) -> None:
         self._events = events
+        self._collect = collect
         self._step = asyncio.Lock()
         self._started = False
         self._opened = False
-        self._first: StreamEvent | None = None
-        self.texts: list[str] = []
-        self.response: BaseLMResponse | None = None
+        self._first: EventT | None = None
 
     def start(self) -> None:
         """Refuse a second reading, which would pass for an empty answer."""
@@ -243,7 +296,7 @@ class _StreamReader:
             await self.aclose()
             raise
 
-    async def next(self) -> StreamEvent | None:
+    async def next(self) -> EventT | None:
         """Read the next event; None at the end, as a future cannot hold StopAsyncIteration."""
         self._opened = True
         async with self._step:
@@ -251,10 +304,8 @@ class _StreamReader:
             if event is None:
                 event = await anext(self._events, None)
 
-        if isinstance(event, TextDelta):
-            self.texts.append(event.text)
-        elif isinstance(event, Completed):
-            self.response = event.response
+        if event is not None:
+            self._collect(event)
         return event
 
     def abandon(self) -> Coroutine[Any, Any, None]:

@@ -70,6 +70,30 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+def run_with_user_code(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that may run code of the user's, such as tools, and wait for its result.
+
+    What such code raises to end the program is raised here, in the thread of the caller: on the
+    shared loop it would end the loop.
+
+    Raises:
+        RequestError: as for `run`.
+    """
+    result, exit_request = run(_catch_exit(work))
+    if exit_request is not None:
+        raise exit_request
+    return cast("T", result)
+
+
+async def _catch_exit(
+    work: Coroutine[Any, Any, T],
+) -> tuple[T | None, KeyboardInterrupt | SystemExit | None]:
+    try:
+        return await work, None
+    except (KeyboardInterrupt, SystemExit) as error:
+        return None, error
+
+
 def finish(make_work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run work that cleans up, where a garbage collection may be what calls for it.
 
