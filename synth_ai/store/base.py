@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from synth_ai.store.conflicts import cycle_error, select_new
-from synth_ai.store.redaction import redact_turn
+from synth_ai.store.redaction import detach_turn, redact_turn
+from synth_ai.store.tags import Annotation, Tags, select_tagged
 from synth_ai.turn import Turn
 
 
@@ -92,6 +92,51 @@ class ResponseStore(ABC):
         """
         return find_descendants(await self.list(), id)
 
+    async def find(self, fingerprint: str) -> Turn | None:
+        """Return the newest turn with this fingerprint that is not redacted, or None.
+
+        This version looks at every turn.
+        """
+        for turn in reversed(await self.list()):
+            if turn.fingerprint == fingerprint and not turn.redacted:
+                return turn
+        return None
+
+    async def find_answer(self, request_key: str) -> Turn | None:
+        """Return the newest turn that the response cache may give for a request, or None.
+
+        This version looks at every turn.
+        """
+        for turn in reversed(await self.list()):
+            if turn.request_key == request_key and not turn.redacted:
+                return turn
+        return None
+
+    async def search(self, tags: Tags) -> Sequence[Turn]:
+        """Return the turns that have all these tags with these values, oldest first.
+
+        This version looks at every turn.
+        """
+        return select_tagged(await self.list(), tags)
+
+    async def annotate(self, id: str, annotation: Annotation) -> bool:
+        """Change what the caller says of a turn: its reward and its tags.
+
+        This version reads the turn and puts it again.
+
+        Returns:
+            False if there was no such turn.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        turn = await self.get(id)
+        if turn is None:
+            return False
+
+        await self.put(annotation.apply(turn))
+        return True
+
     async def add(self, turns: Sequence[Turn]) -> int:
         """Store turns that come from elsewhere: all of them, or none.
 
@@ -116,8 +161,9 @@ class ResponseStore(ABC):
 
         Every text, argument and picture of its items becomes `[redacted]`. Its reasoning, token
         ids and warnings are removed, and all its settings but numbers. Its links to other turns,
-        its usage, roles, call ids and the names of functions stay. So do instructions and tools,
-        as they belong to the whole branch. Other turns that quote the text are not searched.
+        its usage, roles, call ids and the names of functions stay, and so do its reward and tags,
+        which are the caller's own. So do instructions and tools, as they belong to the whole
+        branch. Other turns that quote the text are not searched.
 
         From now on no server is asked to continue by its id from this turn, or from one that
         continues from it, as the server would still have the text: such branches are sent again in
@@ -136,8 +182,9 @@ class ResponseStore(ABC):
             return False
 
         for descendant in await self.descendants(id):
-            if descendant.stored_on_server:
-                await self.put(replace(descendant, stored_on_server=False))
+            detached = detach_turn(descendant)
+            if detached is not descendant:
+                await self.put(detached)
         await self.put(redact_turn(turn))
         return True
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias
@@ -9,11 +12,30 @@ from typing import Any, TypeAlias
 from synth_ai.store.credentials import remove_credentials
 from synth_ai.store.item_shapes import find_item_mistake, is_item, is_shallow, is_tool
 from synth_ai.store.json import is_utf8
+from synth_ai.store.tags import find_tags_mistake
 from synth_ai.turn import Turn
 
 Check: TypeAlias = Callable[[object], bool]
 
 FIELD_NAMES = tuple(field.name for field in fields(Turn))
+
+# The fields that turns have since version 4 of the SQLite schema and of exports.
+_NEW_FIELDS = frozenset(
+    {
+        "output_logprobs",
+        "logprobs_mode",
+        "temperature",
+        "prompt_hash",
+        "compaction",
+        "latency",
+        "time_to_first_token",
+        "cached",
+        "fingerprint",
+        "request_key",
+        "reward",
+        "tags",
+    }
+)
 
 # No count of tokens and no time is larger, and whoever adds some of them up stays far below what
 # Python writes as text.
@@ -23,7 +45,22 @@ _MAX_NUMBER = 2**63
 _NEW_NAMES = {"origin": "server", "kept": "stored_on_server"}
 _OLD_NAMES = {new: old for old, new in _NEW_NAMES.items()}
 
-OLD_FIELD_NAMES = tuple(_OLD_NAMES.get(name, name) for name in FIELD_NAMES)
+# A hash in hexadecimal digits, two for each byte:  3fa2c19d
+_HASH = re.compile(r"(?:[0-9a-f]{2}){1,64}")
+
+# The largest number that four bytes hold.
+_MAX_LOGPROB = 3.4028234e38
+
+
+def field_names(version: int) -> frozenset[str]:
+    """Return the names of the facts that turns have in an export of this version."""
+    if version >= 4:
+        return frozenset(FIELD_NAMES)
+
+    names = [name for name in FIELD_NAMES if name not in _NEW_FIELDS]
+    if version == 3:
+        return frozenset(names)
+    return frozenset(_OLD_NAMES.get(name, name) for name in names)
 
 
 def to_dict(turn: Turn) -> dict[str, Any]:
@@ -33,6 +70,8 @@ def to_dict(turn: Turn) -> dict[str, Any]:
         facts["tools"] = [remove_credentials(tool) for tool in turn.tools]
     if turn.output_token_ids is not None:
         facts["output_token_ids"] = list(turn.output_token_ids)
+    if turn.output_logprobs is not None:
+        facts["output_logprobs"] = list(turn.output_logprobs)
     return facts
 
 
@@ -53,6 +92,8 @@ def from_dict(facts: Mapping[str, Any]) -> Turn:
     for name in ("input", "output", "tools", "warnings"):
         if values.get(name) is not None:
             values[name] = tuple(values[name])
+    if values.get("output_logprobs") is not None:
+        values["output_logprobs"] = array("f", values["output_logprobs"])
     return Turn(**values)
 
 
@@ -73,7 +114,17 @@ def find_mistake(facts: Mapping[str, object]) -> str | None:
         if not is_right(value):
             return _find_item_mistake(name, value) or f"its {name} is {str(value)[:60]!r}"
 
-    return None
+    return _find_count_mistake(facts)
+
+
+def _find_count_mistake(facts: Mapping[str, object]) -> str | None:
+    token_ids = facts.get("output_token_ids")
+    logprobs = facts.get("output_logprobs")
+    if not isinstance(token_ids, list) or not isinstance(logprobs, list):
+        return None
+    if len(token_ids) == len(logprobs):
+        return None
+    return f"it has {len(logprobs)} output_logprobs for {len(token_ids)} output_token_ids"
 
 
 def _find_item_mistake(name: str, value: object) -> str | None:
@@ -103,7 +154,7 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _is_time(value: object) -> bool:
+def _is_number(value: object) -> bool:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) < _MAX_NUMBER
@@ -128,6 +179,31 @@ def _is_list_of_token_ids(value: object) -> bool:
 def _is_token_id(value: object) -> bool:
     # The SQLite store has four bytes for an id.
     return type(value) is int and 0 <= value < 2**32
+
+
+def _is_list_of_logprobs(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_logprob, value))
+
+
+def _is_logprob(value: object) -> bool:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    # A token that the model could not have sampled has minus infinity.
+    return value == -math.inf or abs(value) <= _MAX_LOGPROB
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
+
+
+def _is_compaction(value: object) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"first_kept", "items"}:
+        return False
+    return _is_id(value["first_kept"]) and _is_list_of_items(value["items"])
+
+
+def _is_tags(value: object) -> bool:
+    return isinstance(value, dict) and find_tags_mistake(value) is None
 
 
 def _is_usage(value: object) -> bool:
@@ -189,7 +265,19 @@ _CHECKS: Mapping[str, Check] = {
     "warnings": _is_list_of_texts,
     "usage": _or_none(_is_usage),
     "output_token_ids": _or_none(_is_list_of_token_ids),
+    "output_logprobs": _or_none(_is_list_of_logprobs),
+    "logprobs_mode": _or_none(_is_text),
+    "temperature": _or_none(_is_number),
+    "prompt_hash": _or_none(_is_hash),
+    "compaction": _or_none(_is_compaction),
     "settings": _is_settings,
     "date": _or_none(_is_text),
-    "created_at": _is_time,
+    "created_at": _is_number,
+    "latency": _or_none(_is_number),
+    "time_to_first_token": _or_none(_is_number),
+    "cached": _is_flag,
+    "fingerprint": _or_none(_is_hash),
+    "request_key": _or_none(_is_hash),
+    "reward": _or_none(_is_number),
+    "tags": _is_tags,
 }

@@ -10,9 +10,11 @@ from dataclasses import replace
 from synth_ai.errors import StoreError
 from synth_ai.store.base import ResponseStore, find_descendants
 from synth_ai.store.conflicts import children_error, conflict_error, cycle_error, select_new
+from synth_ai.store.hash_index import HashIndex
 from synth_ai.store.json import copy_json
 from synth_ai.store.memory_size import TurnSizes, size_of_turn
-from synth_ai.store.redaction import redact_turn
+from synth_ai.store.redaction import detach_turn, redact_turn
+from synth_ai.store.tags import Annotation
 from synth_ai.turn import Turn
 
 DEFAULT_MAX_TURNS = 10_000
@@ -51,6 +53,8 @@ class MemoryStore(ResponseStore):
         self._child_counts: dict[str, int] = {}
         # The ids of turns that no other continues from, oldest first.
         self._leaves: OrderedDict[str, None] = OrderedDict()
+        self._by_fingerprint = HashIndex()
+        self._by_request_key = HashIndex()
         self._dropped = 0
         self._lock = threading.Lock()
 
@@ -80,6 +84,23 @@ class MemoryStore(ResponseStore):
 
         turns.reverse()
         return turns
+
+    async def find(self, fingerprint: str) -> Turn | None:
+        with self._lock:
+            return self._find_readable(self._by_fingerprint, fingerprint)
+
+    async def find_answer(self, request_key: str) -> Turn | None:
+        with self._lock:
+            return self._find_readable(self._by_request_key, request_key)
+
+    async def annotate(self, id: str, annotation: Annotation) -> bool:
+        with self._lock:
+            turn = self._turns.get(id)
+            if turn is None:
+                return False
+
+            self._replace(annotation.apply(turn))
+            return True
 
     async def add(self, turns: Sequence[Turn]) -> int:
         with self._lock:
@@ -114,8 +135,9 @@ class MemoryStore(ResponseStore):
                 return False
 
             for descendant in find_descendants(self._turns.values(), id):
-                if descendant.stored_on_server:
-                    self._replace(replace(descendant, stored_on_server=False))
+                detached = detach_turn(descendant)
+                if detached is not descendant:
+                    self._replace(detached)
             self._replace(redact_turn(turn))
             return True
 
@@ -143,15 +165,30 @@ class MemoryStore(ResponseStore):
         # The caller's response holds the same items, and is the caller's to edit.
         turn_input = tuple(map(copy_json, turn.input))
         turn_output = tuple(map(copy_json, turn.output))
-        self._replace(replace(turn, input=turn_input, output=turn_output))
+        tags = copy_json(dict(turn.tags))
+        self._replace(replace(turn, input=turn_input, output=turn_output, tags=tags))
 
     def _replace(self, turn: Turn) -> None:
         """Keep a turn in the place of the one of its id, if there is one."""
         before = self._turns.get(turn.id)
-        if before is not None:
+        if before is None:
+            self._by_fingerprint.add(turn.fingerprint, turn.id)
+            self._by_request_key.add(turn.request_key, turn.id)
+        else:
             self._sizes.remove(before)
+            self._by_fingerprint.replace(before.fingerprint, turn.fingerprint, turn.id)
+            self._by_request_key.replace(before.request_key, turn.request_key, turn.id)
+
         self._turns[turn.id] = turn
         self._sizes.add(turn)
+
+    def _find_readable(self, index: HashIndex, digest: str) -> Turn | None:
+        """Return the newest turn of a hash that is not redacted."""
+        for id in index.find(digest):
+            turn = self._turns[id]
+            if not turn.redacted:
+                return turn
+        return None
 
     def _link(self, turn: Turn) -> None:
         """Count a new turn as a child of its parent."""
@@ -167,6 +204,8 @@ class MemoryStore(ResponseStore):
         """Remove a turn that no other continues from."""
         turn = self._turns.pop(id)
         self._sizes.remove(turn)
+        self._by_fingerprint.remove(turn.fingerprint, id)
+        self._by_request_key.remove(turn.request_key, id)
         self._leaves.pop(id, None)
 
         parent_id = turn.parent_id

@@ -8,11 +8,17 @@ from collections.abc import Mapping
 from synth_ai.turn import Turn
 
 # A turn itself with what it always has, and a dict or a list without what it holds.
-_TURN_BYTES = 500
+_TURN_BYTES = 700
 _CONTAINER_BYTES = 100
 
 # An int beyond the small ones, and the place in a list that points to it.
 _TOKEN_ID_BYTES = 40
+
+# A float of four bytes in an array.
+_LOGPROB_BYTES = 4
+
+# A hash, with its place in the index that finds the turn by it.
+_INDEXED_HASH_BYTES = 400
 
 
 class TurnSizes:
@@ -69,6 +75,13 @@ def size_of_turn(turn: Turn) -> int:
     size = _TURN_BYTES
     for value in (turn.input, turn.output, turn.settings, turn.warnings, turn.error, turn.id):
         size += size_of(value)
+    size += size_of(turn.tags)
+    size += size_of(turn.compaction)
+
+    for indexed_hash in (turn.fingerprint, turn.request_key):
+        if indexed_hash is not None:
+            size += _INDEXED_HASH_BYTES
+    size += _LOGPROB_BYTES * len(turn.output_logprobs or ())
     return size + _TOKEN_ID_BYTES * len(turn.output_token_ids or ())
 
 

@@ -45,12 +45,34 @@ def redact_turn(turn: Turn) -> Turn:
         input=_redact_items(turn.input),
         output=_redact_items(turn.output),
         output_token_ids=None,
+        output_logprobs=None,
+        prompt_hash=None,
+        compaction=None,
+        fingerprint=None,
+        request_key=None,
         server=None,
         stored_on_server=False,
         redacted=True,
         error=turn.error and REDACTED,
         warnings=(),
         settings=number_settings,
+    )
+
+
+def detach_turn(turn: Turn) -> Turn:
+    """Take from a turn what would bring back the text of one before it that is being redacted.
+
+    That is the server's copy of the conversation, a summary of its oldest turns, and the hashes by
+    which the conversation is found as it was.
+
+    Returns:
+        The turn itself if it has none of these.
+    """
+    has_any = turn.stored_on_server or turn.compaction or turn.fingerprint or turn.request_key
+    if not has_any:
+        return turn
+    return replace(
+        turn, stored_on_server=False, compaction=None, fingerprint=None, request_key=None
     )
 
 

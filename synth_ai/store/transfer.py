@@ -3,7 +3,7 @@
 The header names the format and its version, and how many turns follow, so that a file that was cut
 off is noticed::
 
-    {"format":"synth-ai turns","version":3,"turns":2}
+    {"format":"synth-ai turns","version":4,"turns":2}
     {"id":"resp_1","parent_id":null,"api_type":"chat","model":"gpt-5","input":[...],...}
     {"id":"resp_2","parent_id":"resp_1",...}
 """
@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator
 from synth_ai.errors import StoreError, StoreImportError, StoreUnavailableError
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.facts import (
-    FIELD_NAMES,
-    OLD_FIELD_NAMES,
+    field_names,
     find_mistake,
     from_dict,
     rename_facts,
@@ -33,7 +32,9 @@ FORMAT = "synth-ai turns"
 
 # Version 1 does not say why turns are incomplete, failed, replayed or redacted.
 # Versions 1 and 2 call `server` and `stored_on_server` by older names.
-VERSION = 3
+# Versions 1 to 3 have no tags, no times but one, and nothing of the prompt and its log
+# probabilities.
+VERSION = 4
 
 
 async def export_turns(
@@ -199,8 +200,7 @@ def _read_turn(line: str, number: int, version: int) -> Turn:
     if not isinstance(facts, dict):
         raise StoreImportError(f"Line {number} is not a turn: not an object. Nothing was imported.")
 
-    names = FIELD_NAMES if version >= 3 else OLD_FIELD_NAMES
-    unknown = sorted(facts.keys() - set(names))
+    unknown = sorted(facts.keys() - field_names(version))
     if unknown:
         raise StoreImportError(
             f"Line {number} is not a turn: it has {', '.join(unknown)}, which no turn has. "

@@ -167,7 +167,7 @@ def readers_of(lm: LM, directory: Path) -> list[Callable[[], Any]]:
 def try_import(api: str, server: OpenAIServer, directory: Path, rng: random.Random) -> bool:
     """Import changed turns, and read them in every way; returns whether they were imported."""
     turns = mutate([turn | {"api_type": api} for turn in EXPORTED], rng)
-    header = {"format": "synth-ai turns", "version": 3, "turns": len(turns)}
+    header = {"format": "synth-ai turns", "version": 4, "turns": len(turns)}
     path = directory / "export.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in [header, *turns]))
 

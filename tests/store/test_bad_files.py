@@ -82,7 +82,7 @@ async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     before = path.read_bytes()
     with pytest.raises(
-        StoreFormatError, match=r"newer synth_ai \(schema 99; this one reads up to 3\)"
+        StoreFormatError, match=r"newer synth_ai \(schema 99; this one reads up to 4\)"
     ):
         SQLiteStore(path)
     assert path.read_bytes() == before

@@ -61,6 +61,32 @@ MALFORMED: list[dict[str, Any]] = [
     {"created_at": 10**400},
     {"usage": {"input_tokens": 10**400}},
     {"settings": {"a": nest(200)}},
+    {"tags": ["run"]},
+    {"tags": None},
+    {"tags": {"score": float("nan")}},
+    {"tags": {"a": nest(200)}},
+    {"reward": "good"},
+    {"reward": True},
+    {"reward": float("nan")},
+    {"latency": "fast"},
+    {"time_to_first_token": float("inf")},
+    {"cached": "yes"},
+    {"fingerprint": "ABCD"},
+    {"fingerprint": "abc"},
+    {"fingerprint": 12},
+    {"request_key": ""},
+    {"prompt_hash": "00 11"},
+    {"temperature": "warm"},
+    {"logprobs_mode": 1},
+    {"output_logprobs": "ab"},
+    {"output_logprobs": [None]},
+    {"output_logprobs": [float("nan")]},
+    {"output_logprobs": [1e300]},
+    {"output_token_ids": [1, 2], "output_logprobs": [-0.5]},
+    {"compaction": []},
+    {"compaction": {"first_kept": "a"}},
+    {"compaction": {"first_kept": "", "items": []}},
+    {"compaction": {"first_kept": "a", "items": [5]}},
 ]
 
 
@@ -70,7 +96,7 @@ def test_a_malformed_turn_is_refused_at_import(
     kind: str, change: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "export.jsonl"
-    header = {"format": "synth-ai turns", "version": 3, "turns": 2}
+    header = {"format": "synth-ai turns", "version": 4, "turns": 2}
     lines = [header, {**TURN, "id": "good"}, TURN | change]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 

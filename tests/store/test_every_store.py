@@ -11,9 +11,12 @@ folder for each test, or else the store must be empty each time it is opened::
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
+from array import array
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,7 @@ from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore
 from synth_ai.store.open import open_store
 from synth_ai.store.sqlite.store import SQLiteStore
+from synth_ai.store.tags import Annotation
 
 
 def opens(url: str) -> Callable[[Path], ResponseStore]:
@@ -79,8 +83,23 @@ async def test_a_turn_comes_back_as_it_was(store: ResponseStore) -> None:
         warnings=("clipped", "repaired"),
         usage=None,
         output_token_ids=[0, 200_002, 2**32 - 1],
+        output_logprobs=array("f", [-0.1, 0.0, -math.inf]),
+        logprobs_mode="raw_logprobs",
+        temperature=0.7,
+        prompt_hash="00ff",
+        compaction={
+            "first_kept": "resp_ü",
+            "items": [{"role": "user", "content": "So far \ud83d"}],
+        },
         date="2026-11-20",
         created_at=1.5,
+        latency=2.25,
+        time_to_first_token=0.125,
+        cached=True,
+        fingerprint="0123456789abcdef",
+        request_key="fe" * 16,
+        reward=-1.5,
+        tags={"run": "ü \ud83d", "question": 17, "parts": [1, {"a": None}], "good": True},
     )
     await store.put(turn)
     assert await store.get(turn.id) == turn
@@ -349,3 +368,147 @@ async def test_threads_with_loops_of_their_own_share_a_store(store: ResponseStor
         await asyncio.to_thread(thread.join)
     for name in range(6):
         assert len(await store.chain(f"thread{name}_24") or ()) == 25
+
+
+# --- hashes -----------------------------------------------------------------------------------
+
+
+async def test_a_fingerprint_finds_the_newest_turn(store: ResponseStore) -> None:
+    """Two branches may say the same; the one that was put last is found."""
+    await put_all(
+        store,
+        [
+            make_turn("old", fingerprint="aa"),
+            make_turn("other", fingerprint="bb"),
+            make_turn("new", fingerprint="aa"),
+            make_turn("none"),
+        ],
+    )
+    found = await store.find("aa")
+    assert found == await store.get("new")
+    assert await store.find("cc") is None
+    assert await store.find("no hexadecimal digits") is None
+
+    assert await store.delete("new")
+    found = await store.find("aa")
+    assert found is not None
+    assert found.id == "old"
+
+
+async def test_a_turn_that_is_put_again_is_found_by_its_new_hashes(store: ResponseStore) -> None:
+    """The old hash stands for nothing any more."""
+    await store.put(make_turn("turn", fingerprint="aa", request_key="01"))
+    await store.put(make_turn("turn", fingerprint="bb", request_key="02"))
+    assert await store.find("aa") is None
+    assert await store.find_answer("01") is None
+    for found in (await store.find("bb"), await store.find_answer("02")):
+        assert found is not None
+        assert found.id == "turn"
+
+
+async def test_a_request_key_finds_its_answer(store: ResponseStore) -> None:
+    """A fingerprint is no request key, and the other way round."""
+    await put_all(
+        store,
+        [make_turn("answer", request_key="aa"), make_turn("conversation", fingerprint="aa")],
+    )
+    found = await store.find_answer("aa")
+    assert found is not None
+    assert found.id == "answer"
+    assert await store.find_answer("bb") is None
+
+
+async def test_what_was_redacted_is_not_found(store: ResponseStore) -> None:
+    """Nor are the conversations that go through it; those beside it are."""
+    hashes = {"fingerprint": "aa", "request_key": "bb"}
+    summary = {"first_kept": "child", "items": [{"role": "user", "content": "secret"}]}
+    await put_all(
+        store,
+        [
+            make_turn("before", **hashes),
+            make_turn("secret", "before", prompt_hash="ee", **hashes),
+            make_turn("child", "secret", compaction=summary, **hashes),
+            make_turn("grandchild", "child", **hashes),
+        ],
+    )
+    await store.redact("secret")
+    left = {turn.id: turn for turn in await store.list()}
+    for id in ("secret", "child", "grandchild"):
+        assert (left[id].fingerprint, left[id].request_key) == (None, None)
+    assert left["child"].compaction is None
+    assert left["child"].output == make_turn("child").output
+    assert left["secret"].prompt_hash is None
+    for found in (await store.find("aa"), await store.find_answer("bb")):
+        assert found is not None
+        assert found.id == "before"
+
+    # A turn from elsewhere may be redacted and have hashes all the same.
+    await store.put(make_turn("imported", redacted=True, fingerprint="dd", request_key="dd"))
+    assert await store.find("dd") is None
+    assert await store.find_answer("dd") is None
+
+
+# --- tags and rewards -------------------------------------------------------------------------
+
+
+async def test_tags_are_searched(store: ResponseStore) -> None:
+    """All that is wanted must be there, with the very value."""
+    await put_all(
+        store,
+        [
+            make_turn("a", tags={"run": "july", "good": True, "rows": [1, 2]}),
+            make_turn("b", tags={"run": "july", "good": 1}),
+            make_turn("c", tags={"run": "june"}),
+            make_turn("d"),
+        ],
+    )
+
+    async def search(**tags: object) -> list[str]:
+        return [turn.id for turn in await store.search(tags)]
+
+    assert await search(run="july") == ["a", "b"]
+    assert await search(run="july", good=True) == ["a"]
+    assert await search(good=1) == ["b"]
+    assert await search(rows=[1, 2]) == ["a"]
+    assert await search(run=None) == []
+    assert await search(unknown=1) == []
+
+
+async def test_annotations(store: ResponseStore) -> None:
+    """Tags are added, replaced and taken away one by one; the rest of the turn stays."""
+    logprobs = array("f", [-1.5])
+    turn = make_turn("turn", tags={"run": "july", "bad": 1}, output_logprobs=logprobs)
+    await store.put(turn)
+    assert await store.annotate("turn", Annotation(reward=0.5, tags={"bad": None, "note": "ok"}))
+    expected = replace(turn, reward=0.5, tags={"run": "july", "note": "ok"})
+    assert await store.get("turn") == expected
+    assert [each.id for each in await store.search({"note": "ok"})] == ["turn"]
+    assert await store.search({"bad": 1}) == []
+
+    assert await store.annotate("turn", Annotation())
+    assert await store.get("turn") == expected
+    assert await store.annotate("turn", Annotation(reward=None, replaces_tags=True))
+    assert await store.get("turn") == replace(turn, tags={})
+    assert not await store.annotate("unknown", Annotation(reward=1.0))
+
+
+async def test_a_redacted_turn_keeps_its_reward_and_tags(store: ResponseStore) -> None:
+    """They are the caller's own, who finds the turn by them."""
+    await store.put(make_turn("turn", reward=1.0, tags={"run": "july"}))
+    await store.redact("turn")
+    (turn,) = await store.search({"run": "july"})
+    assert (turn.redacted, turn.reward, turn.tags) == (True, 1.0, {"run": "july"})
+
+
+async def test_annotations_at_once_lose_nothing(store: ResponseStore) -> None:
+    """Each sets a tag of its own."""
+    if not isinstance(store, (MemoryStore, SQLiteStore)):
+        pytest.skip("the working default reads and puts in two steps")
+    await store.put(make_turn("turn"))
+    tags = {f"tag_{number}": number for number in range(50)}
+    await asyncio.gather(
+        *(store.annotate("turn", Annotation(tags={name: tags[name]})) for name in tags)
+    )
+    turn = await store.get("turn")
+    assert turn is not None
+    assert turn.tags == tags

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import stat
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,19 @@ async def test_a_store_goes_out_and_comes_back(tmp_path: Path) -> None:
         instructions="\udc00",
         output_token_ids=[1, 200_002],
         usage=None,
+        output_logprobs=array("f", [-0.1, -math.inf]),
+        logprobs_mode="raw_logprobs",
+        temperature=0.7,
+        prompt_hash="00ff",
+        compaction={"first_kept": "turn_1", "items": [{"role": "user", "content": "\udc00"}]},
         settings={"tool_choice": {"type": "function", "function": {"name": "f"}}, "top_p": 0.5},
+        latency=0.25,
+        time_to_first_token=0.125,
+        cached=True,
+        fingerprint="aa",
+        request_key="bb",
+        reward=0.1,
+        tags={"run": "\ud83d", "parts": [1, None, {"a": 0.1}]},
         **WHY,
     )
     turns = [*make_chain(3), odd]

@@ -10,7 +10,6 @@ from dataclasses import fields
 
 from synth_ai.store.facts import rename_facts
 from synth_ai.store.json import read_json, to_json
-from synth_ai.store.sqlite.queries import blank_body
 from synth_ai.turn import Turn
 
 # One turn at a time, so that a file of any size is migrated in the memory of its largest turn. As
@@ -23,6 +22,12 @@ _OVERWRITE_TEXT = "UPDATE bodies SET text = ? WHERE seq = ?"
 _COPY_BODY = """INSERT INTO bodies (text, token_ids)
     SELECT ?, token_ids FROM bodies WHERE seq = ?"""
 _USE_BODY = "UPDATE turns SET content = ? WHERE seq = ?"
+
+# As in `queries.py`, for the columns that a body had then.
+_BLANK_BODY = """UPDATE bodies SET
+    text = CAST(zeroblob(length(CAST(text AS BLOB))) AS TEXT),
+    token_ids = CASE WHEN token_ids IS NULL THEN NULL ELSE zeroblob(length(token_ids)) END
+    WHERE seq = ?"""
 
 # These may be left out of a turn's JSON while they are None or False.
 _OPTIONAL_FACTS = frozenset(
@@ -53,7 +58,7 @@ def rename_facts_of_turns(connection: sqlite3.Connection) -> None:
         else:
             new_body = connection.execute(_COPY_BODY, (new_json, body)).lastrowid
             connection.execute(_USE_BODY, (new_body, last_seq))
-            blank_body(connection, body)
+            connection.execute(_BLANK_BODY, (body,))
 
 
 def _rename_in_json(old_json: bytes) -> str | None:

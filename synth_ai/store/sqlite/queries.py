@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
 from synth_ai.store.conflicts import children_error, conflict_error, cycle_error, select_new
-from synth_ai.store.redaction import redact_turn
-from synth_ai.store.sqlite.rows import EncodedTurn, SharedText, StoredRow, decode_rows, encode_row
+from synth_ai.store.json import read_json
+from synth_ai.store.redaction import detach_turn, redact_turn
+from synth_ai.store.sqlite.rows import (
+    EncodedTurn,
+    SharedText,
+    StoredRow,
+    decode_rows,
+    encode_row,
+    encode_tags,
+)
+from synth_ai.store.tags import Annotation, Tags, has_tags
 from synth_ai.turn import Turn
 
 T = TypeVar("T")
@@ -19,7 +27,8 @@ T = TypeVar("T")
 
 # The fields of `StoredRow`.
 _COLUMNS = """turns.id, turns.parent_id, turns.created_at, bodies.text, bodies.token_ids,
-    turns.instructions, turns.tools"""
+    bodies.logprobs, turns.fingerprint, turns.request_key, turns.reward,
+    turns.instructions, turns.tools, turns.tags"""
 
 _TURNS = f"SELECT {_COLUMNS} FROM turns JOIN bodies ON bodies.seq = turns.content"
 
@@ -45,6 +54,13 @@ _DESCENDANTS = f"""WITH RECURSIVE down (seq, id) AS (
     SELECT {_COLUMNS}
     FROM down CROSS JOIN turns ON turns.seq = down.seq
     CROSS JOIN bodies ON bodies.seq = turns.content"""
+
+_BY_FINGERPRINT = "SELECT id FROM turns WHERE fingerprint = ? ORDER BY seq DESC"
+
+_BY_REQUEST_KEY = "SELECT id FROM turns WHERE request_key = ? ORDER BY seq DESC"
+
+_TAGS = """SELECT turns.seq, bodies.text FROM turns JOIN bodies ON bodies.seq = turns.tags
+    ORDER BY turns.seq"""
 
 # SQLite before 3.32 takes 999 values in one statement.
 _MAX_VALUES = 900
@@ -86,13 +102,53 @@ def descendants(connection: sqlite3.Connection, id: str) -> list[Turn]:
     return [turn for turn in turns if turn.id != id]
 
 
-def _read_turns(connection: sqlite3.Connection, query: str, arguments: Sequence[str]) -> list[Turn]:
-    rows: list[StoredRow] = connection.execute(query, arguments).fetchall()
+def find(connection: sqlite3.Connection, fingerprint: str) -> Turn | None:
+    """Read the newest turn with this fingerprint that is not redacted."""
+    return _find_readable(connection, _BY_FINGERPRINT, fingerprint)
 
-    # The last two columns: the bodies of instructions and tools.
+
+def find_answer(connection: sqlite3.Connection, request_key: str) -> Turn | None:
+    """Read the newest turn that may be given for a request."""
+    return _find_readable(connection, _BY_REQUEST_KEY, request_key)
+
+
+def search(connection: sqlite3.Connection, tags: Tags) -> list[Turn]:
+    """Read the turns that have all these tags, oldest first."""
+    # Only the tags are read of all turns.
+    found = []
+    for seq, text in connection.execute(_TAGS):
+        if has_tags(read_json(text), tags):
+            found.append(seq)
+
+    turns: list[Turn] = []
+    for chunk in _split_into_chunks(found):
+        marks = ", ".join("?" * len(chunk))
+        query = f"{_TURNS} WHERE turns.seq IN ({marks}) ORDER BY turns.seq"
+        turns += _read_turns(connection, query, chunk)
+    return turns
+
+
+def _find_readable(connection: sqlite3.Connection, query: str, digits: str) -> Turn | None:
+    try:
+        digest = bytes.fromhex(digits)
+    except ValueError:
+        return None  # no turn can have it
+
+    for (id,) in connection.execute(query, (digest,)):
+        turn = get(connection, id)
+        if turn is not None and not turn.redacted:
+            return turn
+    return None
+
+
+def _read_turns(
+    connection: sqlite3.Connection, query: str, arguments: Sequence[str | int]
+) -> list[Turn]:
+    rows = [StoredRow(*columns) for columns in connection.execute(query, arguments)]
+
     shared_bodies: set[int | None] = set()
     for row in rows:
-        shared_bodies.update(row[5:])
+        shared_bodies.update((row.instructions, row.tools, row.tags))
     shared_bodies.discard(None)
 
     return decode_rows(rows, _read_texts(connection, shared_bodies))
@@ -118,15 +174,21 @@ def _split_into_chunks(values: Iterable[T]) -> Iterator[list[T]]:
 
 # --- writing ----------------------------------------------------------------------------------
 
-_INSERT_BODY = "INSERT INTO bodies (text, token_ids) VALUES (?, ?)"
+_INSERT_BODY = "INSERT INTO bodies (text, token_ids, logprobs) VALUES (?, ?, ?)"
 
-_INSERT_TURN = """INSERT INTO turns (id, parent_id, created_at, content, instructions, tools)
-    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+_INSERT_TURN = """INSERT INTO turns (created_at, content, instructions, tools, tags, reward,
+        fingerprint, request_key, id, parent_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 
-_STORED_TURN = "SELECT seq, parent_id, content FROM turns WHERE id = ?"
+_STORED_TURN = "SELECT seq, parent_id, content, tags FROM turns WHERE id = ?"
 
-_UPDATE_TURN = """UPDATE turns SET created_at = ?, content = ?, instructions = ?, tools = ?
+_UPDATE_TURN = """UPDATE turns SET created_at = ?, content = ?, instructions = ?, tools = ?,
+        tags = ?, reward = ?, fingerprint = ?, request_key = ?
     WHERE seq = ?"""
+
+_UPDATE_ANNOTATION = "UPDATE turns SET reward = ?, tags = ? WHERE seq = ?"
+
+_FORGET_HASHES = "UPDATE turns SET fingerprint = NULL, request_key = NULL WHERE id = ?"
 
 _FIND_TEXT = "SELECT body FROM texts WHERE hash = ?"
 
@@ -141,18 +203,59 @@ def put(connection: sqlite3.Connection, row: EncodedTurn) -> None:
     """
     instructions = _store_text(connection, row.instructions)
     tools = _store_text(connection, row.tools)
-    content = connection.execute(_INSERT_BODY, (row.content, row.token_ids)).lastrowid
+    tags = _store_tags(connection, row.tags)
+    body = (row.content, row.token_ids, row.logprobs)
+    content = connection.execute(_INSERT_BODY, body).lastrowid
 
-    new = (row.id, row.parent_id, row.created_at, content, instructions, tools)
-    inserted = connection.execute(_INSERT_TURN, new).rowcount
+    values = (
+        row.created_at,
+        content,
+        instructions,
+        tools,
+        tags,
+        row.reward,
+        row.fingerprint,
+        row.request_key,
+    )
+    inserted = connection.execute(_INSERT_TURN, (*values, row.id, row.parent_id)).rowcount
     if inserted:
         return
 
-    seq, parent_id, old_content = connection.execute(_STORED_TURN, (row.id,)).fetchone()
+    seq, parent_id, old_content, old_tags = _read_stored(connection, row.id)
     if parent_id != row.parent_id:
         raise conflict_error(row.id)
-    connection.execute(_UPDATE_TURN, (row.created_at, content, instructions, tools, seq))
+    connection.execute(_UPDATE_TURN, (*values, seq))
     blank_body(connection, old_content)
+    if old_tags is not None:
+        blank_body(connection, old_tags)
+
+
+def annotate(connection: sqlite3.Connection, id: str, annotation: Annotation) -> bool:
+    """Change the reward and the tags of a turn, and nothing else of it.
+
+    Returns:
+        False if there was no such turn.
+    """
+    turn = get(connection, id)
+    if turn is None:
+        return False
+
+    annotated = annotation.apply(turn)
+    seq, _, _, old_tags = _read_stored(connection, id)
+    tags = _store_tags(connection, encode_tags(annotated.tags))
+    connection.execute(_UPDATE_ANNOTATION, (annotated.reward, tags, seq))
+    if old_tags is not None:
+        blank_body(connection, old_tags)
+    return True
+
+
+def _read_stored(
+    connection: sqlite3.Connection, id: str
+) -> tuple[int, str | None, int, int | None]:
+    """Read of a turn that is there: its number, its parent, and the bodies of its own."""
+    stored: tuple[int, str | None, int, int | None]
+    stored = connection.execute(_STORED_TURN, (id,)).fetchone()
+    return stored
 
 
 def add(connection: sqlite3.Connection, turns: Sequence[Turn]) -> int:
@@ -172,20 +275,27 @@ def _store_text(connection: sqlite3.Connection, shared: SharedText | None) -> in
     if stored is not None:
         return stored[0]
 
-    body = connection.execute(_INSERT_BODY, (shared.text, None)).lastrowid
+    body = connection.execute(_INSERT_BODY, (shared.text, None, None)).lastrowid
     connection.execute(_INSERT_TEXT, (body, shared.hash))
     return body
 
 
+def _store_tags(connection: sqlite3.Connection, tags: str | None) -> int | None:
+    """Return the number of a new body that holds tags."""
+    if tags is None:
+        return None
+    return connection.execute(_INSERT_BODY, (tags, None, None)).lastrowid
+
+
 # --- deleting ---------------------------------------------------------------------------------
 
-_WITH_DESCENDANTS = """WITH RECURSIVE down (seq, id, content) AS (
-        SELECT seq, id, content FROM turns WHERE id = ?
+_WITH_DESCENDANTS = """WITH RECURSIVE down (seq, id, content, tags) AS (
+        SELECT seq, id, content, tags FROM turns WHERE id = ?
         UNION
-        SELECT turns.seq, turns.id, turns.content
+        SELECT turns.seq, turns.id, turns.content, turns.tags
         FROM down CROSS JOIN turns ON turns.parent_id = down.id
     )
-    SELECT seq, content FROM down"""
+    SELECT seq, content, tags FROM down"""
 
 _COUNT_CHILDREN = "SELECT count(*) FROM turns WHERE parent_id = ?"
 
@@ -197,11 +307,13 @@ _UNUSED_TEXTS = """SELECT body FROM texts WHERE body NOT IN (
 # SQLite overwrites a record of the same length where it lies, page by page.
 _BLANK_BODY = """UPDATE bodies SET
     text = CAST(zeroblob(length(CAST(text AS BLOB))) AS TEXT),
-    token_ids = CASE WHEN token_ids IS NULL THEN NULL ELSE zeroblob(length(token_ids)) END
+    token_ids = CASE WHEN token_ids IS NULL THEN NULL ELSE zeroblob(length(token_ids)) END,
+    logprobs = CASE WHEN logprobs IS NULL THEN NULL ELSE zeroblob(length(logprobs)) END
     WHERE seq = ?"""
 
 _DELETE_BLANK_BODIES = """DELETE FROM bodies
-    WHERE seq NOT IN (SELECT content FROM turns) AND seq NOT IN (SELECT body FROM texts)"""
+    WHERE seq NOT IN (SELECT content FROM turns) AND seq NOT IN (SELECT body FROM texts)
+    AND seq NOT IN (SELECT tags FROM turns WHERE tags IS NOT NULL)"""
 
 
 def delete(connection: sqlite3.Connection, id: str, *, descendants: bool) -> bool:
@@ -215,14 +327,17 @@ def delete(connection: sqlite3.Connection, id: str, *, descendants: bool) -> boo
     Raises:
         StoreConflictError: other turns continue from it and `descendants` is not set.
     """
-    found: list[tuple[int, int]] = connection.execute(_WITH_DESCENDANTS, (id,)).fetchall()
+    found: list[tuple[int, int, int | None]]
+    found = connection.execute(_WITH_DESCENDANTS, (id,)).fetchall()
     if len(found) > 1 and not descendants:
         children = connection.execute(_COUNT_CHILDREN, (id,)).fetchone()[0]
         raise children_error(id, children)
 
-    for seq, content in found:
+    for seq, content, tags in found:
         connection.execute("DELETE FROM turns WHERE seq = ?", (seq,))
         blank_body(connection, content)
+        if tags is not None:
+            blank_body(connection, tags)
 
     unused: list[tuple[int]] = connection.execute(_UNUSED_TEXTS).fetchall()
     for (body,) in unused:
@@ -243,8 +358,11 @@ def redact(connection: sqlite3.Connection, id: str) -> bool:
         return False
 
     for descendant in descendants(connection, id):
-        if descendant.stored_on_server:
-            put(connection, encode_row(replace(descendant, stored_on_server=False)))
+        if descendant.stored_on_server or descendant.compaction is not None:
+            put(connection, encode_row(detach_turn(descendant)))
+        else:
+            # No need to write its whole body anew.
+            connection.execute(_FORGET_HASHES, (descendant.id,))
     put(connection, encode_row(redact_turn(turn)))
     return True
 

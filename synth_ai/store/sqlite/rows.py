@@ -11,18 +11,44 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from synth_ai.errors import StoreCorruptError, StoreError
 from synth_ai.store.json import is_utf8, read_json, to_json
 from synth_ai.turn import Turn
 
-StoredRow: TypeAlias = tuple[str, str | None, float, str, bytes | None, int | None, int | None]
-"""A row as it is read: id, parent id, time, JSON of the facts, token ids, and the numbers of the
-bodies that hold the instructions and the tools."""
+
+class StoredRow(NamedTuple):
+    """A row as it is read; the last three are the numbers of bodies."""
+
+    id: str
+    parent_id: str | None
+    created_at: float
+    content: str
+    token_ids: bytes | None
+    logprobs: bytes | None
+    fingerprint: bytes | None
+    request_key: bytes | None
+    reward: float | None
+    instructions: int | None
+    tools: int | None
+    tags: int | None
+
 
 # Fields with a column; all others are facts in the row's JSON.
-_COLUMN_FIELDS = ("id", "parent_id", "created_at", "instructions", "tools", "output_token_ids")
+_COLUMN_FIELDS = (
+    "id",
+    "parent_id",
+    "created_at",
+    "instructions",
+    "tools",
+    "output_token_ids",
+    "output_logprobs",
+    "fingerprint",
+    "request_key",
+    "reward",
+    "tags",
+)
 _FACT_FIELDS = tuple(field.name for field in fields(Turn) if field.name not in _COLUMN_FIELDS)
 
 
@@ -44,8 +70,13 @@ class EncodedTurn:
         created_at: seconds since the epoch.
         content: the items and all small facts, as JSON.
         token_ids: the sampled ids, four bytes each.
+        logprobs: their log probabilities, four bytes each.
+        fingerprint: the hash of the conversation.
+        request_key: the hash of the request.
+        reward: the caller's verdict.
         instructions: the system message, as JSON.
         tools: the tools, as JSON.
+        tags: the caller's labels, as JSON; None if there are none.
     """
 
     id: str
@@ -53,13 +84,19 @@ class EncodedTurn:
     created_at: float
     content: str
     token_ids: bytes | None
+    logprobs: bytes | None
+    fingerprint: bytes | None
+    request_key: bytes | None
+    reward: float | None
     instructions: SharedText | None
     tools: SharedText | None
+    tags: str | None
 
     @property
     def size(self) -> int:
         """About how many bytes it takes, without what it shares with others."""
-        return len(self.content) + len(self.token_ids or b"")
+        arrays = len(self.token_ids or b"") + len(self.logprobs or b"")
+        return len(self.content) + len(self.tags or "") + arrays
 
 
 def encode_row(turn: Turn) -> EncodedTurn:
@@ -70,15 +107,21 @@ def encode_row(turn: Turn) -> EncodedTurn:
     """
     try:
         parent_id = None if turn.parent_id is None else _check_id(turn.parent_id)
-        token_ids = None if turn.output_token_ids is None else _pack_ids(turn.output_token_ids)
+        token_ids = turn.output_token_ids
+        logprobs = turn.output_logprobs
         return EncodedTurn(
             id=_check_id(turn.id),
             parent_id=parent_id,
             created_at=float(turn.created_at),
-            content=to_json({name: getattr(turn, name) for name in _FACT_FIELDS}),
-            token_ids=token_ids,
+            content=to_json(_facts_of(turn)),
+            token_ids=None if token_ids is None else _pack("I", token_ids),
+            logprobs=None if logprobs is None else _pack("f", logprobs),
+            fingerprint=_encode_hash(turn.fingerprint),
+            request_key=_encode_hash(turn.request_key),
+            reward=None if turn.reward is None else float(turn.reward),
             instructions=_encode_shared(turn.instructions),
             tools=_encode_shared(turn.tools),
+            tags=encode_tags(turn.tags),
         )
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise StoreError(f"The turn {turn.id!r} cannot be stored: {error}.") from error
@@ -89,7 +132,8 @@ def decode_rows(rows: Sequence[StoredRow], texts: Mapping[int, str]) -> list[Tur
 
     Args:
         rows: the rows, in any order.
-        texts: the instructions and tools of all of them, as JSON, by the numbers of their bodies.
+        texts: the instructions, tools and tags of all of them, as JSON, by the numbers of their
+            bodies.
 
     Raises:
         StoreCorruptError: a row cannot be read.
@@ -99,32 +143,54 @@ def decode_rows(rows: Sequence[StoredRow], texts: Mapping[int, str]) -> list[Tur
         shared = {body: read_json(text) for body, text in texts.items()}
     except ValueError as error:
         raise StoreCorruptError(
-            f"Instructions or tools are damaged in the store's file: {error}."
+            f"Instructions, tools or tags are damaged in the store's file: {error}."
         ) from error
 
     return [_decode_row(row, shared) for row in rows]
 
 
+def encode_tags(tags: Mapping[str, Any]) -> str | None:
+    """Write tags as JSON; None if there are none."""
+    return to_json(tags) if tags else None
+
+
 def _decode_row(row: StoredRow, shared: Mapping[int, Any]) -> Turn:
-    id, parent_id, created_at, content, token_ids, instructions, tools = row
     try:
-        facts = read_json(content)
+        facts = read_json(row.content)
         facts["input"] = tuple(facts["input"])
         facts["output"] = tuple(facts["output"])
         facts["warnings"] = tuple(facts.get("warnings", ()))
         return Turn(
-            id=id,
-            parent_id=parent_id,
-            created_at=created_at,
-            instructions=None if instructions is None else shared[instructions],
-            tools=None if tools is None else tuple(shared[tools]),
-            output_token_ids=None if token_ids is None else _unpack_ids(token_ids),
+            id=row.id,
+            parent_id=row.parent_id,
+            created_at=row.created_at,
+            instructions=None if row.instructions is None else shared[row.instructions],
+            tools=None if row.tools is None else tuple(shared[row.tools]),
+            output_token_ids=None
+            if row.token_ids is None
+            else _unpack("I", row.token_ids).tolist(),
+            output_logprobs=None if row.logprobs is None else _unpack("f", row.logprobs),
+            fingerprint=None if row.fingerprint is None else row.fingerprint.hex(),
+            request_key=None if row.request_key is None else row.request_key.hex(),
+            reward=row.reward,
+            tags={} if row.tags is None else shared[row.tags],
             **facts,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorruptError(
-            f"The turn {id!r} is damaged in the store's file: {error!r}. Others can still be read."
+            f"The turn {row.id!r} is damaged in the store's file: {error!r}. "
+            "Others can still be read."
         ) from error
+
+
+def _facts_of(turn: Turn) -> dict[str, Any]:
+    """Collect the facts that have no column; those that are None or False go without saying."""
+    facts = {}
+    for name in _FACT_FIELDS:
+        value = getattr(turn, name)
+        if value is not None and value is not False:
+            facts[name] = value
+    return facts
 
 
 def _encode_shared(value: object) -> SharedText | None:
@@ -140,16 +206,27 @@ def _check_id(id: str) -> str:
     return id
 
 
-def _pack_ids(token_ids: Sequence[int]) -> bytes:
-    """Pack token ids into four bytes each, the lowest first."""
-    packed = array("I", token_ids)
+def _encode_hash(digits: str | None) -> bytes | None:
+    """Pack a hash into the bytes that its hexadecimal digits stand for."""
+    if digits is None:
+        return None
+
+    packed = bytes.fromhex(digits)
+    if packed.hex() != digits:
+        raise ValueError(f"a hash must be lower hexadecimal digits, not {digits!r}")
+    return packed
+
+
+def _pack(kind: str, numbers: Sequence[float]) -> bytes:
+    """Pack numbers into four bytes each, the lowest first: ids are `I`, log probabilities `f`."""
+    packed = array(kind, numbers)
     if sys.byteorder == "big":
         packed.byteswap()
     return packed.tobytes()
 
 
-def _unpack_ids(data: bytes) -> list[int]:
-    packed = array("I", data)
+def _unpack(kind: str, data: bytes) -> array[Any]:
+    packed = array(kind, data)
     if sys.byteorder == "big":
         packed.byteswap()
-    return packed.tolist()
+    return packed

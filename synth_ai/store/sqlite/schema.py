@@ -22,8 +22,8 @@ APPLICATION_ID = 0x53594E54  # "SYNT": tells our files from those of other progr
 # The rule of `bodies`: it holds every text, and it only grows. A deleted body is overwritten in
 # place with zeros of the same length, and its row stays. Where rows go or change their length,
 # SQLite moves their neighbours to other pages and leaves copies behind in the gaps, which
-# `secure_delete` does not reach. Deleting rows of the other tables is safe: they hold ids and
-# hashes alone.
+# `secure_delete` does not reach. Deleting rows of the other tables is safe: they hold ids, hashes
+# and numbers alone.
 _TABLES = (
     "CREATE TABLE bodies (seq INTEGER PRIMARY KEY, text TEXT NOT NULL, token_ids BLOB)",
     # Instructions and tools, which the turns of a branch repeat: each once, found by the hash of
@@ -41,6 +41,18 @@ _TABLES = (
     "CREATE INDEX turns_parent ON turns (parent_id) WHERE parent_id IS NOT NULL",
 )
 
+# Tags are a text, so they have a body of their own. Of both hashes few turns may have one, and an
+# index costs each put of a turn that has it a page.
+_TAGS_AND_HASHES = (
+    "ALTER TABLE bodies ADD COLUMN logprobs BLOB",
+    "ALTER TABLE turns ADD COLUMN fingerprint BLOB",
+    "ALTER TABLE turns ADD COLUMN request_key BLOB",
+    "ALTER TABLE turns ADD COLUMN reward REAL",
+    "ALTER TABLE turns ADD COLUMN tags INTEGER",
+    "CREATE INDEX turns_fingerprint ON turns (fingerprint) WHERE fingerprint IS NOT NULL",
+    "CREATE INDEX turns_request_key ON turns (request_key) WHERE request_key IS NOT NULL",
+)
+
 Step: TypeAlias = str | Callable[[sqlite3.Connection], None]
 """A part of a migration: SQL, or a function of the connection."""
 
@@ -50,6 +62,7 @@ MIGRATIONS: tuple[tuple[Step, ...], ...] = (
     _TABLES,
     (),  # 2: turns say why they are incomplete, failed, replayed or redacted
     (rename_facts_of_turns,),  # 3: `origin` is `server`, `kept` is `stored_on_server`
+    _TAGS_AND_HASHES,  # 4: tags, rewards, times, log probabilities, what finds a turn by a hash
 )
 
 # Seconds between two attempts to switch to WAL.

@@ -15,6 +15,7 @@ from synth_ai.store.sqlite.registry import SharedFile, acquire, release
 from synth_ai.store.sqlite.rows import encode_row
 from synth_ai.store.sqlite.schema import create_or_migrate
 from synth_ai.store.sqlite.threads import Work
+from synth_ai.store.tags import Annotation, Tags
 from synth_ai.store.workers import run_on_thread
 from synth_ai.turn import Turn
 
@@ -93,6 +94,22 @@ class SQLiteStore(ResponseStore):
     async def descendants(self, id: str) -> list[Turn]:
         readers = self._require_open().readers
         return await readers.run(lambda connection: queries.descendants(connection, id))
+
+    async def find(self, fingerprint: str) -> Turn | None:
+        readers = self._require_open().readers
+        return await readers.run(lambda connection: queries.find(connection, fingerprint))
+
+    async def find_answer(self, request_key: str) -> Turn | None:
+        readers = self._require_open().readers
+        return await readers.run(lambda connection: queries.find_answer(connection, request_key))
+
+    async def search(self, tags: Tags) -> Sequence[Turn]:
+        readers = self._require_open().readers
+        return await readers.run(lambda connection: queries.search(connection, tags))
+
+    async def annotate(self, id: str, annotation: Annotation) -> bool:
+        writer = self._require_open().writer
+        return await writer.run(lambda connection: queries.annotate(connection, id, annotation))
 
     async def list(self) -> list[Turn]:
         readers = self._require_open().readers
