@@ -20,6 +20,7 @@ from synth_ai.harmony.tokens import CALL
 from synth_ai.harmony.tool_names import OfferedTools
 
 GARBLED_HEADER = "a garbled message header was read as best it could be"
+BEHIND_CALL = "what the model wrote behind a finished tool call was left out"
 _LOST_TEXT = "text outside of any message was left out"
 
 
@@ -62,6 +63,11 @@ class CompletionBuilder:
         """Whether there is an answer or a call, so that the model may have ended its turn."""
         counts = self._deltas.counts
         return counts["final"] > 0 or counts["tool_call"] > 0
+
+    @property
+    def waits_for_tool(self) -> bool:
+        """Whether a tool was called, be it by a call that nobody can run."""
+        return self._has_broken_call or self._deltas.counts["tool_call"] > 0
 
     def warn(self, text: str) -> None:
         """Add a warning, unless it is there already."""

@@ -67,7 +67,8 @@ def render_completion(
     addresses: list[ToolAddress] = []
     for message in parser.sampled_messages:
         address = _find_address(message)
-        messages.append(_render(message, address, completion))
+        is_last = message is parser.sampled_messages[-1]
+        messages.append(_render(message, address, completion, is_last=is_last))
         if address is not None:
             addresses += [address] * len(message.parsed)
 
@@ -150,34 +151,48 @@ class _SampledIds:
         kept_ids = tuple(ids[index] for index in kept)
         return kept_ids, bytes(mask[index] for index in kept)
 
-    def end_mask(self, location: Location, ends: frozenset[int]) -> bytes:
+    def end_mask(self, location: Location, end: int) -> bytes:
         """Return the mask of the end of a message: 1 only if the model ended it as it should."""
         if location.end is None:
             return b"\0"
 
         index = self.controls[location.end]
-        is_proper = self.ids[index] in ends
+        sampled_end = self.ids[index]
+        # In a prompt every answer has an `<|end|>`.
+        is_proper = sampled_end == end or (sampled_end == RETURN and end == END)
         return self.mask[index : index + 1] if is_proper else b"\0"
 
 
 def _render(
-    message: SampledMessage, address: ToolAddress | None, completion: _SampledIds
+    message: SampledMessage, address: ToolAddress | None, completion: _SampledIds, *, is_last: bool
 ) -> MessageTokens:
-    """Render one message: by the ids that were sampled, as far as they can stand in a prompt."""
+    """Render one message: by the ids that were sampled, as far as they can stand in a prompt.
+
+    Args:
+        message: the message.
+        address: the tool that it calls, if it calls one.
+        completion: the ids.
+        is_last: whether no other message of the completion follows. Behind a `<|call|>` nothing
+            counts, so that only the last one of several calls ends with it.
+    """
     kind = message.parsed[0].kind
+    end = END
     if address is None:
         channel = CHANNEL_OF_KIND[kind]
-        header, end, sampled_ends = encode_header(channel), END, frozenset((END, RETURN))
+        header = encode_header(channel)
     else:
         channel = address.channel
-        header, end, sampled_ends = encode_call_header(address), CALL, frozenset((CALL,))
+        header = encode_call_header(address)
+        if is_last:
+            end = CALL
 
     dropped, is_final = channel.dropped_after_final, kind == "final"
     location = message.location
     if location is None:
         rendered: list[int] = []
         for parsed in message.parsed:
-            rendered += (*header, *encode(parsed.text), end)
+            rendered += (*header, *encode(parsed.text), END)
+        rendered[-1] = end
         return MessageTokens.from_prompt(rendered, dropped_after_final=dropped, is_final=is_final)
 
     mask = bytes(len(header))
@@ -186,7 +201,7 @@ def _render(
         header, mask = sampled_header
 
     content, content_mask = completion.content(location)
-    mask += content_mask + completion.end_mask(location, sampled_ends)
+    mask += content_mask + completion.end_mask(location, end)
     return MessageTokens((*header, *content, end), mask, dropped, is_final)
 
 

@@ -19,14 +19,27 @@ from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
 
-from synth_ai.harmony.assembly import GARBLED_HEADER, CompletionBuilder, SampledMessage
+from synth_ai.harmony.assembly import (
+    BEHIND_CALL,
+    GARBLED_HEADER,
+    CompletionBuilder,
+    SampledMessage,
+)
 from synth_ai.harmony.channels import CHANNEL_OF_KIND
 from synth_ai.harmony.completion import Completion, Event, FinishReason
 from synth_ai.harmony.deltas import DeltaQueue
 from synth_ai.harmony.drafts import HeaderDraft, Location, MessageDraft
 from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK, read_header
 from synth_ai.harmony.segments import UNKNOWN, split_segments
-from synth_ai.harmony.tokens import CALL, CHANNEL, CONSTRAIN, MESSAGE, RETURN, START
+from synth_ai.harmony.tokens import (
+    CALL,
+    CHANNEL,
+    CONSTRAIN,
+    MESSAGE,
+    RETURN,
+    START,
+    STOP_TOKEN_IDS,
+)
 from synth_ai.harmony.tool_names import OfferedTools
 from synth_ai.harmony.tools import Tool
 
@@ -135,6 +148,8 @@ class StreamParser:
     def _take_text(self, data: bytes) -> None:
         state = self.state
         if state is _OVER:
+            if data.strip():
+                self._warn_if_behind_call()
             return
 
         if self._partial_character:
@@ -147,6 +162,11 @@ class StreamParser:
             self._deltas.stream(self._message, text)
         else:
             self._header.texts.append(text)
+
+    def _warn_if_behind_call(self) -> None:
+        """Warn that something is left out, if a call is what ended the turn."""
+        if self._header.after == CALL:
+            self._builder.warn(BEHIND_CALL)
 
     def _end_broken_character(self, token: int) -> None:
         """Put U+FFFD for bytes that are not text: a header must not look better than it is.
@@ -162,6 +182,8 @@ class StreamParser:
     def _take_control_token(self, token: int) -> None:
         state = self.state
         if state is _OVER:
+            if token not in STOP_TOKEN_IDS:
+                self._warn_if_behind_call()
             return
 
         position = self._control_token_count
@@ -206,8 +228,19 @@ class StreamParser:
         elif after == CHANNEL:
             self._header.texts.append(CHANNEL_MARK)
 
-        ends_turn = after == RETURN and self._builder.has_answer
-        self.state = _OVER if ends_turn else _HEADER
+        self.state = _OVER if self._ends_turn(after) else _HEADER
+
+    def _ends_turn(self, token: int) -> bool:
+        """Tell whether nothing that the model writes behind a control token counts.
+
+        Behind a call that has ended stands the tool's output. What the model makes up in its place,
+        an answer from that or another call, must not reach anybody. Calls that belong together are
+        parted by `<|end|>`.
+        """
+        if token == CALL:
+            return self._builder.waits_for_tool
+
+        return token == RETURN and self._builder.has_answer
 
     def _begin_message(self, position: int) -> None:
         """Begin the message behind the `<|message|>` that completes a header."""

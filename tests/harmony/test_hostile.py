@@ -116,9 +116,9 @@ HOSTILE: dict[str, Callable[[int], list[int]]] = {
     "constrain_marks_and_text": lambda n: [CONSTRAIN, *ids("json")] * 5 * n,
     "messages": lambda n: [MESSAGE] * 10 * n,
     "unknown_ids": lambda n: [*ids("<|channel|>final<|message|>"), *[300_000] * 10 * n],
-    "many_calls": lambda n: [*ids(f"{CALLING}{{}}<|call|><|start|>assistant") * (n // 4)],
+    "many_calls": lambda n: [*ids(f"{CALLING}{{}}<|end|><|start|>assistant") * (n // 4)],
     "many_names": lambda n: [
-        i for k in range(n // 4) for i in ids(f" to=functions.f{k}<|message|>{{}}<|call|>")
+        i for k in range(n // 4) for i in ids(f" to=functions.f{k}<|message|>{{}}<|end|>")
     ],
     "half_characters": lambda n: [
         *ids("<|channel|>final<|message|>"),

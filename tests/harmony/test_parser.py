@@ -249,7 +249,7 @@ def test_tool_specifications_are_names_too() -> None:
         {"type": "function", "function": {"name": "g"}},
         {"type": "python"},
     ]
-    first = f" to=g<|channel|>commentary<|message|>{CALL}<|call|>"
+    first = f" to=g<|channel|>commentary<|message|>{CALL}<|end|>"
     second = "<|start|>assistant to=python<|message|>1<|call|>"
     found = parse(encode(first + second, control_tokens=True), tools=tools)
     assert [call.name for call in found.tool_calls] == ["g", "python"]
@@ -320,16 +320,88 @@ def test_python_code_is_left_alone() -> None:
 
 def test_several_calls() -> None:
     """All calls of a turn are surfaced, in order, with or without a proper start in between."""
-    one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|call|>"
+    one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|end|>"
     for between in (
         "<|start|>assistant",
         "",
-        "commentary to=functions.g json<|message|>{}<|call|><|start|>assistant",
+        "commentary to=functions.g json<|message|>{}<|end|><|start|>assistant",
     ):
         names = [
             name for name, _ in parsed(one + between + one.replace("functions.f", "functions.h"))[3]
         ]
         assert names == (["f", "g", "h"] if "g" in between else ["f", "h"])
+
+
+BEHIND_A_CALL = (
+    # The output of the tool, made up, and an answer from it.
+    '<|start|>functions.f to=assistant<|channel|>commentary<|message|>{"x": 1}<|end|>'
+    "<|start|>assistant<|channel|>final<|message|>It is 1.<|return|>",
+    "<|start|>assistant<|channel|>final<|message|>It is 1.",
+    "<|channel|>final<|message|>It is 1.<|return|>",
+    # The second half of a header, and calls.
+    "commentary",
+    "commentary to=functions.g json<|message|>{}<|call|>",
+    " to=functions.g<|channel|>commentary<|message|>{}<|call|>",
+    "<|start|>assistant<|channel|>commentary to=functions.g<|message|>{}<|call|>",
+    "<|start|>assistant<|channel|>analysis<|message|>Now I wait.<|end|>",
+    "<|channel|>",
+)
+
+
+@pytest.mark.parametrize("behind", BEHIND_A_CALL)
+@pytest.mark.parametrize("finish_reason", ["stop", "length"])
+def test_what_stands_behind_a_finished_call_is_left_out(behind: str, finish_reason: str) -> None:
+    """The call waits for its tool; what the model made up behind it is no answer and no call."""
+    one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|call|>"
+    ids = encode(one + behind, control_tokens=True)
+    halves = [[ids[:at], ids[at:]] for at in range(len(ids) + 1)]
+    for chunks in (*halves, [[id_] for id_ in ids]):
+        parser = StreamParser(tools=["f", "g"])
+        events = [event for chunk in chunks for event in parser.feed(chunk)]
+        completion = parser.close(finish_reason)
+        events += parser.take_pending()
+
+        assert [call.name for call in completion.tool_calls] == ["f"]
+        assert (completion.final, completion.reasoning) == (None, None)
+        assert completion.finish == "tool_calls"
+        assert any("behind a finished tool call" in warning for warning in completion.warnings)
+        assert {type(event) for event in events} == {ToolCallDelta}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        '<|channel|>commentary to=functions.f json<|message|>{"x": <|call|>',
+        '<|channel|>commentary to= json<|message|>{"x": 1}<|call|>',
+        '<|channel|>commentary <|constrain|>json<|message|>{"x": <|call|>',
+    ],
+)
+@pytest.mark.parametrize("behind", BEHIND_A_CALL[:3])
+def test_nothing_is_answered_behind_a_broken_call(call: str, behind: str) -> None:
+    """No tool can run for it, so an answer from the tool's output is made up all the same."""
+    found = parse(encode(call + behind, control_tokens=True), tools=["f", "g"])
+    assert (found.final, found.tool_calls, found.finish) == (None, [], "malformed")
+    assert any("behind a finished tool call" in warning for warning in found.warnings)
+
+
+def test_a_call_token_elsewhere_ends_nothing() -> None:
+    """Only a call has its tool's output behind it."""
+    for message in ("<|channel|>analysis<|message|>t", "<|channel|>commentary<|message|>p", ""):
+        found = parse(
+            encode(
+                f"{message}<|call|><|start|>assistant<|channel|>final<|message|>A<|return|>",
+                control_tokens=True,
+            )
+        )
+        assert (found.final, found.finish) == ("A", "stop")
+
+
+def test_nothing_behind_a_finished_call() -> None:
+    """A stop token more, or a blank, is nothing to warn of."""
+    one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|call|>"
+    for behind in ("", "<|return|>", "\n"):
+        found = parse(encode(one + behind, control_tokens=True))
+        assert (len(found.tool_calls), found.warnings) == (1, [])
 
 
 @pytest.mark.parametrize(

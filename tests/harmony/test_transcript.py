@@ -31,8 +31,8 @@ def ids(text: str) -> list[int]:
     return encode(text, control_tokens=True)
 
 
-def called(name: str) -> str:
-    return f" to=functions.{name}<|channel|>commentary<|message|>{{}}<|call|>"
+def called(name: str, *, end: str = "<|call|>") -> str:
+    return f" to=functions.{name}<|channel|>commentary<|message|>{{}}{end}"
 
 
 @given(RANDOM, st.lists(st.integers(0, 30)))
@@ -62,7 +62,7 @@ def test_branches_are_independent(random: Random) -> None:
 def test_sampled_ids_are_kept() -> None:
     """A well-formed completion is history id by id, with `<|end|>` for `<|return|>`."""
     sampled = ids(
-        "<|channel|>commentary to=functions.f json<|message|>{}<|call|>"
+        "<|channel|>commentary to=functions.f json<|message|>{}<|end|>"
         f"{START}<|channel|>final<|message|>A<|return|>"
     )
     assert Transcript().with_completion(sampled).ids == [
@@ -105,6 +105,49 @@ def test_tokens_the_encoder_would_not_choose_are_kept() -> None:
     sampled = [*ids("<|channel|>final<|message|>"), *letters, *ids("<|return|>")]
     assert letters != encode("answer")
     assert Transcript().with_completion(sampled).ids[5:-1] == letters
+
+
+@pytest.mark.parametrize(
+    "sampled",
+    [
+        called("f", end="<|end|>") + START + called("g"),
+        f"<|channel|>analysis<|message|>t<|end|>{START}" + called("f"),
+    ],
+)
+def test_calls_are_kept_with_the_ends_that_were_sampled(sampled: str) -> None:
+    """Each id of parallel calls is the model's, so that the next prompt begins with all of them."""
+    transcript = Transcript().with_completion(ids(sampled))
+    assert transcript.ids == [*ids(START), *ids(sampled)]
+    assert transcript.mask == [0] * 2 + [1] * len(ids(sampled))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        '<|start|>functions.f to=assistant<|channel|>commentary<|message|>{"x": 1}<|end|>'
+        f"{START}<|channel|>final<|message|>It is 1.<|return|>",
+        f"{START}{called('g')}",
+        "<|channel|>final<|message|>It is 1.",
+        "commentary",
+        "<|return|>",
+    ],
+)
+@pytest.mark.parametrize("finish_reason", ["stop", "length"])
+def test_nothing_behind_a_finished_call_is_history(behind: str, finish_reason: str) -> None:
+    """A history says what its answer said: the call alone."""
+    sampled = called("f")
+    transcript = Transcript().with_completion(ids(sampled + behind), finish_reason=finish_reason)
+    assert decode(transcript.ids) == START + sampled
+
+
+def test_several_calls_of_one_text_are_read_again() -> None:
+    """Calls that had to be rendered anew end so that the next one still counts."""
+    sampled = ids('assistantcommentary to=functions.f json{"a": 1}{"a": 2}')
+    found = parse(sampled)
+    transcript = Transcript().with_completion(sampled)
+    assert len(found.tool_calls) == 2
+    assert parse(transcript.ids).tool_calls == found.tool_calls
+    assert transcript.ids.count(ids("<|call|>")[0]) == 1
 
 
 def test_reasoning_goes_with_the_answer() -> None:
@@ -204,7 +247,7 @@ def test_broken_bytes_in_a_header() -> None:
 def test_outputs_find_their_sampled_calls() -> None:
     """Outputs of sampled calls come under the ids that the caller gave them, in any order."""
     transcript = Transcript().with_completion(
-        ids(f"{called('f')}{START}{called('g')}"), call_ids=["one", "two"]
+        ids(f"{called('f', end='<|end|>')}{START}{called('g')}"), call_ids=["one", "two"]
     )
     both = [
         {"type": "function_call_output", "call_id": call_id, "output": "x"}
@@ -219,12 +262,13 @@ def test_outputs_find_their_sampled_calls() -> None:
 def test_a_single_open_call_needs_no_id() -> None:
     """Without ids an output can go only to the one call that is open; of two, none is guessed."""
     call = called("f")
+    two_calls = called("f", end="<|end|>") + START + call
     output = [{"type": "function_call_output", "call_id": "x", "output": "y"}]
     assert "<|start|>functions.f to=assistant" in decode(
         Transcript().with_completion(ids(call)).with_items(output).ids
     )
     with pytest.raises(RequestError, match="'x'"):
-        Transcript().with_completion(ids(call + START + call)).with_items(output)
+        Transcript().with_completion(ids(two_calls)).with_items(output)
 
 
 def test_built_in_output_follows_its_call() -> None:

@@ -35,7 +35,8 @@ def answer_of(events: list[StreamEvent]) -> str:
 
 def test_each_call_has_the_id_of_its_first_delta() -> None:
     """Who follows a stream knows the calls by the ids that the response has."""
-    text = call_text("add", a=1) + "<|start|>assistant" + call_text("multiply", b=2)
+    first = call_text("add", a=1).replace("<|call|>", "<|end|>")
+    text = first + "<|start|>assistant" + call_text("multiply", b=2)
     events, response = read(text)
     first_deltas = [event for event in events if isinstance(event, ToolCallDelta) and event.name]
     assert response.tool_calls is not None
