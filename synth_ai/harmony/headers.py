@@ -68,8 +68,9 @@ _RECIPIENT = re.compile(r"to\s*=\s*[\"'`]?([\w./:-]*)", re.ASCII)
 #   functions.get_weather, user                            -> no match
 _NO_FUNCTION = re.compile(r"(?:functions?[./:]*)*", re.IGNORECASE)
 
-# A function whose `to=` got lost:
+# A function whose `to=` got lost, or stands elsewhere without it:
 #   <|channel|>commentary functions.get_weather json   -> functions.get_weather
+#   to=<|channel|>commentary functions.f json          -> functions.f
 #   <|channel|>functions.f <|constrain|>json           -> functions.f
 _FUNCTION = re.compile(r"\bfunctions\.[\w-]+", re.ASCII)
 
@@ -164,7 +165,8 @@ def _interpret(text: str, offered: OfferedTools, implied: bool) -> Header:
         return _interpret_author(author, recipients, offered)
 
     # A recipient counts for more than the channel: models call functions on every one of them.
-    tool_names = recipients or _FUNCTION.findall(text)
+    named = [recipient for recipient in recipients if not _NO_FUNCTION.fullmatch(recipient)]
+    tool_names = named or _FUNCTION.findall(text)
     call = _find_call(tool_names, offered, has_channel=channel is not None, has_type=has_type)
     if call is not None:
         return Header("tool_call", call.name, call.code)

@@ -2,7 +2,8 @@
 
 What openai-harmony 0.0.8 renders is rendered the same here, comment by comment, its oddities
 included: the model was trained on them. What it gives up on with `any` is written in full:
-references (inlined), unions, enums of any type, constants, tuples, nullable types and maps. Text
+references (inlined), unions, enums of any type, constants, tuples, nullable types and maps. What
+combines types says nothing against what stands beside it: both are written. Text
 from the schema stays on the line it was put on, so that it cannot pose as another line of the
 prompt.
 
@@ -40,6 +41,12 @@ _DETAILS = {
     "object": ("properties", "additionalProperties"),
     "array": ("items", "prefixItems"),
 }
+
+#: What combines types. What a schema says beside it holds as well.
+_COMBINATIONS = ("oneOf", "anyOf", "allOf")
+
+#: What makes a type of a schema that does not name one.
+_TYPE_KEYS = ("$ref", "const", "enum", *_COMBINATIONS)
 
 #: What a reference takes over from its definition, to stand in the comment of a property.
 _INHERITED = ("description", "default", "nullable")
@@ -88,7 +95,7 @@ def literal(value: object) -> str:
         ToolError: the value holds what JSON does not have.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise ToolError(f"A schema must be JSON, which {value!r:.100} is not: {error}.") from error
 
@@ -119,6 +126,10 @@ class _Renderer:
         if "$ref" in schema:
             return self._render_reference(schema, indent)
 
+        combinations = _list_combinations(schema)
+        if combinations and _has_details(schema):
+            return self._render_combined(schema, combinations, indent)
+
         cases = self._list_cases(schema)
         if cases is not None:
             return self._render_cases(cases, indent, is_one_of="oneOf" in schema)
@@ -130,15 +141,37 @@ class _Renderer:
         if _is_nonempty_list(enum):
             return " | ".join(map(literal, enum))
 
-        any_of = schema.get("anyOf")
-        if _is_nonempty_list(any_of):
-            return self._render_union(any_of, indent)
-
-        all_of = schema.get("allOf")
-        if _is_nonempty_list(all_of):
-            return self._render_intersection(all_of, indent)
+        if "anyOf" in combinations:
+            return self._render_union(combinations["anyOf"], indent)
+        if "allOf" in combinations:
+            return self._render_intersection(combinations["allOf"], indent)
 
         return self._render_by_type(schema, indent)
+
+    def _render_combined(
+        self, schema: Schema, combinations: Mapping[str, list[object]], indent: str
+    ) -> str:
+        """Render an object or array that is of combined types besides.
+
+        ::
+
+            {
+            kind: string,
+            } & ({
+            width: number,
+            } | {
+            radius: number,
+            })
+        """
+        own_type = self._render_by_type(schema, indent)
+        if _count(schema, "type") > 1:
+            own_type = _parenthesize(own_type, indent)
+
+        types = [own_type]
+        for key, parts in combinations.items():
+            types.append(self._render_part({key: parts}, indent))
+
+        return " & ".join(types)
 
     # --- types by name ------------------------------------------------------------------------
 
@@ -181,7 +214,7 @@ class _Renderer:
 
         items = schema["items"]
         item_type = self.type_of(items, indent)
-        if _needs_parentheses(self._follow_references(items)):
+        if self._needs_parentheses(items):
             item_type = _parenthesize(item_type, indent)
         return f"{item_type}[]"
 
@@ -280,17 +313,14 @@ class _Renderer:
         lines = [indent + comment for comment in comments]
         lines.append(f"{indent}{key}:")
         for number, case in enumerate(cases):
+            note = self._find_note(case, is_one_of=is_one_of)
             # 0.0.8 takes the description of a `oneOf` for that of its first case as well.
-            if is_one_of:
-                is_covered = number == 0 and comment is not None
-            else:
-                is_covered = self._is_object(case)
-            note = None if is_covered else _description_of(case)
-            if note == description:
+            is_first_of_one = is_one_of and number == 0 and comment is not None
+            if is_first_of_one or note == description:
                 note = None
 
             default = _render_default(case) if _has_default(case) else None
-            lines.append(f"{indent} | {self._render_case(case, indent)}{_comment(note, default)}")
+            lines.append(self._render_case(case, indent, note, default))
 
         lines.append(f"{indent},")
         return lines
@@ -302,6 +332,9 @@ class _Renderer:
 
         These are the cases of a `oneOf`, or of an `anyOf` that describes one of them.
         """
+        if _has_details(schema):
+            return None
+
         one_of = schema.get("oneOf")
         if isinstance(one_of, list):
             return list(one_of)
@@ -331,21 +364,29 @@ class _Renderer:
              | string // A date default: "today"
              | number // Seconds from now
         """
-        rendered = ""
+        lines = []
         for case in cases:
-            # The description of an object stands inside of it; 0.0.8 repeats that of a `oneOf`.
-            is_covered = not is_one_of and self._is_object(case)
-            note = None if is_covered else _description_of(case)
+            note = self._find_note(case, is_one_of=is_one_of)
             default = f"default: {literal(case['default'])}" if _has_default(case) else None
+            lines.append(self._render_case(case, indent, note, default))
 
-            case_type = self._render_case(case, indent)
-            rendered += f"\n{indent} | {case_type}{_comment(note, default)}"
+        return "".join(f"\n{line}" for line in lines)
 
-        return rendered
+    def _find_note(self, case: object, *, is_one_of: bool) -> str | None:
+        """Find the description that stands behind a case.
 
-    def _render_case(self, case: object, indent: str) -> str:
+        That of an object stands inside of it; 0.0.8 repeats that of a `oneOf`.
+        """
+        is_inside = not is_one_of and self._is_object(case)
+        return None if is_inside else _description_of(case)
+
+    def _render_case(self, case: object, indent: str, *notes: str | None) -> str:
+        """Render the line of a case, with notes behind it as far as there are any."""
         rendered = self.type_of(case, indent + "   ")
-        return _add_null(case, rendered) if isinstance(case, Mapping) else rendered
+        if isinstance(case, Mapping):
+            rendered = _add_null(case, rendered)
+
+        return f"{indent} | {rendered}{_comment(notes)}"
 
     def _render_union(self, variants: Iterable[object], indent: str) -> str:
         types = [self._render_inline(variant, indent) for variant in variants]
@@ -355,14 +396,16 @@ class _Renderer:
         if len(parts) == 1:
             return self.type_of(parts[0], indent)
 
-        types = []
-        for part in parts:
-            rendered = self.type_of(part, indent)
-            if self._is_union(part):
-                rendered = _parenthesize(rendered, indent)
-            types.append(rendered)
-
+        types = [self._render_part(part, indent) for part in parts]
         return " & ".join(types)
+
+    def _render_part(self, schema: object, indent: str) -> str:
+        """Render a type that holds together with others."""
+        rendered = self.type_of(schema, indent)
+        if self._is_union(schema):
+            return _parenthesize(rendered, indent)
+
+        return _enclose_lines(rendered, indent)
 
     def _render_inline(self, schema: object, indent: str) -> str:
         """Render a type that something else can follow on its last line."""
@@ -444,11 +487,47 @@ class _Renderer:
         return target.get("type") == "object" or "properties" in target
 
     def _is_union(self, schema: object) -> bool:
-        target = self._follow_references(schema)
+        target = self._unwrap(schema)
         if not isinstance(target, Mapping):
             return False
 
-        return any(_count(target, key) > 1 for key in ("oneOf", "enum", "anyOf", "type"))
+        keys = ["type"] if _has_details(target) else ["oneOf", "enum", "anyOf", "type"]
+        return any(_count(target, key) > 1 for key in keys)
+
+    def _unwrap(self, schema: object) -> object:
+        """Find the schema behind references, and behind an `anyOf` or `allOf` of one type."""
+        for _ in range(_MAX_HOPS):
+            if _is_reference(schema):
+                schema = self._find_definition(schema["$ref"])
+                continue
+
+            parts = _wrapped_parts(schema)
+            if len(parts) != 1:
+                break
+            schema = parts[0]
+
+        return schema
+
+    def _needs_parentheses(self, items: object) -> bool:
+        """Tell whether a type is parenthesized in front of the brackets of an array.
+
+        0.0.8 does not do so with string enums, lists of types and a `oneOf`, and is followed there.
+        It does not know the others.
+        """
+        direct = self._follow_references(items)
+        target = self._unwrap(direct)
+        if not isinstance(target, Mapping):
+            return False
+        if target is not direct and self._is_union(target):
+            return True
+
+        combinations = _list_combinations(target)
+        if _has_details(target):
+            return bool(combinations)
+        if "enum" in target:
+            return target.get("type") != "string" and _count(target, "enum") > 1
+
+        return any(len(combinations.get(key, ())) > 1 for key in ("anyOf", "allOf"))
 
 
 # --- reading a schema -------------------------------------------------------------------------
@@ -486,6 +565,64 @@ def _guess_type(schema: Schema) -> str | None:
         return "array"
 
     return None
+
+
+def _has_details(schema: Schema) -> bool:
+    """Tell whether a schema says what stands in its objects or arrays.
+
+    ::
+
+        {"properties": {"a": {}}}, {"items": {}}            ->  yes
+        {"type": "object", "additionalProperties": False}   ->  no
+    """
+    keys = ("properties", "additionalProperties", "items", "prefixItems")
+    return any(isinstance(schema.get(key), (Mapping, list)) and schema[key] for key in keys)
+
+
+def _list_combinations(schema: Schema) -> dict[str, list[object]]:
+    """List what combines types in a schema, as far as it says more than the schema's own type.
+
+    ::
+
+        {"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}   ->  nothing
+        {"allOf": [{"$ref": "#/$defs/A"}, {"minimum": 1}]}   ->  {"allOf": [{"$ref": "#/$defs/A"}]}
+    """
+    own_type = schema.get("type") or _guess_type(schema)
+    combinations = {}
+    for key in _COMBINATIONS:
+        parts = schema.get(key)
+        if not isinstance(parts, list):
+            continue
+
+        telling = [part for part in parts if _says_more(part, own_type)]
+        if telling:
+            # Each of several alternatives counts, also one that allows anything.
+            combinations[key] = telling if key == "allOf" else parts
+
+    return combinations
+
+
+def _says_more(part: object, own_type: object) -> bool:
+    """Tell whether a part of a combination has another type than what it is a part of."""
+    if not isinstance(part, Mapping):
+        return part is not True
+    if _has_details(part):
+        return True
+    if any(key in part for key in _TYPE_KEYS):
+        return True
+
+    return part.get("type") not in (None, own_type)
+
+
+def _wrapped_parts(schema: object) -> list[object]:
+    """List the types of a schema that is nothing but an `anyOf` or `allOf`."""
+    if not isinstance(schema, Mapping) or _has_details(schema):
+        return []
+    if any(key in schema for key in ("oneOf", "const", "enum")):
+        return []
+
+    combinations = _list_combinations(schema)
+    return combinations.get("anyOf") or combinations.get("allOf") or []
 
 
 def _lacks_details(schema: Schema, name: object) -> TypeGuard[str]:
@@ -530,7 +667,7 @@ def _render_default(schema: Schema) -> str:
     return f"default: {fold(value) if is_enum else literal(value)}"
 
 
-def _comment(*notes: str | None) -> str:
+def _comment(notes: Iterable[str | None]) -> str:
     """Write notes as a comment behind a type, as far as there are any."""
     texts = [fold(note) for note in notes if note is not None]
     return f" // {' '.join(texts)}" if texts else ""
@@ -570,20 +707,6 @@ def _add_null(schema: Schema, rendered: str) -> str:
         return rendered
 
     return rendered if "null" in rendered else f"{rendered} | null"
-
-
-def _needs_parentheses(items: object) -> bool:
-    """Tell whether a type is parenthesized in front of the brackets of an array.
-
-    0.0.8 does not do so with string enums, lists of types and a `oneOf`, and is followed there. It
-    does not know the others.
-    """
-    if not isinstance(items, Mapping):
-        return False
-    if "enum" in items:
-        return items.get("type") != "string" and _count(items, "enum") > 1
-
-    return _count(items, "anyOf") > 1 or _count(items, "allOf") > 1
 
 
 def _parenthesize(rendered: str, indent: str) -> str:

@@ -35,6 +35,10 @@ def read(text: str, *, implied: bool = True) -> Header:
         ("<|channel|>final to=functions.f", Header("tool_call", "f")),
         ("<|channel|>commentary functions.f json", Header("tool_call", "f")),
         ("<|channel|>commentary to=f", Header("tool_call", "f")),
+        (" to=<|channel|>commentary functions.f json", Header("tool_call", "f")),
+        (" to=functions<|channel|>commentary functions.f", Header("tool_call", "f")),
+        (" to=<|channel|>commentary json", Header("untargeted")),
+        (" to=user<|channel|>commentary functions.f", Header("preamble", "user")),
         (" to=functions.x to=functions.f<|channel|>commentary", Header("tool_call", "f")),
         # a recipient that is not a tool
         ("<|channel|>commentary to=assistant", Header("foreign")),

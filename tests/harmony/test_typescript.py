@@ -93,6 +93,87 @@ def test_types(schema: Any, wanted: str) -> None:
     assert to_typescript(schema) == wanted
 
 
+OWN = {"type": "object", "properties": {"a": {"type": "string"}}}
+OWN_TYPE = "{\na?: string,\n}"
+WIDE = {"properties": {"w": {"type": "number"}}}
+ROUND = {"properties": {"r": {"type": "number"}}}
+
+
+@pytest.mark.parametrize("key", ["anyOf", "oneOf", "allOf"])
+def test_conditions_do_not_hide_what_stands_beside_them(key: str) -> None:
+    """Conditions have no type, so what is shown is what openai-harmony shows: the properties."""
+    conditions = [{"required": ["a"]}, {"type": "object", "minProperties": 1}]
+    assert to_typescript({**OWN, key: conditions}) == OWN_TYPE
+    assert to_typescript({"type": "array", "items": {**OWN, key: conditions}}) == f"{OWN_TYPE}[]"
+    texts = {"type": "array", "items": {"type": "string"}, key: [{"minItems": 1}, {"maxItems": 0}]}
+    assert to_typescript(texts) == "string[]"
+
+
+def test_conditions_of_a_scalar() -> None:
+    """Formats and bounds leave its type as it is."""
+    formats = [{"format": "date"}, {"format": "time"}]
+    assert to_typescript({"type": "string", "anyOf": formats}) == "string"
+    assert to_typescript({"type": "integer", "allOf": [{"minimum": 1}]}) == "number"
+
+
+@pytest.mark.parametrize(
+    ("schema", "wanted"),
+    [
+        ({**OWN, "allOf": [WIDE]}, f"{OWN_TYPE} & {{\nw?: number,\n}}"),
+        (
+            {**OWN, "anyOf": [WIDE, ROUND]},
+            f"{OWN_TYPE} & ({{\nw?: number,\n}} | {{\nr?: number,\n}})",
+        ),
+        (
+            {**OWN, "oneOf": [WIDE, {"type": "null"}]},
+            f"{OWN_TYPE} & (\n | {{\n   w?: number,\n   }}\n | null\n)",
+        ),
+        (
+            {**OWN, "type": ["object", "null"], "anyOf": [WIDE]},
+            f"({OWN_TYPE} | null) & {{\nw?: number,\n}}",
+        ),
+        (
+            {"type": "array", "items": {**OWN, "allOf": [WIDE]}},
+            f"({OWN_TYPE} & {{\nw?: number,\n}})[]",
+        ),
+        ({"allOf": [WIDE, {"required": ["w"]}]}, "{\nw?: number,\n}"),
+        (
+            {"properties": {"b": {**OWN, "oneOf": [{"required": ["a"]}]}}},
+            "{\nb?: {\n    a?: string,\n    },\n}",
+        ),
+    ],
+)
+def test_combined_types(schema: Any, wanted: str) -> None:
+    """Properties and the types that are combined with them are both shown."""
+    assert to_typescript(schema) == wanted
+
+
+@pytest.mark.parametrize("key", ["anyOf", "allOf"])
+@pytest.mark.parametrize(
+    ("only", "wanted"),
+    [
+        ({"enum": [1, 2]}, "(1 | 2)[]"),
+        ({"enum": ["a", "b"], "type": "string"}, '("a" | "b")[]'),
+        ({"type": ["string", "null"]}, "(string | null)[]"),
+        (NULLABLE, "(string | null)[]"),
+        ({"$ref": "#/$defs/N"}, "(string | null)[]"),
+        ({"allOf": [WIDE, ROUND]}, "({\nw?: number,\n} & {\nr?: number,\n})[]"),
+        ({"type": "string"}, "string[]"),
+    ],
+)
+def test_arrays_of_a_type_that_is_wrapped(key: str, only: Any, wanted: str) -> None:
+    """An `anyOf` of one is that one, also in front of the brackets."""
+    schema = {"type": "array", "items": {key: [only]}, "$defs": {"N": NULLABLE}}
+    assert to_typescript(schema) == wanted
+
+
+def test_types_that_wrap_each_other_have_an_end() -> None:
+    """A definition that is nothing but itself is any type."""
+    wrapped = {"anyOf": [{"$ref": "#/$defs/A"}]}
+    schema = {"type": "array", "items": {"$ref": "#/$defs/A"}, "$defs": {"A": wrapped}}
+    assert to_typescript(schema) == "any /* A again */[]"
+
+
 class Color(enum.Enum):
     RED = "red"
     BLUE = "blue"
@@ -241,6 +322,13 @@ def nested(depth: int) -> dict[str, Any]:
         {"type": "object", "properties": {5: {}}},
         {"const": {1, 2}},
         {"type": "object", "properties": {"a": {"type": "string", "default": object()}}},
+        {"type": "object", "properties": {"a": {"type": "number", "default": float("nan")}}},
+        {"type": "object", "properties": {"a": {"type": "number", "default": [float("inf")]}}},
+        {"enum": [1.0, float("-inf")]},
+        {"const": float("inf")},
+        {"oneOf": [{"type": "number", "default": float("inf")}]},
+        {"anyOf": [None]},
+        {"type": "object", "properties": {"a": {}}, "allOf": ["a"]},
         nested(2000),
     ],
 )
