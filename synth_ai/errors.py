@@ -30,6 +30,7 @@
     │   ├── EngineStartError                 it could not be loaded
     │   ├── EngineDeadError                  it stopped; calls in flight fail with this
     │   └── EngineRequestError               it refused one request and serves the others
+    ├── SpendingCapError                     the calls have cost all that `max_cost` allows
     ├── StructuredOutputError                the answer does not fit `response_model`
     ├── ToolRunError                         a tool failed, or called for too many rounds
     └── StoreError                           a turn could not be stored or read
@@ -45,7 +46,7 @@ Catch wide (`SynthAIError`) or narrow. An error that comes from another library 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -74,6 +75,7 @@ __all__ = [
     "RoutingError",
     "ServerError",
     "SettingError",
+    "SpendingCapError",
     "StoreConflictError",
     "StoreCorruptError",
     "StoreError",
@@ -158,7 +160,8 @@ class ServerError(SynthAIError):
         status_code: the HTTP status, or None when there was no answer.
         request_id: the server's id of the request, to quote when asking for help.
         code: the server's own error code, such as `"previous_response_not_found"`.
-        body: the decoded error body (a dict where it was JSON).
+        body: the decoded error body (a dict where it was JSON), or the answer that could not be
+            read. Of a long one it is the beginning: a million characters.
         retry_after: seconds that the server asks to wait before the next attempt.
         attempts: how many times the call was sent; this is the error of the last attempt.
     """
@@ -180,7 +183,7 @@ class ServerError(SynthAIError):
         self.status_code = status_code
         self.request_id = request_id
         self.code = code
-        self.body = body
+        self.body = _BodyReader().read(body)
         self.retry_after = retry_after
 
 
@@ -250,6 +253,22 @@ class EngineRequestError(EngineError):
     """The engine refused or failed one request; it still serves the others."""
 
 
+class SpendingCapError(SynthAIError):
+    """The calls so far have cost all that `max_cost` allows, so this one was not sent.
+
+    Attributes:
+        max_cost: the cap, in US dollars.
+        cost: what the calls have cost, in US dollars; None if that is not known.
+    """
+
+    def __init__(
+        self, message: str, *, max_cost: float | None = None, cost: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.max_cost = max_cost
+        self.cost = cost
+
+
 class StructuredOutputError(SynthAIError):
     """The model's answer does not fit the `response_model`.
 
@@ -311,6 +330,59 @@ class StoreImportError(StoreError):
 
     Nothing of it was stored.
     """
+
+
+class _BodyReader:
+    """Copies the beginning of a body for an error.
+
+    A server may send a body of any length, and an error may be kept for long.
+    """
+
+    # Characters of all texts together, and how many of them an entry of a list or dict counts for.
+    _MAX_LENGTH = 2**20
+    _ENTRY_LENGTH = 16
+
+    # Levels of lists and dicts. JSON of servers has fewer; this is for what goes round in a circle.
+    _MAX_DEPTH = 200
+
+    def __init__(self) -> None:
+        self._length_left = self._MAX_LENGTH
+
+    def read(self, value: object, depth: int = 0) -> object:
+        """Copy a value as far as there is room for it."""
+        if isinstance(value, (str, bytes)):
+            beginning = value[: self._length_left]
+            self._length_left -= len(beginning)
+            return beginning
+
+        if depth >= self._MAX_DEPTH:
+            return None if isinstance(value, (Mapping, list)) else value
+        if isinstance(value, Mapping):
+            return self._read_dict(value, depth)
+        if isinstance(value, list):
+            return self._read_list(value, depth)
+        return value
+
+    def _read_dict(self, body: Mapping[Any, object], depth: int) -> dict[Any, object]:
+        copy = {}
+        for name, inner in body.items():
+            if not self._has_room():
+                break
+            copy[self.read(name)] = self.read(inner, depth + 1)
+        return copy
+
+    def _read_list(self, body: list[object], depth: int) -> list[object]:
+        copy = []
+        for inner in body:
+            if not self._has_room():
+                break
+            copy.append(self.read(inner, depth + 1))
+        return copy
+
+    def _has_room(self) -> bool:
+        """Take the room of one entry, if there is any room left."""
+        self._length_left = max(0, self._length_left - self._ENTRY_LENGTH)
+        return self._length_left > 0
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -137,13 +137,18 @@ class Dictionary:
 
 
 class Headers(Dictionary):
-    """Takes HTTP headers: names of tokens, values of ASCII in one line.
+    """Takes HTTP headers: names of tokens, values of ASCII in one line, without blanks around them.
 
     https://datatracker.ietf.org/doc/html/rfc9110#section-5
     """
 
     _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-    _VALUE = re.compile(r"[\t\x20-\x7e]*")
+
+    # What is empty, or begins and ends with a letter or a sign. Blanks at its ends are no part of a
+    # value: some HTTP libraries refuse them, others send them.
+    #   "", "a", "a b", "a\tb"  -> fits
+    #   " a", "a ", " ", "a\n"  -> does not
+    _VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
 
     def check(self, name: str, value: object) -> None:
         super().check(name, value)
@@ -154,7 +159,7 @@ class Headers(Dictionary):
             # The value may be a key, so it is not shown.
             raise OptionError(
                 f"{name}: {header!r} cannot be sent; a header is a name and a string of ASCII in "
-                "one line."
+                "one line, without blanks at its ends."
             )
 
     def __str__(self) -> str:
@@ -215,11 +220,14 @@ class On:
 
 @dataclass(frozen=True, slots=True)
 class SameAs:
-    """Says that an option is another one under the API's own name.
+    """Says that an option is an alias: the API's own name for another option.
+
+    `max_output_tokens` is what Responses calls `max_tokens`: whoever gives both gets an error.
 
     Attributes:
-        name: the other one's name.
-        keeps_name: whether servers tell the two names apart, so that each goes out as it was given.
+        name: the name of the other option.
+        keeps_name: whether the request has the name that the caller wrote. Some servers take one
+            name alone, and which one is not known here. Otherwise all is sent under one name.
     """
 
     name: str
@@ -228,11 +236,13 @@ class SameAs:
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """Says that a key of a dictionary is an option, too, so that each is given once.
+    """Says that a key of a dictionary means the same as an option, so that only one may be given.
+
+    `reasoning={"effort": "low"}` holds `reasoning_effort`.
 
     Attributes:
         key: the key in the dictionary.
-        name: the option's name.
+        name: the name of the option that it means.
     """
 
     key: str

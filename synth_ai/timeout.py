@@ -36,12 +36,15 @@ class Timeout:
 
     Attributes:
         total: for the whole call, from the time when it has its place under `max_concurrency`: its
-            retries and the store included, the time of a stream's reader and the first import of
-            a library not. Unlimited by default.
+            retries, what the server's rate limits make it wait, and the store included. The waits
+            for limits of your own (`requests_per_minute`) and for a free connection are not, nor
+            are the time of a stream's reader, the first import of a library and the loading of an
+            engine. Unlimited by default.
         connect: for a connection to the server; 5 by default.
         first_byte: for the server to begin its answer, and between the pieces of it; 600 by
             default, or `total` if that is more.
-        queue: for its place under `max_concurrency`, before `total` begins; unlimited by default.
+        queue: for all its waits for a turn together: for its place under `max_concurrency`, for
+            rate limits, and for a free connection. Unlimited by default.
 
     Raises:
         OptionError: a time is not a number above 0.
@@ -87,7 +90,7 @@ class Timeout:
             # A call that may take longer as a whole may also wait longer for its first byte.
             silence = max(_FIRST_BYTE, self.total or 0.0)
 
-        # The wait for a free connection is no phase of the server's: only `total` bounds it.
+        # The wait for a free connection is no phase of the server's: only `queue` bounds it.
         return Phases(connect=connect, read=silence, write=silence, pool=None)
 
 
@@ -126,6 +129,16 @@ class Progress:
         self.phase = phase
         self._is_sent = is_sent
 
+    def wait_turn(self, what: str, *, is_own: bool) -> None:
+        """Note that this try waits for its turn, before it is sent.
+
+        Args:
+            what: what it waits for.
+            is_own: whether it waits for other calls of this process, and not for a server.
+        """
+        self.phase = f"while it waited for {what}"
+        self._is_sent = False
+
     def pause(self) -> None:
         """Stop the clock."""
 
@@ -141,12 +154,24 @@ def note_phase(phase: str, *, is_sent: bool) -> None:
     """Note what the call that is under way does; nothing if it has no time limit.
 
     Args:
-        phase: such as "while it waited for the rate limits of the server".
+        phase: such as "while it waited for the server's answer".
         is_sent: whether this try of the call has been sent.
     """
     progress = current_progress.get()
     if progress is not None:
         progress.note(phase, is_sent=is_sent)
+
+
+def note_turn(what: str, *, is_own: bool) -> None:
+    """Note what the call that is under way waits for before it is sent, as `note_phase` does.
+
+    Args:
+        what: such as "a free connection".
+        is_own: whether it waits for other calls of this process, and not for a server.
+    """
+    progress = current_progress.get()
+    if progress is not None:
+        progress.wait_turn(what, is_own=is_own)
 
 
 class paused_clock:

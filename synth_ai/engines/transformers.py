@@ -32,6 +32,7 @@ from synth_ai.errors import (
     MissingExtraError,
     OptionError,
 )
+from synth_ai.timeout import paused_clock
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +93,9 @@ class TransformersEngine(Engine):
         loading = self._worker.load()
         if loading.done():
             return loading.result()
-        return await asyncio.wrap_future(loading)
+        # The load is no part of the time of the calls that wait for it.
+        with paused_clock():
+            return await asyncio.wrap_future(loading)
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False

@@ -36,7 +36,8 @@ from synth_ai.http.responses import (
 )
 from synth_ai.http.secrets import Secrets
 from synth_ai.limiter import is_positive_int
-from synth_ai.timeout import note_phase
+from synth_ai.spending import check_spending
+from synth_ai.timeout import note_turn
 
 __all__ = ["HTTPClient", "SendOptions"]
 
@@ -121,12 +122,10 @@ class HTTPClient:
         request = Request("POST", path, body, options or {})
         secrets = self._secrets_of(request)
 
-        note_phase("while it waited for the rate limits of the server", is_sent=False)
         async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
             with map_errors(secrets):
                 pool = await self._pools.for_running_loop()
-                note_phase("while it waited for a free connection", is_sent=False)
-                async with pool.slots:
+                async with _Turn(pool):
                     response = await pool.send(request)
                     reservation.read_headers(response.headers)
                 # The slot is free again: what follows needs no connection.
@@ -157,12 +156,10 @@ class HTTPClient:
     async def _stream_events(
         self, request: Request, body: Mapping[str, object], secrets: Secrets, info: StreamInfo
     ) -> AsyncGenerator[JSONObject, None]:
-        note_phase("while it waited for the rate limits of the server", is_sent=False)
         async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
             with map_errors(secrets):
                 pool = await self._pools.for_running_loop()
-                note_phase("while it waited for a free connection", is_sent=False)
-                async with pool.slots, pool.stream(request) as response:
+                async with _Turn(pool), pool.stream(request) as response:
                     reservation.read_headers(response.headers)
                     info.request_id = _request_id(response)
                     if "json" in response.headers.get("content-type", ""):
@@ -203,6 +200,37 @@ class HTTPClient:
 
     def _secrets_of(self, request: Request) -> Secrets:
         return self._secrets.with_headers(request.options.get("headers"))
+
+
+class _Turn:
+    """Waits for a free connection; then the request is sent, if there is money left for it.
+
+    Args:
+        pool: the connections.
+
+    Raises:
+        SpendingCapError: on entering, if there is none.
+    """
+
+    __slots__ = ("_slots",)
+
+    # A class, no generator: thousands of calls may wait in here, and each would hold a frame more.
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._slots = pool.slots
+
+    async def __aenter__(self) -> None:
+        note_turn("a free connection", is_own=True)
+        await self._slots.acquire()
+        try:
+            check_spending()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def __aexit__(
+        self, exc_type: object, error: BaseException | None, traceback: object
+    ) -> None:
+        self._slots.release()
 
 
 def _decode(response: Response, secrets: Secrets) -> DecodedBody:

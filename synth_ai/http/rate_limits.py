@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 from synth_ai.errors import OptionError, RateLimitError, SynthAIError, TimedOutError
 from synth_ai.http.token_estimate import estimate_tokens
 from synth_ai.limiter import ConcurrencyLimiter, is_positive_int, wake
+from synth_ai.timeout import note_turn
 
 logger = logging.getLogger("synth_ai")
 
@@ -349,7 +350,15 @@ class Reservation:
             estimate stands until then.
     """
 
-    __slots__ = ("_estimate", "_has_answer", "_limits", "_model_limit", "_taken", "used_tokens")
+    __slots__ = (
+        "_estimate",
+        "_has_answer",
+        "_model_limit",
+        "_overall_limit",
+        "_taken",
+        "_wait_max",
+        "used_tokens",
+    )
 
     def __init__(
         self,
@@ -360,9 +369,8 @@ class Reservation:
     ) -> None:
         self.used_tokens: int | None = None
         self._model_limit = model_limit
-        # In this order: a call that waits for its model has taken nothing yet of what the calls to
-        # all models share.
-        self._limits = ((model_limit, wait_max), (overall_limit, math.inf))
+        self._overall_limit = overall_limit
+        self._wait_max = wait_max
         self._taken: list[tuple[RateLimit, int]] = []
         self._has_answer = False
 
@@ -372,16 +380,23 @@ class Reservation:
         self._estimate = max(1, estimate_tokens(body)) if is_limited else 0
 
     async def __aenter__(self) -> Reservation:
+        # In this order: a call that waits for its model has taken nothing yet of what the calls to
+        # all models share.
         try:
-            for limit, wait_max in self._limits:
-                tokens = await limit.acquire(self._estimate, wait_max)
-                if tokens:
-                    self._taken.append((limit, tokens))
+            note_turn("the rate limits of the server", is_own=False)
+            await self._acquire(self._model_limit, self._wait_max)
+            note_turn(self._overall_limit.name, is_own=True)
+            await self._acquire(self._overall_limit, math.inf)
         except BaseException:
             self._reconcile(0)
             raise
 
         return self
+
+    async def _acquire(self, limit: RateLimit, wait_max: float) -> None:
+        tokens = await limit.acquire(self._estimate, wait_max)
+        if tokens:
+            self._taken.append((limit, tokens))
 
     async def __aexit__(
         self, exc_type: object, error: BaseException | None, traceback: object

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -16,6 +17,9 @@ T = TypeVar("T")
 #: How deep JSON of a server may be nested. Answers of all services have ten levels or so; what
 #: copies, stores and prints an answer later gives up at some hundred.
 _MAX_DEPTH = 100
+
+#: The most bytes of an answer that is not JSON that its error shows.
+_MAX_TEXT_BYTES = 2**20
 
 #: More tokens than any call has used.
 _MAX_TOKENS = 2**53
@@ -139,7 +143,7 @@ def parse_object(content: bytes) -> JSONObject:
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
-        text = content.decode("utf-8", "replace")
+        text = content[:_MAX_TEXT_BYTES].decode("utf-8", "replace")
         raise MalformedAnswerError(
             f"The server's answer is not JSON: {text[:200]!r}", body=text
         ) from error
@@ -149,7 +153,7 @@ def parse_object(content: bytes) -> JSONObject:
 
     if not isinstance(data, dict):
         raise MalformedAnswerError(
-            f"The server's answer is not a JSON object: {data!r:.200}", body=data
+            f"The server's answer is not a JSON object: {reprlib.repr(data):.200}", body=data
         )
 
     return data

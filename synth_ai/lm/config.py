@@ -54,7 +54,7 @@ class LMConfig:
         limiter: how many calls may be under way at once.
         prices: what models cost, by name.
         compactor: what shortens a conversation that no longer fits; None for an error.
-        usage: adds up what the calls use.
+        usage: adds up what the calls use, and has the cap on what they cost.
         lifetime: whether the LM was closed.
     """
 

@@ -21,7 +21,7 @@ from synth_ai.lm.batch import BatchPrompt, as_calls, check_progress, gather
 from synth_ai.lm.compaction import Compact, Compactor
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent
-from synth_ai.lm.prices import Price, read_prices
+from synth_ai.lm.prices import Price, check_has_price, read_prices
 from synth_ai.lm.responses import StoredResponses
 from synth_ai.lm.retry import RetryPolicy, as_policy
 from synth_ai.lm.streams import ResponseStream, SyncResponseStream
@@ -29,7 +29,7 @@ from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.tool_executor import ToolExecutor
 from synth_ai.lm.tool_loop import OnError, OnStep, RunOptions, ToolLoop, ToolRun, catch_exit
 from synth_ai.lm.tools import Tool
-from synth_ai.lm.usage import Totals
+from synth_ai.lm.usage import Totals, UsageTotals, read_max_cost
 from synth_ai.lm.vendors.backend import BackendOptions, make_backend
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.registry import Transport
@@ -92,6 +92,9 @@ class LM:
             (`truncation="auto"` just leaves them out; without either, such a call is an error.)
         prices: what models cost, by the name that the server reports or the one given here, in
             place of OpenAI's list prices of `synth_ai.lm.prices`.
+        max_cost: the most that all calls of this LM and its forks may cost together, in US dollars,
+            by those prices and the tokens that the server reports. Once that is reached, calls are
+            a `SpendingCapError`; those that are under way by then go on. The model needs a price.
         **options: options of all calls: `temperature`, `reasoning_effort`, `max_tokens`, `timeout`
             and any parameter of the API by its own name; see `GenerationOptions`. `extra_body=` is
             for what the SDK does not know yet. A call's option replaces the LM's; `extra_*`,
@@ -123,6 +126,7 @@ class LM:
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         prices: Mapping[str, Price | Mapping[str, float]] | None = None,
+        max_cost: float | None = None,
         transport: Transport | None = None,
         max_response_bytes: int | None = None,
         compact: Compact | None = None,
@@ -144,6 +148,7 @@ class LM:
         response_format = None if response_model is None else ResponseFormat.of(response_model)
         compactor = None if compact is None else Compactor(compact)
         own_prices = None if prices is None else read_prices(prices)
+        usage = UsageTotals(read_max_cost(max_cost))
 
         backend = make_backend(
             model,
@@ -162,6 +167,9 @@ class LM:
             ),
             settings,
         )
+        known_prices = backend.list_prices if own_prices is None else own_prices
+        if max_cost is not None:
+            check_has_price(model, known_prices)
         defaults = backend.api.read_options(options)
         keeps_turns = response_store is not False and not isinstance(response_store, NullStore)
         self._chains = _calls_chain(backend.api, keeps_turns, auto_store_responses)
@@ -178,7 +186,8 @@ class LM:
             response_format=response_format,
             retry=retry_policy,
             limiter=limiter,
-            prices=backend.list_prices if own_prices is None else own_prices,
+            prices=known_prices,
+            usage=usage,
             compactor=compactor,
         )
         self.responses = StoredResponses(self._config)

@@ -39,6 +39,7 @@ from synth_ai.lm.tools import ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse, in_one_line
+from synth_ai.spending import limited_spending
 from synth_ai.store.credentials import open_tools, seal_tools
 from synth_ai.timeout import Timeout, paused_clock
 from synth_ai.turn import Turn
@@ -116,6 +117,7 @@ async def respond(config: LMConfig, call: Call, head: Head) -> BaseLMResponse:
             prepared = await prepare(config, call, options, timeout)
             delivery = _Delivery(config, prepared, config.vendor.respond, place, deadline)
             response = await delivery.run()
+        _count(config, response)
     finally:
         place.release()
 
@@ -154,6 +156,7 @@ async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[Str
                     place.idle_since = None
                 async with deadline:
                     event = await delivery.next_event(events)
+        _count(config, event.response)
     finally:
         place.release()
 
@@ -339,7 +342,8 @@ class _Delivery(Generic[T]):
         try:
             while True:
                 try:
-                    return await self._config.retry.run(self._attempt)
+                    with limited_spending(self._config.usage.check_cap):
+                        return await self._config.retry.run(self._attempt)
                 except (ForgottenResponseError, ContextLengthError) as error:
                     self.call = await self._adapt(error)
         except ServerError as error:
@@ -366,6 +370,7 @@ class _Delivery(Generic[T]):
             )
 
     def _attempt(self) -> Awaitable[T]:
+        self._config.usage.check_cap()
         self.attempts += 1
         self._deadline.begin_try()
         return self._send(self.call.request)
@@ -460,6 +465,19 @@ async def _next_event(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
 # --- record -----------------------------------------------------------------------------------
 
 
+def _count(config: LMConfig, response: BaseLMResponse) -> None:
+    """Price an answer and count it, before the next call takes the place of this one.
+
+    The next call must not be sent if this one has reached the cap on what calls may cost.
+    """
+    # A server may report a name that has no price here, such as that of a deployment.
+    model = config.model
+    price = find_price(response.model or model, config.prices) or find_price(model, config.prices)
+    if price is not None and response.usage is not None:
+        response.cost = price.cost_of(response.usage)
+    config.usage.add(response)
+
+
 async def _record_in_time(
     config: LMConfig,
     call: Call,
@@ -495,7 +513,6 @@ async def record(
     try:
         async with unique_response_id(response, parent_id, config.store):
             _complete_response(config, prepared, response)
-            config.usage.add(response)
             turn = _turn_of(config, prepared, response)
             await config.store.put(turn)
     except StoreError as error:
@@ -517,12 +534,6 @@ def _complete_response(config: LMConfig, prepared: PreparedCall, response: BaseL
     if prepared.replay_reason is not None:
         response.replayed = True
         response.replay_reason = prepared.replay_reason
-
-    # A server may report a name that has no price here, such as that of a deployment.
-    model = prepared.request.model
-    price = find_price(response.model or model, config.prices) or find_price(model, config.prices)
-    if price is not None and response.usage is not None:
-        response.cost = price.cost_of(response.usage)
 
 
 def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse) -> Turn:

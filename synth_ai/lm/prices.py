@@ -40,7 +40,8 @@ class Price:
 
     def _cost_of(self, usage: Usage) -> float:
         cached_price = self.input if self.cached is None else self.cached
-        uncached_tokens = usage.input_tokens - usage.cached_tokens
+        # A server that counts more tokens as cached than there were does not make calls cheaper.
+        uncached_tokens = max(0, usage.input_tokens - usage.cached_tokens)
 
         millionths = (
             uncached_tokens * self.input
@@ -119,7 +120,7 @@ def _read_price(model: str, given: Price | Mapping[str, float]) -> Price:
         dollars = getattr(price, field.name)
         if dollars is None and field.name == "cached":
             continue
-        if not _is_number(dollars):
+        if not _is_price(dollars):
             raise OptionError(
                 f"prices={{{model!r}: ...}}: {field.name} must be a price in dollars, "
                 f"not {dollars!r}."
@@ -127,5 +128,24 @@ def _read_price(model: str, given: Price | Mapping[str, float]) -> Price:
     return price
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_price(value: object) -> bool:
+    # True is a number in Python.
+    if isinstance(value, bool):
+        return False
+    # NaN is one too, with which every sum of costs would be NaN.
+    return isinstance(value, (int, float)) and 0 <= value < math.inf
+
+
+def check_has_price(model: str, prices: Mapping[str, Price]) -> None:
+    """Check that the calls of a model can be priced, so that a cap on what they cost can be kept.
+
+    A server may report another name than this. Where that one has no price, this one's counts.
+
+    Raises:
+        OptionError: the model has no price.
+    """
+    if find_price(model, prices) is None:
+        raise OptionError(
+            f"max_cost= needs the price of {model!r}, which is not known here: give "
+            f"prices={{{model!r}: Price(input, output)}}, in US dollars for a million tokens."
+        )

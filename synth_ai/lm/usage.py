@@ -1,10 +1,13 @@
-"""Running totals over the calls of an LM and its forks."""
+"""Running totals over the calls of an LM and its forks, and the cap on what they cost."""
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
+from synth_ai.errors import OptionError, SpendingCapError
 from synth_ai.response import BaseLMResponse, Usage
 
 
@@ -16,20 +19,28 @@ class Totals:
         calls: how many were answered.
         usage: their tokens; a call whose backend does not report any adds none.
         cost: US dollars of the calls whose price is known; None if there is none yet.
-        unpriced: how many calls are not in `cost`, because their model has no price here.
+        unpriced: how many calls are not in `cost`, because their model has no price here, or their
+            server did not say how many tokens they took.
+        max_cost: the most that the calls may cost, in US dollars; None for no cap.
     """
 
     calls: int = 0
     usage: Usage = field(default_factory=Usage)
     cost: float | None = None
     unpriced: int = 0
+    max_cost: float | None = None
 
 
 class UsageTotals:
-    """A counter of responses. Safe to use from any thread."""
+    """A counter of responses, which refuses calls beyond a cap. Safe to use from any thread.
 
-    def __init__(self) -> None:
-        self._totals = Totals()
+    Args:
+        max_cost: the most that the calls may cost, in US dollars; None for no cap.
+    """
+
+    def __init__(self, max_cost: float | None = None) -> None:
+        self._totals = Totals(max_cost=max_cost)
+        self._uncounted = 0
         self._lock = threading.Lock()
 
     @property
@@ -50,7 +61,68 @@ class UsageTotals:
                 usage=usage,
                 cost=_add_cost(before.cost, response.cost),
                 unpriced=before.unpriced + (response.cost is None),
+                max_cost=before.max_cost,
             )
+            # Servers charge nothing for an answer that failed, and report no tokens for it.
+            if response.cost is None and response.status != "failed":
+                self._uncounted += 1
+
+    def check_cap(self) -> None:
+        """Refuse a call once the calls before it have cost what they may.
+
+        Raises:
+            SpendingCapError: they have, or what they cost is not known.
+        """
+        totals = self._totals
+        max_cost = totals.max_cost
+        if max_cost is None:
+            return
+
+        if self._uncounted:
+            raise SpendingCapError(
+                f"max_cost={max_cost:g} cannot be kept: for {self._uncounted} call(s) the server "
+                "did not say how many tokens they took, so what they cost is not known. This call "
+                "was not sent. Use a server that reports usage, or an LM without max_cost=.",
+                max_cost=max_cost,
+                cost=None,
+            )
+
+        cost = totals.cost or 0.0
+        if cost >= max_cost:
+            raise SpendingCapError(
+                f"The calls of this LM and its forks have cost ${cost:.6g}, and max_cost="
+                f"{max_cost:g} allows no more, so this call was not sent. A new LM begins to count "
+                "anew; lm.totals shows what was used.",
+                max_cost=max_cost,
+                cost=cost,
+            )
+
+
+def read_max_cost(max_cost: object) -> float | None:
+    """Read the cap as a caller may write it.
+
+    Raises:
+        OptionError: it is not a number of dollars from 0.
+    """
+    if max_cost is None:
+        return None
+
+    if not _is_amount(max_cost):
+        raise OptionError(
+            f"max_cost must be a number of US dollars from 0, or None for no cap, not {max_cost!r}."
+        )
+    try:
+        return float(max_cost)
+    except OverflowError:
+        return math.inf
+
+
+def _is_amount(value: object) -> TypeGuard[float]:
+    # True is a number in Python.
+    if isinstance(value, bool):
+        return False
+    # NaN is one that is not from 0 on.
+    return isinstance(value, (int, float)) and value >= 0
 
 
 def _add_cost(one: float | None, other: float | None) -> float | None:

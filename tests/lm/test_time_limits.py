@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sqlite3
 import threading
@@ -10,11 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from servers.sockets import chat_body
 from synth_ai import LM, LMRequest, SQLiteStore, Timeout
 from synth_ai.errors import NotFoundError, OptionError, RateLimitError, TimedOutError
+from synth_ai.http.rate_limits import rate_limiter_for
 from synth_ai.lm import sync
 from synth_ai.testing import ScriptedVendor
 
@@ -22,6 +26,7 @@ HEAD = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: cl
 DELTA = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
 STOP = b'data: {"id":"x","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 END = STOP + b"data: [DONE]\n\n"
+CHAT = json.dumps(chat_body()).encode()
 TRANSPORTS = ["httpx", "aiohttp"]
 
 
@@ -132,13 +137,77 @@ def test_what_a_late_call_waited_for(transport: str, streamed: bool, silent: Raw
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_call_that_was_never_sent_says_so(transport: str, silent: RawServer) -> None:
-    """Held up by a rate limit of the caller's own."""
-    lm = lm_at(silent, requests_per_minute=1, timeout=0.3, transport=transport)
+    """Held up by a rate limit of the caller's own, whose wait has a time of its own."""
+    timeout = Timeout(total=0.3, queue=0.2)
+    lm = lm_at(silent, requests_per_minute=1, timeout=timeout, transport=transport)
     with pytest.raises(TimedOutError, match="It may still have run"):
         await lm.respond_async("x")
-    with pytest.raises(TimedOutError, match=r"the rate limits of the server\. It was never sent"):
+    message = r"after 0.2 s \(Timeout\(queue=\)\), while .* requests_per_minute=.* never sent"
+    with pytest.raises(TimedOutError, match=message):
         await lm.respond_async("x")
+    with pytest.raises(TimedOutError, match=message):
+        async with lm.stream_async("x"):
+            pytest.fail("it was entered")
     assert silent.seen == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_limits_of_the_callers_own_are_no_part_of_the_time(transport: str) -> None:
+    """However long the queue before them is; those of the server are."""
+    with closing(RawServer(CHAT)) as server:
+        lm = lm_at(server, requests_per_minute=600, timeout=0.3, transport=transport)
+        rate_limiter = rate_limiter_for(server.url, "k")
+        rate_limiter.overall.requests.take(600)
+        answers = await lm.respond_batch_async(["x"] * 6)
+        assert [answer.text for answer in answers] == ["hi"] * 6
+
+        rate_limiter.for_model("m").requests.update(1, 0, 60.0)
+        message = r"\(0.3 s\), while it waited for the rate limits of the server. It was never sent"
+        with pytest.raises(TimedOutError, match=message):
+            await lm.respond_async("x")
+        message = r"0.1 s \(Timeout\(queue=\)\), while it waited for the rate limits of the server"
+        with pytest.raises(TimedOutError, match=message):
+            await lm.respond_async("x", timeout=Timeout(queue=0.1))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_the_wait_for_a_connection_is_a_queue(
+    transport: str, streamed: bool, silent: RawServer
+) -> None:
+    """It has no end but that of `queue=`, and is no part of the time of a call."""
+    lm = lm_at(silent, transport=transport)
+    call = read_stream_async if streamed else LM.respond_async
+    pool = await lm._config.vendor._client._pools.for_running_loop()  # type: ignore[attr-defined]
+    for _ in range(pool.slots._value):
+        await pool.slots.acquire()
+
+    message = r"0.1 s \(Timeout\(queue=.*free connection.*never sent"
+    with pytest.raises(TimedOutError, match=message):
+        await call(lm, "x", timeout=Timeout(total=0.05, queue=0.1))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call(lm, "x", timeout=0.05), 0.3)
+    assert silent.seen == 0
+
+
+async def read_stream_async(lm: LM, text: str, **options: Any) -> None:
+    async for _ in lm.stream_async(text, **options):
+        pass
+
+
+async def test_the_waits_of_a_call_share_the_time_of_the_queue(silent: RawServer) -> None:
+    """A place after a while leaves less for the limits behind it."""
+    timeout = Timeout(queue=0.4)
+    lm = lm_at(silent, max_concurrency=1, requests_per_minute=1, timeout=timeout)
+    first = asyncio.ensure_future(lm.respond_async("x"))
+    await asyncio.sleep(0.05)
+    second = asyncio.ensure_future(lm.respond_async("x"))
+    await asyncio.sleep(0.25)
+    first.cancel()
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(TimedOutError, match=r"after 0.4 s .* requests_per_minute="):
+        await second
+    assert asyncio.get_running_loop().time() - began < 0.35
 
 
 # --- streams -------------------------------------------------------------------------------------

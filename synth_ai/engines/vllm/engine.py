@@ -29,6 +29,7 @@ from synth_ai.engines.vllm.grammar_tokenizer import MARKER_PREFIX
 from synth_ai.engines.vllm.llm_driver import Batch, LLMDriver
 from synth_ai.engines.vllm.params import make_sampling_params
 from synth_ai.errors import EngineDeadError, EngineRequestError
+from synth_ai.timeout import paused_clock
 
 if TYPE_CHECKING:
     from vllm import LLM, SamplingParams
@@ -134,7 +135,9 @@ class VLLMEngine(Engine):
         if facts.done():
             return facts.result()
 
-        return await asyncio.wrap_future(facts)
+        # The load is no part of the time of the calls that wait for it.
+        with paused_clock():
+            return await asyncio.wrap_future(facts)
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling, *, stream: bool = False

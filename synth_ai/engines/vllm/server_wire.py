@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -73,7 +74,8 @@ def read_delta(body: Mapping[str, object], num_logprobs: int | None) -> TokenDel
         return _read_choice(choices[0], body, num_logprobs)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise MalformedAnswerError(
-            f"The server's answer is not a completion as vLLM sends it: {body!r:.300}", body=body
+            f"The server's answer is not a completion as vLLM sends it: {reprlib.repr(body):.300}",
+            body=body,
         ) from error
 
 
