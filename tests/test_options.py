@@ -304,6 +304,10 @@ def test_what_contradicts_only_together_is_told_too() -> None:
         ({"extra_headers": {"X-N": "na\u00efve"}}, "'X-N' cannot be sent"),
         ({"extra_headers": {"X-N": "a\r\nX-Forged: b"}}, "'X-N' cannot be sent"),
         ({"extra_headers": {"X N": "a"}}, "'X N' cannot be sent"),
+        ({"extra_headers": {"X-N": " a"}}, "'X-N' cannot be sent.*without blanks at its ends"),
+        ({"extra_headers": {"X-N": "a "}}, "'X-N' cannot be sent"),
+        ({"extra_headers": {"X-N": "\ta b"}}, "'X-N' cannot be sent"),
+        ({"extra_headers": {"X-N": " "}}, "'X-N' cannot be sent"),
         ({"stream_options": True}, "stream_options must be a dictionary"),
     ],
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from synth_ai import LM
 from synth_ai.engines import transformers as transformers_module
 from synth_ai.engines.base import OutputConstraint, Sampling, TokenDelta
 from synth_ai.engines.transformers import TransformersEngine
@@ -35,6 +37,23 @@ async def complete(engine: Any, prompt: list[int], sampling: Sampling = GREEDY) 
     """The only delta of a completion that is not streamed."""
     (delta,) = [delta async for delta in engine.generate(prompt, sampling)]
     return delta
+
+
+async def test_the_load_is_no_part_of_the_time_of_a_call(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for the call that begins it, and not for one that comes meanwhile."""
+    load = transformers_module._load
+
+    def load_slowly(*arguments: Any) -> Any:
+        time.sleep(6)
+        return load(*arguments)
+
+    monkeypatch.setattr(transformers_module, "_load", load_slowly)
+    engine = TransformersEngine(tiny_model, dtype="float32")
+    async with LM("gpt-oss-20b", engine=engine, timeout=5, max_tokens=1) as lm:
+        answers = await lm.respond_batch_async(["one", "two"])
+    assert [answer.status for answer in answers] == ["incomplete"] * 2
 
 
 async def test_same_tokens_as_vllm(

@@ -9,7 +9,7 @@ import pytest
 
 from servers.sockets import reply, serve
 from synth_ai import LM
-from synth_ai.errors import OverloadedError, SynthAIError
+from synth_ai.errors import OverloadedError, ServerError, SynthAIError
 from synth_ai.http.error_mapping import error_from_body, error_from_status
 from synth_ai.http.rate_limits import read_duration
 from synth_ai.lm.structured_output import ResponseFormat
@@ -51,6 +51,39 @@ def test_a_page_is_read_in_linear_time(piece: str) -> None:
 def test_what_a_page_says(page: str, words: str) -> None:
     """The words without the markup, and without the elements that are not shown."""
     assert _message(page) == f"502: {words}"
+
+
+BODIES = {
+    "no JSON": b"x" * 3_000_000,
+    "no object": b"[" + b'"xxxxxxxx",' * 300_000 + b"1]",
+    "an object of another shape": b'{"choices": [{"message": "' + b"x" * 3_000_000 + b'"}]}',
+    "many keys": b'{"choices": 1, ' + b", ".join(b'"%d": []' % n for n in range(200_000)) + b"}",
+    "an error inside": b'{"error": {"message": "' + b"x" * 3_000_000 + b'"}}',
+}
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_the_body_of_an_error_has_an_end(api: str, name: str, transport: Any) -> None:
+    """An answer that cannot be read may be as long as any; of it the beginning is on the error."""
+    with (
+        serve(lambda request, connection: reply(connection, BODIES[name])) as server,
+        LM("m", api=api, base_url=server.base_url, retry=False, transport=transport) as lm,
+        pytest.raises(ServerError) as error,
+    ):
+        lm.respond("x")
+    assert 1000 < len(repr(error.value.body)) < 2_000_000
+    assert len(str(error.value)) < 1000
+
+
+def test_what_a_body_holds_stays() -> None:
+    """Copied at any depth; what goes round in a circle has an end, too."""
+    body: dict[str, Any] = {"error": {"code": 7, "detail": [None, True, 1.5, "x", {"a": []}]}}
+    assert ServerError("m", body=body).body == body
+    body["error"]["self"] = body
+    assert "x" in repr(ServerError("m", body=body).body)
+    assert ServerError("m", body=b"bytes").body == b"bytes"
 
 
 @pytest.mark.parametrize("body", [{"error": {"x": "y" * LENGTH}}, {"message": "y" * LENGTH}])
