@@ -28,15 +28,25 @@ if TYPE_CHECKING:
         ToolCallDelta,
     )
     from synth_ai.images import image_part
+    from synth_ai.lm.approval import ApprovalRequest, Approve, Defer, Deny
     from synth_ai.lm.arguments import CallArguments
     from synth_ai.lm.lm import LM
     from synth_ai.lm.prices import Price
     from synth_ai.lm.request import LMRequest
     from synth_ai.lm.retry import RetryPolicy
     from synth_ai.lm.streams import ResponseStream, SyncResponseStream
-    from synth_ai.lm.tool_executor import ToolResult
-    from synth_ai.lm.tool_loop import ToolRun, ToolStep
-    from synth_ai.lm.tools import BaseTool
+    from synth_ai.lm.tool_loop import RunArguments
+    from synth_ai.lm.tool_run import (
+        RunCompleted,
+        RunEvent,
+        ToolFinished,
+        ToolResult,
+        ToolRun,
+        ToolStarted,
+        ToolStep,
+    )
+    from synth_ai.lm.tool_streams import SyncToolStream, ToolStream
+    from synth_ai.lm.tools import BaseTool, Tool, ToolLike
     from synth_ai.lm.vendors.base import VendorBase
     from synth_ai.lm.vendors.registry import Endpoint, register_vendor
     from synth_ai.options import GenerationOptions, Option, options_named
@@ -79,9 +89,22 @@ _HOMES = {
     "TextDelta": "synth_ai.events",
     "Timeout": "synth_ai.timeout",
     "ToolCallDelta": "synth_ai.events",
-    "ToolResult": "synth_ai.lm.tool_executor",
-    "ToolRun": "synth_ai.lm.tool_loop",
-    "ToolStep": "synth_ai.lm.tool_loop",
+    "ApprovalRequest": "synth_ai.lm.approval",
+    "Approve": "synth_ai.lm.approval",
+    "Defer": "synth_ai.lm.approval",
+    "Deny": "synth_ai.lm.approval",
+    "RunArguments": "synth_ai.lm.tool_loop",
+    "RunCompleted": "synth_ai.lm.tool_run",
+    "RunEvent": "synth_ai.lm.tool_run",
+    "SyncToolStream": "synth_ai.lm.tool_streams",
+    "Tool": "synth_ai.lm.tools",
+    "ToolFinished": "synth_ai.lm.tool_run",
+    "ToolLike": "synth_ai.lm.tools",
+    "ToolResult": "synth_ai.lm.tool_run",
+    "ToolRun": "synth_ai.lm.tool_run",
+    "ToolStarted": "synth_ai.lm.tool_run",
+    "ToolStep": "synth_ai.lm.tool_run",
+    "ToolStream": "synth_ai.lm.tool_streams",
     "TransformersEngine": "synth_ai.engines.transformers",
     "Tree": "synth_ai.tree.tree",
     "Turn": "synth_ai.turn",
@@ -96,10 +119,14 @@ _MODULES = ("errors", "harmony", "testing")
 __all__ = [
     "API",
     "LM",
+    "ApprovalRequest",
+    "Approve",
     "BaseLMResponse",
     "BaseTool",
     "CallArguments",
     "Completed",
+    "Defer",
+    "Deny",
     "Endpoint",
     "Engine",
     "GenerationOptions",
@@ -113,16 +140,25 @@ __all__ = [
     "ResponseStore",
     "ResponseStream",
     "RetryPolicy",
+    "RunArguments",
+    "RunCompleted",
+    "RunEvent",
     "SQLiteStore",
     "Sampling",
     "StreamEvent",
     "SyncResponseStream",
+    "SyncToolStream",
     "TextDelta",
     "Timeout",
+    "Tool",
     "ToolCallDelta",
+    "ToolFinished",
+    "ToolLike",
     "ToolResult",
     "ToolRun",
+    "ToolStarted",
     "ToolStep",
+    "ToolStream",
     "TransformersEngine",
     "Tree",
     "Turn",

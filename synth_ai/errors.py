@@ -13,6 +13,7 @@
     │   ├── UnknownResponseError             nobody has the turn of `previous_response_id`
     │   ├── MissingToolOutputError           the last turn's tool calls are not all answered
     │   ├── ToolError                        a tool's name or schema cannot be used
+    │   │   └── ToolDeniedError              `approve=` did not let a tool run
     │   └── ContextLengthError               the conversation is longer than the model's context
     ├── ServerError                          a server answered with an error, or not at all
     │   ├── ConnectionFailedError            no answer: refused, reset, cut off
@@ -33,6 +34,7 @@
     ├── SpendingCapError                     the calls have cost all that `max_cost` allows
     ├── StructuredOutputError                the answer does not fit `response_model`
     ├── ToolRunError                         a tool failed, or called for too many rounds
+    │   └── ApprovalError                    `approve=` failed, or did not say yes or no
     └── StoreError                           a turn could not be stored or read
         ├── StoreUnavailableError            the file cannot be used now: path, rights, disk, lock
         ├── StoreFormatError                 the file is not a store, or one of a newer version
@@ -51,6 +53,7 @@ from difflib import get_close_matches
 from typing import Any
 
 __all__ = [
+    "ApprovalError",
     "AuthenticationFailedError",
     "ConfigurationError",
     "ConnectionFailedError",
@@ -85,6 +88,7 @@ __all__ = [
     "StructuredOutputError",
     "SynthAIError",
     "TimedOutError",
+    "ToolDeniedError",
     "ToolError",
     "ToolRunError",
     "UnknownResponseError",
@@ -92,7 +96,15 @@ __all__ = [
 
 
 class SynthAIError(Exception):
-    """Base of every error that synth_ai raises on purpose."""
+    """Base of every error that synth_ai raises on purpose.
+
+    Attributes:
+        run: the `ToolRun` so far, if the error ended a run of tools; None otherwise.
+    """
+
+    # The run sets it on the instance. Any, here and below, so that this module stands below every
+    # other one.
+    run: Any = None
 
 
 class ConfigurationError(SynthAIError, ValueError):
@@ -144,6 +156,13 @@ class MissingToolOutputError(RequestError):
 
 class ToolError(RequestError):
     """A tool's name or schema cannot be used on this API."""
+
+
+class ToolDeniedError(ToolError):
+    """`approve=` did not let a tool run; the message is the reason, which the model is told.
+
+    It is never raised: the result of the call has it as its `error`.
+    """
 
 
 class ContextLengthError(RequestError):
@@ -276,7 +295,6 @@ class StructuredOutputError(SynthAIError):
         response: the whole response, so that its text and usage are not lost.
     """
 
-    # Here and below a response is Any, so that this module stands below every other one.
     def __init__(self, message: str, *, response: Any = None) -> None:
         super().__init__(message)
         self.response = response
@@ -294,6 +312,13 @@ class ToolRunError(SynthAIError):
         super().__init__(message)
         self.response = response
         self.steps = tuple(steps)
+
+
+class ApprovalError(ToolRunError):
+    """`approve=` raised an error, or returned what is no decision; its call was not run.
+
+    What it raised is the `__cause__`.
+    """
 
 
 class StoreError(SynthAIError):

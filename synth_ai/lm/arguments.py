@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from synth_ai.images import Image
 from synth_ai.lm.prompt import ToolOutputs
-from synth_ai.lm.tools import Tool
+from synth_ai.lm.tools import ToolLike
 from synth_ai.options import GenerationOptions
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -31,7 +31,7 @@ class CallArguments(GenerationOptions, total=False):
     user_message: str | None
     messages: Sequence[Mapping[str, Any]] | None
     images: Sequence[Image]
-    tools: Sequence[Tool] | None
+    tools: Sequence[ToolLike] | None
     tool_outputs: ToolOutputs | None
     response_model: Any
     previous_response_id: str | None

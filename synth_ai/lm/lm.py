@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack, cast, overload
 from synth_ai.api import API
 from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError, RequestError
-from synth_ai.events import StreamEvent
+from synth_ai.events import Completed, StreamEvent
 from synth_ai.ids import check_id
 from synth_ai.limiter import ConcurrencyLimiter
 from synth_ai.lm import pipeline, sync
@@ -27,8 +27,10 @@ from synth_ai.lm.retry import RetryPolicy, as_policy
 from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.tool_executor import ToolExecutor
-from synth_ai.lm.tool_loop import OnError, OnStep, RunOptions, ToolLoop, ToolRun, catch_exit
-from synth_ai.lm.tools import Tool
+from synth_ai.lm.tool_loop import RunArguments, ToolLoop
+from synth_ai.lm.tool_run import ToolRun
+from synth_ai.lm.tool_streams import SyncToolStream, ToolStream
+from synth_ai.lm.tools import ToolLike
 from synth_ai.lm.usage import Totals, UsageTotals, read_max_cost
 from synth_ai.lm.vendors.backend import BackendOptions, make_backend
 from synth_ai.lm.vendors.base import VendorBase
@@ -119,7 +121,7 @@ class LM:
         engine: Engine | Mapping[str, Any] | str | None = None,
         response_store: str | os.PathLike[str] | ResponseStore | bool | None = None,
         system_message: str | None = None,
-        tools: Sequence[Tool] | None = None,
+        tools: Sequence[ToolLike] | None = None,
         response_model: Any = None,
         retry: RetryPolicy | int | bool | None = None,
         max_concurrency: int | None = None,
@@ -354,32 +356,35 @@ class LM:
         """Answer many prompts at once, without `await`; see `respond_batch_async`."""
         return sync.run(self.respond_batch_async(prompts, **arguments))
 
-    @show_arguments(CallArguments)
-    async def run_tools_async(
-        self,
-        *texts: str,
-        max_rounds: int = 10,
-        on_error: OnError = "report",
-        on_step: OnStep | None = None,
-        **arguments: Unpack[CallArguments],
-    ) -> ToolRun:
+    # --- tool runs --------------------------------------------------------------------------
+
+    @show_arguments(RunArguments)
+    async def run_tools_async(self, *texts: str, **arguments: Unpack[RunArguments]) -> ToolRun:
         """Answer a prompt, running the tools that the model calls until it gives its final answer.
 
-        Tools are functions or `BaseTool` classes: those of this call, else of the branch, else of
-        the LM. (A branch read back from a file has schemas alone; the functions are then the LM's
-        of the same names.) The calls of one turn run at once, sync tools on threads that see the
-        caller's context variables. Arguments are checked against the tool's types first. A
+        Tools are functions, `Tool`s or `BaseTool` classes: those of this call, else of the branch,
+        else of the LM. (A branch read back from a file has schemas alone; the functions are then
+        the LM's of the same names.) The calls of one turn run at once, sync tools on threads that
+        see the caller's context variables. Arguments are checked against the tool's types first. A
         `tool_choice` that forces a call holds for the first turn; from then on the model chooses.
         Cancelling the run cancels its async tools; a thread cannot be stopped, its result is
         dropped.
 
         Args:
             *texts: as for `respond_async`.
-            max_rounds: how many times the model may call tools.
-            on_error: `report` tells the model what went wrong, be it an exception, arguments that
-                do not fit or an unknown tool; `raise` ends the run once the other calls of the turn
-                have ended.
+            max_rounds: how many times the model may call tools; 10 by default.
+            on_error: `report`, the default, tells the model what went wrong, be it an exception,
+                arguments that do not fit or an unknown tool; `raise` ends the run once the other
+                calls of the turn have ended.
             on_step: is called with each round as it ends, and awaited if it returns an awaitable.
+            approve: is asked before each tool runs, one call at a time; may be async. It takes an
+                `ApprovalRequest` and returns True, `Approve(arguments=...)`, `Deny(reason)`, which
+                the model is told, or `Defer()`, which leaves the call in `run.pending`. False is
+                `Deny()`.
+            timeout: seconds for the whole run: its calls, its tools and its hooks. The LM's own
+                `timeout=` bounds each call, as always. The `total` of a `Timeout` is the run's, its
+                other times are those of each call.
+            max_cost: US dollars. After the round that reaches it the model is not asked again.
             **arguments: as for `respond_async`.
 
         Returns:
@@ -388,36 +393,64 @@ class LM:
             `tool_outputs={**run.outputs, call_id: ...}`.
 
         Raises:
-            ToolRunError: a tool failed and `on_error` is `raise`, or the rounds are used up.
-            SynthAIError: as for `respond_async`.
+            ToolRunError: a tool failed and `on_error` is `raise`, the rounds are used up, or
+                `approve=` failed (an `ApprovalError`).
+            SpendingCapError: the rounds have cost `max_cost`.
+            TimedOutError: the time is over, of the run or of a call.
+            SynthAIError: as for `respond_async`. Whatever ends a run early has the run so far as
+                its `run`, a `CancelledError` too.
         """
-        options = RunOptions(max_rounds, on_error, on_step)
+        return await self._tool_loop(texts, arguments, whole=True).run()
+
+    @show_arguments(RunArguments)
+    def run_tools(self, *texts: str, **arguments: Unpack[RunArguments]) -> ToolRun:
+        """Answer a prompt, running the tools that the model calls; see `run_tools_async`."""
+        loop = self._tool_loop(texts, arguments, whole=True)
+        try:
+            return sync.run_with_user_code(loop.run())
+        except KeyboardInterrupt as error:
+            loop.note_run(error)
+            raise
+
+    @show_arguments(RunArguments)
+    def stream_tools_async(self, *texts: str, **arguments: Unpack[RunArguments]) -> ToolStream:
+        """Answer a prompt, running the tools that the model calls, as events of all the rounds.
+
+        A round has the events of its call, the last of which is `Completed(response)`, and then
+        `ToolStarted` and `ToolFinished` for each tool as it begins and ends. The last event of all
+        is `RunCompleted(run)`. See `run_tools_async` for the arguments, and `stream_async` for how
+        a stream is read; leaving it early cancels the tools, too.
+        """
+        return ToolStream(self._tool_loop(texts, arguments, whole=False))
+
+    @show_arguments(RunArguments)
+    def stream_tools(self, *texts: str, **arguments: Unpack[RunArguments]) -> SyncToolStream:
+        """Answer a prompt, running tools, as events, without `await`; see `stream_tools_async`."""
+        return SyncToolStream(self._tool_loop(texts, arguments, whole=False))
+
+    def _tool_loop(
+        self, texts: tuple[str, ...], arguments: RunArguments, *, whole: bool
+    ) -> ToolLoop:
+        """Make the loop of a run.
+
+        Args:
+            texts: the prompt strings of its first call.
+            arguments: its arguments.
+            whole: whether answers come whole, or as they are written.
+        """
         config = self._config
         if isinstance(config.store, NullStore):
             # The rounds continue one another: they get a store that goes with the run.
             config = replace(config, store=MemoryStore())
         runner = self._derive(self._head, chains=self._chains, config=config)
+        answer = runner._answer_whole if whole else runner._stream
+        return ToolLoop(answer, head=self._head, config=config, prompt=texts, arguments=arguments)
 
-        loop = ToolLoop(runner.respond_async, head=self._head, config=config, options=options)
-        return await loop.run(texts, arguments)
-
-    @show_arguments(CallArguments)
-    def run_tools(
-        self,
-        *texts: str,
-        max_rounds: int = 10,
-        on_error: OnError = "report",
-        on_step: OnStep | None = None,
-        **arguments: Unpack[CallArguments],
-    ) -> ToolRun:
-        """Answer a prompt, running the tools that the model calls; see `run_tools_async`."""
-        run = self.run_tools_async(
-            *texts, max_rounds=max_rounds, on_error=on_error, on_step=on_step, **arguments
-        )
-        result = sync.run(catch_exit(run))
-        if isinstance(result, BaseException):
-            raise result
-        return result
+    async def _answer_whole(
+        self, texts: tuple[str, ...], arguments: CallArguments
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Answer a prompt as a stream of one event."""
+        yield Completed(await self.respond_async(*texts, **arguments))
 
     # --- branches ---------------------------------------------------------------------------
 

@@ -273,6 +273,7 @@ class _StreamReader(Generic[EventT]):
         self._step = asyncio.Lock()
         self._started = False
         self._opened = False
+        self._closing: asyncio.Task[None] | None = None
         self._first: EventT | None = None
 
     def start(self) -> None:
@@ -309,15 +310,17 @@ class _StreamReader(Generic[EventT]):
         return event
 
     def abandon(self) -> Coroutine[Any, Any, None]:
-        """Close the stream, which nobody reads any more."""
-        if self._step.locked():
-            return self.aclose()
-        # The generator's own: it closes the generator even if the task is cancelled before it has
-        # begun, as the end of a loop does to all tasks.
-        return self._events.aclose()
+        """Close the stream, of which somebody has dropped the events or the stream itself."""
+        if self._closing is None and not self._step.locked():
+            # The generator's own coroutine: it closes the generator even if the task is cancelled
+            # before it has begun, as the end of a loop does to all tasks.
+            self._closing = asyncio.get_running_loop().create_task(self._events.aclose())
+        return self.aclose()
 
     async def aclose(self) -> None:
         """Close the stream, once the step under way has ended."""
         async with self._step:
             self._first = None
+            if self._closing is not None:
+                await asyncio.wait([self._closing])
             await self._events.aclose()

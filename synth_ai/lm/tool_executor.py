@@ -1,49 +1,39 @@
-"""Running the tools that a response calls."""
+"""The tools that a model may call, and which of its calls can be answered here."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import Future
-from contextvars import copy_context
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from typing import Any
 
 from synth_ai.content import FunctionToolCall
 from synth_ai.errors import ToolError
-from synth_ai.lm import sync
-from synth_ai.lm.structured_output import describe_error
-from synth_ai.lm.tool_results import UnwritableResultError, read_result
-from synth_ai.lm.tools import RunnableSpec, Tool, ToolSpec, tool_specs
+from synth_ai.lm.tools import RunnableSpec, ToolLike, ToolSpec, tool_specs
 from synth_ai.response import BaseLMResponse
 
-# Threads of one turn's calls at a time. A model may ask for thousands of calls at once; those that
-# wait for one another are few.
-_MAX_THREADS = 256
+# Two tools that gpt-oss was trained on. A tool of the user's that has such a name is called as the
+# model has learnt it: `python` with code instead of JSON, `browser` as `browser.search` and so on.
+_CODE_TOOL = "python"
+_NAMESPACE_TOOL = "browser"
 
 
 @dataclass(frozen=True, slots=True)
-class ToolResult:
-    """One call of a tool that was run here.
+class ReadyCall:
+    """A call that fits its tool.
 
     Attributes:
-        call_id: the call that this answers.
-        name: the tool's name.
-        arguments: the JSON text that the model wrote.
-        output: what goes back to the model: what the tool returned, or `Error: ...`.
-        error: what the tool raised, or what was wrong with the call; None if all went well.
+        spec: the tool's spec.
+        text: the arguments as they were written.
+        arguments: the arguments by name, or a text such as code.
+        work: calls the tool with them.
     """
 
-    call_id: str
-    name: str
-    arguments: str
-    output: Any
-    error: BaseException | None = None
+    spec: RunnableSpec
+    text: str
+    arguments: Any
+    work: Callable[[], object]
 
 
 class ToolExecutor:
@@ -58,7 +48,9 @@ class ToolExecutor:
         specs: the specs of the tools; None if it is not known which the model has.
     """
 
-    def __init__(self, tools: Iterable[Tool] | None, fallback: ToolExecutor | None = None) -> None:
+    def __init__(
+        self, tools: Iterable[ToolLike] | None, fallback: ToolExecutor | None = None
+    ) -> None:
         self.specs: tuple[ToolSpec, ...] | None = None
         self._names: frozenset[str] | None = None
         self._built_ins: set[str] = set()
@@ -80,44 +72,52 @@ class ToolExecutor:
                 self._runnable[spec["name"]] = spec
 
     def can_run(self, response: BaseLMResponse) -> bool:
-        """Whether `run` has a result for any call of the response."""
-        return bool(self._calls_to_run(response))
+        """Whether any call of a response is answered here."""
+        return bool(self.calls_to_answer(response))
 
-    async def run(self, response: BaseLMResponse) -> tuple[ToolResult, ...]:
-        """Run those calls of a response that can be run here, all at once.
+    def calls_to_answer(self, response: BaseLMResponse) -> list[FunctionToolCall]:
+        """List the calls of a response that are answered here.
 
         A call of a tool that does not exist is answered with the names of those that do. One of a
-        tool that is only a schema has no result. If the run is cancelled, or a tool raises what
-        ends a program, the other tools are cancelled.
-
-        Returns:
-            The results, in the order of the calls.
+        tool that is only a schema is left to the caller.
         """
-        with _Workplace() as workplace:
-            tasks = []
-            for call in self._calls_to_run(response):
-                tasks.append(asyncio.create_task(self._run_call(call, workplace)))
-            try:
-                return tuple(await asyncio.gather(*tasks))
-            except _ExitRequest as request:
-                raise request.error from None
-            finally:
-                # Nothing to do for tasks that have ended. The others get the time to clean up.
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _calls_to_run(self, response: BaseLMResponse) -> list[FunctionToolCall]:
         calls = []
         for call in response.tool_calls or ():
             if call["type"] != "function":
                 continue
-            if self._has_result(call["function"]["name"]):
+            if self._has_answer(call["function"]["name"]):
                 calls.append(call)
         return calls
 
-    def _has_result(self, name: str) -> bool:
-        if name in self._runnable:
+    def read_call(self, name: str, text: str) -> ReadyCall:
+        """Find the tool of a call, and check the arguments.
+
+        Args:
+            name: the tool's name, as the model called it.
+            text: the arguments, as the model wrote them.
+
+        Raises:
+            ToolError: there is no such tool.
+            ValueError: the arguments are not JSON, or do not fit the tool.
+        """
+        spec = self._find(name)
+        if spec is None:
+            raise self._unknown_tool(name)
+
+        arguments = _read_arguments(name, text)
+        return ReadyCall(spec, text, arguments, spec.bind(arguments))
+
+    def _find(self, name: str) -> RunnableSpec | None:
+        """Find the tool that a call names, if it can be run here."""
+        spec = self._runnable.get(name)
+        if spec is not None:
+            return spec
+
+        namespace, _, _ = name.partition(".")
+        return self._runnable.get(namespace) if namespace == _NAMESPACE_TOOL else None
+
+    def _has_answer(self, name: str) -> bool:
+        if self._find(name) is not None:
             return True
         if self._names is None:
             return False
@@ -126,94 +126,42 @@ class ToolExecutor:
             return False
 
         # Calls of a built-in tool have names that nobody declares: `browser` is called as
-        # `browser.search`. Any other name is an invention of the model, and `run` answers so.
+        # `browser.search`. Any other name is an invention of the model, and is answered so.
         namespace, _, _ = name.partition(".")
         return namespace not in self._built_ins
 
-    async def _run_call(self, call: FunctionToolCall, workplace: _Workplace) -> ToolResult:
-        """Run one call. Whatever goes wrong becomes its output, which the model gets to see."""
-        name = call["function"]["name"]
-        arguments = call["function"]["arguments"]
-        make_result = partial(ToolResult, call["id"], name, arguments)
-        try:
-            output = await self._call_tool(name, arguments, workplace)
-            # Whatever the tool returned runs its own code when it is written.
-            read_result(output)
-            return make_result(output)
-        except UnwritableResultError as error:
-            return make_result(f"Error: the tool ran, but its result was lost: {error}.", error)
-        except _RefusedCall as refused:
-            return make_result(f"Error: {refused}", refused.error)
-        except (KeyboardInterrupt, SystemExit) as error:
-            raise _ExitRequest(error) from None
-        except asyncio.CancelledError as error:
-            if _is_being_cancelled():
-                raise
-            # Something that the tool itself waited for was cancelled, not the run.
-            return make_result(f"Error: {_describe(error)}", error)
-        except Exception as error:  # a tool may raise anything
-            return make_result(f"Error: {_describe(error)}", error)
-
-    async def _call_tool(self, name: str, arguments: str, workplace: _Workplace) -> object:
-        try:
-            work = self._bind(name, arguments)
-        except ToolError as error:
-            raise _RefusedCall(str(error), error) from None
-        except ValueError as error:
-            # Not JSON, or not what the tool's types say.
-            reason = f"the arguments do not fit: {describe_error(error)}"
-            raise _RefusedCall(reason, error) from None
-
-        # A sync tool must hold up neither the event loop nor the other calls.
-        if inspect.iscoroutinefunction(work):
-            return await workplace.run(work)
-        async with workplace.threads:
-            result = await _run_on_thread(work)
-        if inspect.isawaitable(result):
-            return await workplace.run(partial(_await, result))
-        return result
-
-    def _bind(self, name: str, arguments: str) -> Callable[[], object]:
-        tool = self._runnable.get(name)
-        if tool is not None:
-            return tool.bind(json.loads(arguments or "{}", strict=False))
-
+    def _unknown_tool(self, name: str) -> ToolError:
         names = self._names or ()
         nearest_first = get_close_matches(name, names, n=len(names) or 1, cutoff=0)
-        raise ToolError(
+        return ToolError(
             f"There is no tool {name!r}. The tools are: {', '.join(nearest_first) or 'none'}."
         )
 
 
-class _Workplace(sync.UserCode):
-    """Where the calls of one turn run: async tools on a loop, sync tools on threads.
+def _read_arguments(name: str, text: str) -> object:
+    """Read the arguments of a call.
 
-    Attributes:
-        threads: how many more threads there may be.
+    ::
+
+        get_weather, {"city": "Oslo"}  ->  {"city": "Oslo"}
+        get_weather, nothing           ->  {}
+        python, {"code": "1 + 1"}      ->  {"code": "1 + 1"}
+        python, 1 + 1                  ->  "1 + 1"
+
+    Raises:
+        ValueError: the text is not JSON, and the tool takes no code.
     """
+    try:
+        arguments: object = json.loads(text or "{}", strict=False)
+    except ValueError:
+        if name == _CODE_TOOL:
+            return text
+        raise
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads = asyncio.Semaphore(_MAX_THREADS)
-
-
-class _RefusedCall(Exception):
-    """A call that never reaches its tool.
-
-    Attributes:
-        error: what is wrong with it.
-    """
-
-    def __init__(self, reason: str, error: Exception) -> None:
-        super().__init__(reason)
-        self.error = error
-
-
-class _ExitRequest(Exception):
-    """Carries what ends a program out of a task: raised there as it is, it would end the loop."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+    # A number or a list is code, too.
+    if name == _CODE_TOOL and not isinstance(arguments, dict):
+        return text
+    return arguments
 
 
 def _function_names(specs: Iterable[Mapping[str, Any]]) -> frozenset[str]:
@@ -226,48 +174,3 @@ def _function_names(specs: Iterable[Mapping[str, Any]]) -> frozenset[str]:
         nested = spec.get("tools") or ()
         names |= _function_names(tool for tool in nested if isinstance(tool, Mapping))
     return frozenset(names)
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _describe(error: BaseException) -> str:
-    """Describe an error to the model: its class and its message, and nothing of the code."""
-    name = type(error).__name__
-    try:
-        message = str(error)
-    except Exception:  # the error's own method may raise anything
-        return name
-    return f"{name}: {message}" if message else name
-
-
-async def _await(result: Awaitable[object]) -> object:
-    return await result
-
-
-async def _run_on_thread(work: Callable[[], object]) -> object:
-    """Run `work` on a thread, with the context variables of the caller.
-
-    Each has a thread to itself. In a pool, tools that wait for other tools could use up all the
-    threads, and one that hangs would keep the program from ending.
-    """
-    future: Future[object] = Future()
-    # Once it runs it cannot be cancelled: then setting its result would be an error.
-    future.set_running_or_notify_cancel()
-    context = copy_context()
-
-    def run() -> None:
-        try:
-            future.set_result(context.run(work))
-        except StopIteration as error:
-            # A future cannot hold this one.
-            stopped = RuntimeError("the tool raised StopIteration")
-            stopped.__cause__ = error
-            future.set_exception(stopped)
-        except BaseException as error:  # for the caller, who awaits it
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="synth-ai-tool", daemon=True).start()
-    return await asyncio.wrap_future(future)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias, cast
 
-from synth_ai.content import ToolCall
-from synth_ai.errors import OptionError, ToolRunError
+from synth_ai.errors import OptionError, SpendingCapError, ToolDeniedError, ToolRunError
+from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm import sync
+from synth_ai.lm.approval import Approver
+from synth_ai.lm.arguments import CallArguments
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head
-from synth_ai.lm.tool_executor import ToolExecutor, ToolResult
-from synth_ai.lm.tool_results import UnwritableResultError, read_result
+from synth_ai.lm.prices import check_has_price
+from synth_ai.lm.run_deadline import RunDeadline
+from synth_ai.lm.tool_executor import ToolExecutor
+from synth_ai.lm.tool_round import ToolRound
+from synth_ai.lm.tool_run import RunCompleted, RunEvent, ToolRun, ToolStep
 from synth_ai.lm.tools import ToolSpec, tool_specs
+from synth_ai.lm.usage import read_max_cost
 from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse
+from synth_ai.timeout import Timeout
 
 #: Arguments of the first call of a run that the following ones do not repeat: they belong to the
 #: prompt, or each call has new ones.
@@ -33,70 +41,39 @@ _FIRST_CALL_ONLY = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ToolStep:
-    """One round of a run.
-
-    Attributes:
-        response: the response that called tools.
-        results: what the tools that were run here gave back, in the order of the calls.
-    """
-
-    response: BaseLMResponse
-    results: tuple[ToolResult, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolRun:
-    """A finished run, as `lm.run_tools()` returns it.
-
-    Attributes:
-        response: the last response: the final answer, unless calls are `pending`.
-        steps: the rounds, oldest first. If only some calls of `response` could be run here, the
-            last round is that of `response` itself.
-    """
-
-    response: BaseLMResponse
-    steps: tuple[ToolStep, ...] = field(default=())
-
-    @property
-    def text(self) -> str:
-        """The text of the final answer; empty while calls are `pending`."""
-        return self.response.text
-
-    @property
-    def outputs(self) -> dict[str, Any]:
-        """The outputs of those calls of `response` that were run here, by call id."""
-        if not self.steps:
-            return {}
-
-        last_step = self.steps[-1]
-        if last_step.response is not self.response:
-            return {}
-        return _outputs_of(last_step)
-
-    @property
-    def pending(self) -> list[ToolCall]:
-        """The calls of `response` that are left to the caller, as their tools are schemas alone.
-
-        Go on with `lm.respond(tool_outputs={**run.outputs, call_id: output})`.
-        """
-        calls = self.response.tool_calls or []
-        outputs = self.outputs
-        return [call for call in calls if call["id"] not in outputs]
-
-
 OnError: TypeAlias = Literal["report", "raise"]
 """What a run does if a tool fails: report it to the model, or raise."""
 
 OnStep: TypeAlias = Callable[[ToolStep], object]
 """Is called with each round as it ends, and awaited if it returns something to await."""
 
-Respond: TypeAlias = Callable[..., Awaitable[BaseLMResponse]]
-"""Answers one call, as `LM.respond_async` does."""
+Answer: TypeAlias = Callable[[tuple[str, ...], CallArguments], AsyncGenerator[StreamEvent, None]]
+"""Answers one call of prompt strings and arguments: yields its events, or `Completed` alone."""
 
 
-@dataclass(frozen=True, slots=True)
+class RunArguments(CallArguments, total=False):
+    """What `run_tools` and `stream_tools` take beside the prompt's strings.
+
+    `max_rounds` is how many times the model may call tools, 10 by default. `on_error="report"`, the
+    default, tells the model what went wrong with a tool; `"raise"` ends the run once the other
+    calls of the turn have ended. `on_step` is called with each round as it ends, and awaited if it
+    returns an awaitable. `approve` is asked before each tool runs. `max_cost` is what the calls of
+    the run may cost together, in US dollars. `timeout` is that of the whole run: seconds, or a
+    `Timeout`, whose other times are those of each call. The rest is as for `respond`.
+    """
+
+    max_rounds: int
+    on_error: OnError
+    on_step: OnStep | None
+    approve: Approver | None
+    max_cost: float | None
+
+
+#: The arguments of a run that its calls do not take.
+RUN_ARGUMENTS = RunArguments.__annotations__.keys() - CallArguments.__annotations__.keys()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """How a run goes on, and when it ends.
 
@@ -104,14 +81,20 @@ class RunOptions:
         max_rounds: how many times the model may call tools.
         on_error: what to do if a tool fails.
         on_step: is called with each round.
+        approve: is asked before each tool runs; None lets all of them run.
+        max_cost: what its calls may cost together, in US dollars; None for any sum.
+        timeout: how long the whole run may take, as its `total`.
 
     Raises:
         OptionError: one of them makes no sense.
     """
 
-    max_rounds: int
-    on_error: OnError
-    on_step: OnStep | None
+    max_rounds: int = 10
+    on_error: OnError = "report"
+    on_step: OnStep | None = None
+    approve: Approver | None = None
+    max_cost: float | None = None
+    timeout: Timeout = field(default_factory=Timeout)
 
     def __post_init__(self) -> None:
         max_rounds = self.max_rounds
@@ -125,76 +108,183 @@ class RunOptions:
                 f"on_error={self.on_error!r} is unknown; "
                 "it takes 'report' (to the model) or 'raise'."
             )
-        if self.on_step is not None and not callable(self.on_step):
-            raise OptionError(
-                f"on_step={self.on_step!r} cannot be called; it takes a function of a ToolStep."
-            )
+        _check_hook("on_step", self.on_step, "a ToolStep")
+        _check_hook("approve", self.approve, "an ApprovalRequest")
+        read_max_cost(self.max_cost)
+
+
+def _check_hook(name: str, hook: object, argument: str) -> None:
+    if hook is not None and not callable(hook):
+        raise OptionError(f"{name}={hook!r} cannot be called; it takes a function of {argument}.")
 
 
 class ToolLoop:
     """One run: asks the model, runs the tools that it calls, and asks again with their outputs.
 
     Args:
-        respond: answers one call of the conversation.
+        answer: answers one call of the conversation.
         head: the head that these calls move.
         config: the LM's own tools and options, and the store that has the rounds.
-        options: how the run goes on.
+        prompt: the prompt strings of the first call.
+        arguments: the arguments of the run.
+
+    Raises:
+        OptionError: an option makes no sense, or there is a `max_cost` and the model has no price.
+        ToolError: a tool of the call cannot be used.
     """
 
     def __init__(
-        self, respond: Respond, *, head: Head, config: LMConfig, options: RunOptions
+        self,
+        answer: Answer,
+        *,
+        head: Head,
+        config: LMConfig,
+        prompt: tuple[str, ...],
+        arguments: RunArguments,
     ) -> None:
-        self._respond = respond
+        self._answer = answer
         self._head = head
         self._config = config
-        self._options = options
+        self._options, self._arguments = split_arguments(arguments, config.defaults)
+        if self._options.max_cost is not None:
+            check_has_price(config.model, config.prices)
+
+        self._given_tools = _given_tools(self._arguments)
+        if self._given_tools is not None:
+            self._arguments["tools"] = self._given_tools
+
+        self._deadline = RunDeadline(self._options.timeout.total)
+        self._response: BaseLMResponse | None = None
+        self._steps: list[ToolStep] = []
+        self._round: ToolRound | None = None
+
         # To notice a reset() of the LM while the run goes on.
         self._resets = head.resets
+        # The call takes its place in the order of calls now, and tells what is wrong with it.
+        self._first_answer = answer(prompt, self._arguments)
 
-    async def run(self, prompt: Sequence[str], arguments: Mapping[str, Any]) -> ToolRun:
+    @property
+    def run_so_far(self) -> ToolRun | None:
+        """The run as far as it has come, for an error; None before the first response."""
+        if self._response is None:
+            return None
+
+        steps = tuple(self._steps)
+        # What the tools of a round gave that did not end is not lost, either.
+        if self._round is not None and self._round.results:
+            steps = (*steps, ToolStep(self._response, self._round.results))
+        return ToolRun(self._response, steps)
+
+    async def run(self) -> ToolRun:
         """Run to the end.
 
-        Args:
-            prompt: the prompt strings of the first call.
-            arguments: the named arguments of `LM.respond_async`.
+        Raises:
+            SynthAIError: as for `events`.
+        """
+        async with aclosing(self.events()) as events:
+            async for event in events:
+                if isinstance(event, RunCompleted):
+                    return event.run
+        raise AssertionError("a run that ends without an error has a last event")
+
+    async def events(self) -> AsyncGenerator[RunEvent, None]:
+        """Run, and yield what happens as it does; the last event is `RunCompleted`.
+
+        Whatever ends the run early has the run so far as its `run`, also what cancels it.
 
         Raises:
-            ToolRunError: a tool failed and `on_error` is `raise`, or the rounds are used up.
+            ToolRunError: a tool failed and `on_error` is `raise`, the rounds are used up, or
+                `approve=` failed.
+            SpendingCapError: the rounds have cost as much as they may.
+            TimedOutError: the time for the run is over.
             SynthAIError: as for `LM.respond_async`.
         """
-        given = _given_tools(arguments)
-        if given is not None:
-            arguments = {**arguments, "tools": given}
+        try:
+            async with aclosing(self._run_rounds()) as events:
+                while True:
+                    async with self._deadline:
+                        event = await anext(events, None)
+                    if event is None:
+                        return
+                    yield event
+        except BaseException as error:
+            self.note_run(error)
+            raise
 
-        response = await self._respond(*prompt, **arguments)
-        executor = await self._make_executor(given, response)
-        next_arguments = next_call_arguments(arguments, executor, self._config.defaults)
+    def note_run(self, error: BaseException) -> None:
+        """Put the run so far on what ended it."""
+        run = self.run_so_far
+        # Also on a plain CancelledError or KeyboardInterrupt. An error of somebody else may refuse.
+        with suppress(AttributeError, TypeError):
+            error.run = run  # type: ignore[attr-defined]
 
-        steps: list[ToolStep] = []
-        while executor.can_run(response):
-            if len(steps) == self._options.max_rounds:
-                raise _rounds_error(response, steps)
+        if isinstance(error, ToolRunError) and run is not None:
+            error.response = run.response
+            error.steps = run.steps
 
-            step = ToolStep(response, await executor.run(response))
-            steps.append(step)
-            await self._report(step)
-            if self._options.on_error == "raise":
-                _raise_first_error(steps)
+    async def _run_rounds(self) -> AsyncGenerator[RunEvent, None]:
+        answer = self._first_answer
+        executor: ToolExecutor | None = None
+        while True:
+            self._check_cost()
+            self._deadline.phase = f"in round {len(self._steps) + 1}, while the model was asked"
+            async with aclosing(answer):
+                async for event in answer:
+                    if isinstance(event, Completed):
+                        self._response = response = event.response
+                    yield event
+
+            if executor is None:
+                executor = await self._make_executor(response)
+            if not executor.can_run(response):
+                break
+
+            async with aclosing(self._answer_calls(executor, response)) as tool_events:
+                async for tool_event in tool_events:
+                    yield tool_event
 
             # The model cannot be asked again before every call has its output.
-            run = ToolRun(response, tuple(steps))
-            if run.pending:
-                return run
-            response = await self._next_response(step, next_arguments)
+            if ToolRun(response, tuple(self._steps)).pending:
+                break
+            answer = self._ask_again(executor)
 
-        return ToolRun(response, tuple(steps))
+        yield RunCompleted(ToolRun(response, tuple(self._steps)))
 
-    async def _make_executor(
-        self, given: tuple[ToolSpec, ...] | None, response: BaseLMResponse
-    ) -> ToolExecutor:
+    async def _answer_calls(
+        self, executor: ToolExecutor, response: BaseLMResponse
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Run the tools that a response calls, which ends its round."""
+        options = self._options
+        if len(self._steps) == options.max_rounds:
+            raise ToolRunError(
+                f"The model still calls tools after {options.max_rounds} rounds; "
+                "max_rounds= allows more."
+            )
+
+        number = len(self._steps) + 1
+        tool_round = ToolRound(executor, response, number=number, approve=options.approve)
+        self._round = tool_round
+        self._deadline.phase = f"in round {number}, while {tool_round.tool_names} ran"
+        async with aclosing(tool_round.events()) as events:
+            async for event in events:
+                yield event
+
+        self._round = None
+        # If all calls were deferred there was nothing to answer.
+        if not tool_round.results:
+            return
+
+        step = ToolStep(response, tool_round.results)
+        self._steps.append(step)
+        self._deadline.phase = f"in round {number}, while on_step= ran"
+        await self._report(step)
+        if options.on_error == "raise":
+            _raise_first_error(step)
+
+    async def _make_executor(self, response: BaseLMResponse) -> ToolExecutor:
         """Make what runs the tools of the call, or else of the branch, or else of the LM."""
-        if given is not None:
-            return ToolExecutor(given)
+        if self._given_tools is not None:
+            return ToolExecutor(self._given_tools)
         return ToolExecutor(await self._tools_in_force(response), self._config.tools)
 
     async def _tools_in_force(self, response: BaseLMResponse) -> tuple[ToolSpec, ...] | None:
@@ -218,30 +308,106 @@ class ToolLoop:
 
         await sync.run_user_code(call)
 
-    async def _next_response(self, step: ToolStep, arguments: Mapping[str, Any]) -> BaseLMResponse:
+    def _check_cost(self) -> None:
+        """Refuse another call once those before it have cost as much as the run may."""
+        max_cost = self._options.max_cost
+        if max_cost is None:
+            return
+
+        run = self.run_so_far
+        responses = [] if run is None else run.responses
+        for response in responses:
+            # Servers charge nothing for an answer that failed, and report no tokens for it.
+            if response.cost is None and response.status != "failed":
+                raise SpendingCapError(
+                    f"max_cost={max_cost:g} cannot be kept: the server did not say how many tokens "
+                    f"{response.response_id} took, so what it cost is not known. The error's run "
+                    "has what was done by then.",
+                    max_cost=max_cost,
+                )
+
+        cost = 0.0 if run is None else run.cost or 0.0
+        if cost >= max_cost:
+            raise SpendingCapError(
+                f"The {len(responses)} call(s) of the run have cost ${cost:.6g}, and max_cost="
+                f"{max_cost:g} allows no more. The error's run has what was done by then: "
+                "lm.respond(tool_outputs=error.run.outputs) goes on.",
+                max_cost=max_cost,
+                cost=cost,
+            )
+
+    def _ask_again(self, executor: ToolExecutor) -> AsyncGenerator[StreamEvent, None]:
+        """Ask the model again, with the outputs of the last round."""
+        arguments = next_call_arguments(self._arguments, executor, self._config.defaults)
         if self._head.resets != self._resets:
             # After a reset() the rounds still to come belong to the conversation that was left.
-            arguments = {**arguments, "auto_store": False}
+            arguments["auto_store"] = False
 
-        return await self._respond(
-            **arguments,
-            tool_outputs=_outputs_of(step),
-            previous_response_id=step.response.response_id,
-        )
+        step = self._steps[-1]
+        arguments["tool_outputs"] = step.outputs()
+        arguments["previous_response_id"] = step.response.response_id
+        return self._answer((), arguments)
+
+
+def split_arguments(
+    arguments: RunArguments, defaults: GenerationOptions
+) -> tuple[RunOptions, CallArguments]:
+    """Part the options of a run from the arguments of its calls.
+
+    The time is parted, too::
+
+        timeout=60                         ->  60 s for the run; its calls have the LM's own times
+        timeout=Timeout(60, first_byte=5)  ->  60 s for the run; 5 s for the first byte of a call
+
+    Args:
+        arguments: the arguments of the run.
+        defaults: the LM's own options.
+
+    Raises:
+        OptionError: an option makes no sense.
+    """
+    of_run: dict[str, Any] = {}
+    of_calls: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if name in RUN_ARGUMENTS:
+            of_run[name] = value
+        else:
+            of_calls[name] = value
+
+    timeout = Timeout.of(of_calls.pop("timeout", None))
+    call_timeout = _timeout_of_calls(timeout, Timeout.of(defaults.get("timeout")))
+    if call_timeout is not None:
+        of_calls["timeout"] = call_timeout
+
+    options = RunOptions(**of_run, timeout=timeout)
+    return options, cast("CallArguments", of_calls)
+
+
+def _timeout_of_calls(timeout: Timeout, of_lm: Timeout) -> Timeout | None:
+    """Make the times of each call; None if they are the LM's own."""
+    given: dict[str, float] = {}
+    for name in ("connect", "first_byte", "queue"):
+        seconds = getattr(timeout, name)
+        if seconds is not None:
+            given[name] = seconds
+    return replace(of_lm, **given) if given else None
 
 
 def next_call_arguments(
-    arguments: Mapping[str, Any], executor: ToolExecutor, defaults: GenerationOptions
-) -> dict[str, Any]:
+    arguments: CallArguments, executor: ToolExecutor, defaults: GenerationOptions
+) -> CallArguments:
     """Make the arguments of the calls after the first, beside the outputs and what they answer."""
-    repeated = {name: arguments[name] for name in arguments if name not in _FIRST_CALL_ONLY}
+    repeated: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if name not in _FIRST_CALL_ONLY:
+            repeated[name] = value
     if executor.specs is not None:
         repeated["tools"] = executor.specs
 
     choice = arguments.get("tool_choice", defaults.get("tool_choice"))
     if choice is not None:
         repeated["tool_choice"] = _relax_tool_choice(choice)
-    return repeated
+    return cast("CallArguments", repeated)
 
 
 def _relax_tool_choice(choice: Any) -> Any:
@@ -273,7 +439,7 @@ def _relax_tool_choice(choice: Any) -> Any:
     return {**choice, "mode": "auto"}
 
 
-def _given_tools(arguments: Mapping[str, Any]) -> tuple[ToolSpec, ...] | None:
+def _given_tools(arguments: CallArguments) -> tuple[ToolSpec, ...] | None:
     """Make the specs of the tools that the call names; None if it does not name any.
 
     They are made once, so that the functions behind them go with them from call to call.
@@ -283,44 +449,12 @@ def _given_tools(arguments: Mapping[str, Any]) -> tuple[ToolSpec, ...] | None:
     return tool_specs(arguments["tools"] or ())
 
 
-def _outputs_of(step: ToolStep) -> dict[str, Any]:
-    """Return the outputs of a round as they go to the model: as text, or with parts of our own."""
-    outputs: dict[str, Any] = {}
+def _raise_first_error(step: ToolStep) -> None:
+    """Raise the first failure of a round. A denial is none: the model is to go on without it."""
     for result in step.results:
-        try:
-            outputs[result.call_id] = read_result(result.output)
-        except UnwritableResultError as error:
-            # It could be written when the tool returned it, and was changed since.
-            outputs[result.call_id] = f"Error: the tool ran, but its result was lost: {error}."
-    return outputs
-
-
-def _rounds_error(response: BaseLMResponse, steps: Sequence[ToolStep]) -> ToolRunError:
-    return ToolRunError(
-        f"The model still calls tools after {len(steps)} rounds; max_rounds= allows more.",
-        response=response,
-        steps=steps,
-    )
-
-
-def _raise_first_error(steps: Sequence[ToolStep]) -> None:
-    step = steps[-1]
-    for result in step.results:
-        if result.error is not None:
-            reason = result.output.removeprefix("Error: ")
-            raise ToolRunError(
-                f"The tool {result.name!r} failed on {result.arguments:.200}: {reason}",
-                response=step.response,
-                steps=steps,
-            ) from result.error
-
-
-async def catch_exit(run: Awaitable[ToolRun]) -> ToolRun | KeyboardInterrupt | SystemExit:
-    """Await a run, and return what a tool raises to end the program instead of raising it.
-
-    For runs on the shared event loop, which it would end. The sync caller raises it.
-    """
-    try:
-        return await run
-    except (KeyboardInterrupt, SystemExit) as error:
-        return error
+        if result.error is None or isinstance(result.error, ToolDeniedError):
+            continue
+        reason = str(result.output).removeprefix("Error: ")
+        raise ToolRunError(
+            f"The tool {result.name!r} failed on {result.arguments:.200}: {reason}"
+        ) from result.error

@@ -1,11 +1,11 @@
 """Tools as people write them, made into one spec: the flat shape of the Responses API.
 
 A tool may be a Python function (or anything else that is called with named arguments), a
-`BaseTool`, a pydantic model whose fields are the arguments, or a schema as either API has it. A
-name or a dict of another type is a built-in tool of the API and is left as it is.
+`BaseTool`, a `Tool`, a pydantic model whose fields are the arguments, or a schema as either API has
+it. A name or a dict of another type is a built-in tool of the API and is left as it is.
 
-Functions and a `BaseTool` with a `run` can be run here; the others only tell the model what it may
-ask for.
+Functions, a `Tool` and a `BaseTool` with a `run` can be run here; the others only tell the model
+what it may ask for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Any, ClassVar, TypeAlias, get_type_hints
@@ -24,16 +25,17 @@ from pydantic.errors import PydanticUserError
 
 from synth_ai.content import FunctionTool
 from synth_ai.errors import ToolError
+from synth_ai.lm.arguments_schema import ArgumentsSchema
 from synth_ai.lm.docstrings import split_docstring
 
 logger = logging.getLogger("synth_ai")
 
-Tool: TypeAlias = Callable[..., object] | type[BaseModel] | Mapping[str, object] | str
-"""A tool as a caller writes it."""
-
 ToolSpec: TypeAlias = dict[str, Any]
 """A tool as backends take it: a `FunctionTool`, or a dict of another `type`, with the keys that the
 API has for that."""
+
+Bind: TypeAlias = Callable[[Any], Callable[[], object]]
+"""Checks the arguments of a call, and binds a tool to them."""
 
 # OpenAI's rule, which also keeps a name from forging a message header of Harmony:
 #   get_weather, get-time, a1   -> a name
@@ -77,6 +79,65 @@ class BaseTool(BaseModel):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool as its JSON schema, and what runs it.
+
+    ::
+
+        parameters = {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        }
+        lm.run_tools("Hi", tools=[Tool("get_weather", "The weather.", parameters, get_weather)])
+
+    For tools that are described elsewhere, such as those of another service. What is written in
+    Python needs none of this: give the function itself.
+
+    Attributes:
+        name: what the model calls it.
+        description: what the model is told of it.
+        parameters: the JSON schema of its arguments, an object; None for a tool without any.
+        run: is called with the arguments by name, once they fit the schema; sync or async. What it
+            returns goes back to the model, as with any tool.
+        strict: whether a server holds the model to the schema, which must then be in the form that
+            the server takes; None for the server's default.
+
+    Raises:
+        ToolError: one of them cannot be used.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any] | None
+    run: Callable[..., object]
+    strict: bool | None = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if not isinstance(self.description, str):
+            raise ToolError(
+                f"The description of the tool {self.name!r} must be a string, "
+                f"not {self.description!r:.100}."
+            )
+        if not callable(self.run):
+            raise ToolError(
+                f"The run= of the tool {self.name!r} must be a function of its arguments, "
+                f"not {self.run!r:.100}. A tool that is not run here is a schema: "
+                "give the dict of it instead."
+            )
+        if self.strict is not None and not isinstance(self.strict, bool):
+            raise ToolError(
+                f"strict of the tool {self.name!r} must be True, False or None, "
+                f"not {self.strict!r:.100}."
+            )
+
+
+ToolLike: TypeAlias = Callable[..., object] | Tool | type[BaseModel] | Mapping[str, object] | str
+"""A tool as a caller writes it."""
+
+
 class RunnableSpec(dict[str, Any]):
     """The spec of a tool that can be run here, together with the way to run it.
 
@@ -85,39 +146,18 @@ class RunnableSpec(dict[str, Any]):
 
     Args:
         spec: the spec.
-        arguments: the model that checks a call's arguments.
-        function: is called with them; None for a `BaseTool`, which is called itself.
+        bind: checks the arguments of a call, and binds the tool to them. A text is what a model
+            wrote that is no object, such as code: it goes to the first parameter.
     """
 
-    __slots__ = ("_arguments", "_function")
+    __slots__ = ("bind",)
 
-    def __init__(
-        self,
-        spec: Mapping[str, Any],
-        arguments: type[BaseModel],
-        function: Callable[..., object] | None = None,
-    ) -> None:
+    def __init__(self, spec: Mapping[str, Any], bind: Bind) -> None:
         super().__init__(spec)
-        self._arguments = arguments
-        self._function = function
-
-    def bind(self, arguments: object) -> Callable[[], object]:
-        """Check the arguments of a call, and bind the tool to them.
-
-        Raises:
-            ValidationError: the arguments do not fit.
-        """
-        checked = self._arguments.model_validate(arguments)
-        if self._function is None:
-            assert isinstance(checked, BaseTool)
-            return checked.run
-
-        # Only what the model wrote: the function has its defaults itself.
-        given = {name: getattr(checked, name) for name in checked.model_fields_set}
-        return partial(self._function, **given)
+        self.bind = bind
 
     def __deepcopy__(self, memo: dict[int, object]) -> RunnableSpec:
-        return RunnableSpec(copy.deepcopy(dict(self), memo), self._arguments, self._function)
+        return RunnableSpec(copy.deepcopy(dict(self), memo), self.bind)
 
     def __reduce__(self) -> tuple[type[ToolSpec], tuple[ToolSpec]]:
         return dict, (dict(self),)
@@ -126,7 +166,7 @@ class RunnableSpec(dict[str, Any]):
 # --- specs ------------------------------------------------------------------------------------
 
 
-def tool_specs(tools: Iterable[Tool]) -> tuple[ToolSpec, ...]:
+def tool_specs(tools: Iterable[ToolLike]) -> tuple[ToolSpec, ...]:
     """Make the specs of a list of tools, in order.
 
     Raises:
@@ -152,7 +192,7 @@ def tool_specs(tools: Iterable[Tool]) -> tuple[ToolSpec, ...]:
     return specs
 
 
-def tool_spec(tool: Tool) -> ToolSpec:
+def tool_spec(tool: ToolLike) -> ToolSpec:
     """Make the spec of one tool.
 
     A function is described by its docstring. A parameter is described by its annotation
@@ -165,6 +205,8 @@ def tool_spec(tool: Tool) -> ToolSpec:
         return {"type": tool}
     if isinstance(tool, RunnableSpec):
         return tool
+    if isinstance(tool, Tool):
+        return _spec_of_tool(tool)
     if isinstance(tool, Mapping):
         return _spec_of_schema(tool)
     # Before functions: a class can be called, too.
@@ -178,6 +220,24 @@ def tool_spec(tool: Tool) -> ToolSpec:
     )
 
 
+def _spec_of_tool(tool: Tool) -> ToolSpec:
+    schema = ArgumentsSchema.of(tool.parameters, tool.name)
+    spec = _function_tool(tool.name, tool.description, dict(schema.schema))
+    if tool.strict is not None:
+        spec["strict"] = tool.strict
+
+    def bind(arguments: object) -> Callable[[], object]:
+        if isinstance(arguments, str):
+            names = schema.names
+            # Without parameters it is a tool of free text, such as code.
+            if not names:
+                return partial(tool.run, arguments)
+            arguments = {names[0]: arguments}
+        return partial(tool.run, **schema.check(arguments))
+
+    return RunnableSpec(spec, bind)
+
+
 def _spec_of_function(function: Callable[..., object]) -> ToolSpec:
     arguments = arguments_model(function)
     parameters = _json_schema(arguments)
@@ -188,19 +248,50 @@ def _spec_of_function(function: Callable[..., object]) -> ToolSpec:
             schema.setdefault("description", parameter_descriptions[name])
 
     spec = _function_tool(arguments.__name__, description, parameters)
-    return RunnableSpec(spec, arguments, function)
+    return RunnableSpec(spec, partial(_bind_function, arguments, function))
+
+
+def _bind_function(
+    model: type[BaseModel], function: Callable[..., object], arguments: object
+) -> Callable[[], object]:
+    """Check arguments against the model of a function's parameters, and bind the function.
+
+    Raises:
+        ValidationError: the arguments do not fit.
+    """
+    checked = model.model_validate(_by_name(model, arguments))
+    # Only what the model wrote: the function has its defaults itself.
+    given = {name: getattr(checked, name) for name in checked.model_fields_set}
+    return partial(function, **given)
+
+
+def _bind_class(model: type[BaseTool], arguments: object) -> Callable[[], object]:
+    """Check arguments against the fields of a tool's class, and make a tool of them.
+
+    Raises:
+        ValidationError: the arguments do not fit.
+    """
+    return model.model_validate(_by_name(model, arguments)).run
+
+
+def _by_name(model: type[BaseModel], arguments: object) -> object:
+    """Give a text that is no object, such as code, the name of the first parameter."""
+    if not isinstance(arguments, str) or not model.model_fields:
+        return arguments
+    first_name = next(iter(model.model_fields))
+    return {first_name: arguments}
 
 
 def _spec_of_class(tool: type[BaseModel]) -> ToolSpec:
-    name = tool.__name__
-    is_runnable = False
     # Another model may have fields of these names.
-    if issubclass(tool, BaseTool):
-        name = tool.name or name
-        is_runnable = tool.run is not BaseTool.run
+    if not issubclass(tool, BaseTool):
+        return dict(_function_tool(tool.__name__, _docstring_of_class(tool), _json_schema(tool)))
 
+    name = tool.name or tool.__name__
     spec = _function_tool(name, _docstring_of_class(tool), _json_schema(tool))
-    return RunnableSpec(spec, tool) if is_runnable else dict(spec)
+    if tool.run is BaseTool.run:
+        return dict(spec)
+    return RunnableSpec(spec, partial(_bind_class, tool))
 
 
 def _docstring_of_class(tool: type[BaseModel]) -> str:

@@ -54,12 +54,12 @@ class UsageTotals:
             before = self._totals
             usage = before.usage
             if response.usage is not None:
-                usage = _add_usage(usage, response.usage)
+                usage = add_usage(usage, response.usage)
 
             self._totals = Totals(
                 calls=before.calls + 1,
                 usage=usage,
-                cost=_add_cost(before.cost, response.cost),
+                cost=add_cost(before.cost, response.cost),
                 unpriced=before.unpriced + (response.cost is None),
                 max_cost=before.max_cost,
             )
@@ -125,13 +125,15 @@ def _is_amount(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and value >= 0
 
 
-def _add_cost(one: float | None, other: float | None) -> float | None:
+def add_cost(one: float | None, other: float | None) -> float | None:
+    """Add two costs in US dollars; one that is not known adds nothing."""
     if one is None or other is None:
         return other if one is None else one
     return one + other
 
 
-def _add_usage(one: Usage, other: Usage) -> Usage:
+def add_usage(one: Usage, other: Usage) -> Usage:
+    """Add the tokens of two calls."""
     # Every call comes by here: model_construct saves checking sums of checked numbers.
     return Usage.model_construct(
         input_tokens=one.input_tokens + other.input_tokens,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from synth_ai import BaseLMResponse
+from synth_ai import BaseLMResponse, ToolResult
 from synth_ai.content import custom_tool_call, function_call
 from synth_ai.errors import ToolError
 from synth_ai.lm.tool_executor import ToolExecutor
+from synth_ai.lm.tool_round import ToolRound
 from synth_ai.lm.tools import tool_specs
 
 
@@ -17,6 +18,14 @@ def double(number: int) -> int:
 async def greet(name: str) -> str:
     """Greets."""
     return f"Hello {name}"
+
+
+async def answer(executor: ToolExecutor, response: BaseLMResponse) -> tuple[ToolResult, ...]:
+    """Run a round to its end."""
+    tool_round = ToolRound(executor, response, number=1)
+    events = [event async for event in tool_round.events()]
+    assert len(events) >= len(tool_round.results)
+    return tool_round.results
 
 
 SCHEMA = {"type": "function", "name": "ask", "parameters": {"type": "object", "properties": {}}}
@@ -35,7 +44,7 @@ async def test_the_calls_of_a_response() -> None:
         ]
     )
     assert executor.can_run(response)
-    greeted, doubled, invented = await executor.run(response)
+    greeted, doubled, invented = await answer(executor, response)
     assert (greeted.call_id, greeted.output, greeted.error) == ("call_1", "Hello Ada", None)
     assert (doubled.call_id, doubled.output, doubled.error) == ("call_4", 4, None)
     assert (invented.call_id, type(invented.error)) == ("call_5", ToolError)
@@ -47,7 +56,7 @@ async def test_schemas_get_the_functions_of_a_fallback() -> None:
     schemas = [dict(spec) for spec in tool_specs([double, SCHEMA])]
     response = BaseLMResponse.of_output([function_call("call_1", "double", '{"number": 2}')])
     assert not ToolExecutor(schemas).can_run(response)
-    [result] = await ToolExecutor(schemas, ToolExecutor([double, greet])).run(response)
+    [result] = await answer(ToolExecutor(schemas, ToolExecutor([double, greet])), response)
     assert result.output == 4
 
 
