@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+from synth_ai.store.rows import encode_row
 from synth_ai.store.sqlite.connections import Durability
-from synth_ai.store.sqlite.rows import encode_row
 from synth_ai.store.sqlite.store import SQLiteStore
 from synth_ai.turn import Turn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from servers.openai_fake import OpenAIServer
+    from servers.postgres import PostgreSQLServer
     from servers.vllm import VLLMServer
     from synth_ai import LM, VLLMEngine
 
@@ -74,6 +76,29 @@ def tiny_engine(tiny_model: Path, tiny_engine_args: dict[str, Any]) -> Iterator[
     engine = VLLMEngine(str(tiny_model), **tiny_engine_args)
     yield engine
     asyncio.run(engine.aclose())
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL server of the tests' own, from its first use until after the last test."""
+    from servers.postgres import PostgreSQLServer, find_programs
+
+    if not find_spec("psycopg"):
+        pytest.skip("psycopg is not installed")
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server program is on PATH or in /usr/lib/postgresql/*/bin")
+
+    server = PostgreSQLServer(programs)
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgreSQLServer) -> str:
+    """The URL of an empty database."""
+    return postgres_server.make_database(f"test_{secrets.token_hex(8)}")
 
 
 @pytest.fixture(scope="session")

@@ -19,27 +19,12 @@ from concurrent.futures import Future
 from typing import Any, Self, TypeVar, cast
 
 from synth_ai.errors import RequestError
-from synth_ai.store.workers import WorkerExecutor
+from synth_ai.store.workers import LoopThread
 
 T = TypeVar("T")
 
-# Threads that look up names and load libraries for the loop, as many as its own executor has.
-_MAX_WORKERS = 32
-
-
-class _LoopThread:
-    """An event loop that runs on a daemon thread, which does not keep the process alive."""
-
-    def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        # The loop's own would refuse work as soon as the main thread has ended.
-        self.loop.set_default_executor(WorkerExecutor(_MAX_WORKERS, "synth-ai-sync-work"))
-        self.thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
-        self.thread.start()
-
-
-_loop_thread: _LoopThread | None = None
-_idle_threads: list[_LoopThread] = []
+_loop_thread: LoopThread | None = None
+_idle_threads: list[LoopThread] = []
 _lock = threading.Lock()
 
 
@@ -134,7 +119,7 @@ class UserCode:
     """
 
     def __init__(self) -> None:
-        self._thread: _LoopThread | None = None
+        self._thread: LoopThread | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -216,7 +201,7 @@ def _start_task(make_work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     task.add_done_callback(_tasks.discard)
 
 
-def _get_loop_thread() -> _LoopThread:
+def _get_loop_thread() -> LoopThread:
     global _loop_thread
     # Without the lock where there is one: a garbage collection may ask while it is held.
     shared = _loop_thread
@@ -225,16 +210,16 @@ def _get_loop_thread() -> _LoopThread:
 
     with _lock:
         if _loop_thread is None:
-            _loop_thread = _LoopThread("synth-ai-sync")
+            _loop_thread = LoopThread("synth-ai-sync")
         return _loop_thread
 
 
-def _get_idle_thread() -> _LoopThread:
+def _get_idle_thread() -> LoopThread:
     """Return a loop for the user's code: the one used last, if nobody has it now."""
     with _lock:
         if _idle_threads:
             return _idle_threads.pop()
-    return _LoopThread("synth-ai-user")
+    return LoopThread("synth-ai-user")
 
 
 def _forget_parents_threads() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from synth_ai.store.conflicts import cycle_error, select_new
 from synth_ai.store.redaction import detach_turn, redact_turn
@@ -221,3 +221,30 @@ def find_descendants(turns: Iterable[Turn], id: str) -> list[Turn]:
     for turn in found:
         found += children.pop(turn.id, [])
     return found
+
+
+def order_chain(turns: Mapping[str, Turn], id: str) -> list[Turn] | None:
+    """Put the turns that lead to an id in their order, the first one first.
+
+    Args:
+        turns: all of them that there are, by id.
+        id: the last one.
+
+    Returns:
+        None if any is missing.
+
+    Raises:
+        StoreCorruptError: the turns lead back to themselves.
+    """
+    chain: dict[str, Turn] = {}
+    next_id: str | None = id
+    while next_id is not None:
+        if next_id in chain:
+            raise cycle_error(id)
+        turn = turns.get(next_id)
+        if turn is None:
+            return None
+        chain[next_id] = turn
+        next_id = turn.parent_id
+
+    return list(reversed(chain.values()))

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import TypeAlias
 
-from synth_ai.errors import OptionError
+from synth_ai.errors import MissingExtraError, OptionError
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore
 from synth_ai.store.null import NullStore
+from synth_ai.store.urls import find_scheme, is_scheme, mask_secrets
 
 StoreFactory: TypeAlias = Callable[[str], ResponseStore]
 """Makes a store from its whole URL, such as `redis://localhost/0`."""
-
-# The scheme of a URL (RFC 3986), of two letters or more, as a single one is a drive of Windows:
-#   redis://localhost/0      -> redis
-#   S3+cached://bucket       -> S3+cached
-#   C://turns.db, turns.db   -> no match: these are paths
-_URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-
-# What may hold a secret in a URL: all in front of the last @, and all behind the first ? or #
-#   redis://ada:hush@db/0?token=hush   -> redis://***@db/0?***
-#   s3://bucket#key=hush               -> s3://bucket#***
-_CREDENTIALS = re.compile(r"(?<=://).*@", re.DOTALL)
-_QUERY = re.compile(r"(?<=[?#]).+", re.DOTALL)
 
 # Schemes for what needs no URL, and what to write in its place.
 _RESERVED = {
@@ -34,7 +22,25 @@ _RESERVED = {
     "memory": "leave response_store out to keep turns in memory",
 }
 
-_factories: dict[str, StoreFactory] = {}
+
+def _open_postgresql(url: str) -> ResponseStore:
+    # Imported here, as few programs have a database.
+    try:
+        from synth_ai.store.postgres.store import PostgreSQLStore
+    except ImportError as error:
+        raise MissingExtraError(
+            f"response_store={mask_secrets(url)!r} needs psycopg: "
+            'pip install ".[postgres]" in a clone of synth_ai.'
+        ) from error
+
+    return PostgreSQLStore(url)
+
+
+# Both are names of libpq's.
+_factories: dict[str, StoreFactory] = {
+    "postgresql": _open_postgresql,
+    "postgres": _open_postgresql,
+}
 
 
 def register_store(scheme: str, factory: StoreFactory) -> None:
@@ -55,7 +61,7 @@ def register_store(scheme: str, factory: StoreFactory) -> None:
         OptionError: `scheme` does not look like one, is for a built-in store or for paths, or
             `factory` cannot be called.
     """
-    if not isinstance(scheme, str) or _URL_SCHEME.fullmatch(f"{scheme}://") is None:
+    if not isinstance(scheme, str) or not is_scheme(scheme):
         raise OptionError(
             "scheme must be two or more letters, digits, '+', '-' or '.', with a letter first, "
             f"such as 'redis', not {scheme!r}: it is what stands before '://' in a URL."
@@ -78,9 +84,9 @@ def open_store(where: str | os.PathLike[str] | ResponseStore | bool | None = Non
     """Open the store that `where` names.
 
     Args:
-        where: a path is a SQLite file (made if there is none), a URL is a store of a class that
-            was registered for its scheme (see `register_store`), a store is itself, None is
-            memory, False is no store.
+        where: a path is a SQLite file (made if there is none), `postgresql://...` is a database,
+            another URL is a store of a class that was registered for its scheme (see
+            `register_store`), a store is itself, None is memory, False is no store.
 
     Raises:
         OptionError: `where` is none of these, or no store is registered for the scheme.
@@ -97,25 +103,25 @@ def open_store(where: str | os.PathLike[str] | ResponseStore | bool | None = Non
     if not isinstance(where, (str, os.PathLike)) or not os.fspath(where):
         raise OptionError(
             "response_store must be a path such as 'turns.db', the URL of a registered store, a "
-            f"ResponseStore, None (memory) or False (no store), not {_mask_secrets(repr(where))}."
+            f"ResponseStore, None (memory) or False (no store), not {mask_secrets(repr(where))}."
         )
 
     path = os.fspath(where)
-    url = _URL_SCHEME.match(path)
-    if url is not None:
-        return _open_url(path, scheme=url[1])
+    scheme = find_scheme(path)
+    if scheme is not None:
+        return _open_url(path, scheme)
     return _open_file(path)
 
 
 def _open_url(url: str, scheme: str) -> ResponseStore:
-    masked = _mask_secrets(url)
+    masked = mask_secrets(url)
     instead = _RESERVED.get(scheme.lower())
     if instead is not None:
         raise OptionError(f"response_store must not be {masked!r}: {instead}.")
 
     factory = _factories.get(scheme.lower())
     if factory is None:
-        registered = ", ".join(sorted(_factories)) or "none so far"
+        registered = ", ".join(sorted(_factories))
         raise OptionError(
             f"response_store is {masked!r}, and no store is registered for {scheme!r} (registered: "
             f"{registered}). Call synth_ai.register_store({scheme!r}, factory) first, or give the "
@@ -142,9 +148,3 @@ def _open_file(path: str) -> ResponseStore:
     from synth_ai.store.sqlite.store import SQLiteStore
 
     return SQLiteStore(path)
-
-
-def _mask_secrets(text: str) -> str:
-    """Hide whatever may be a password or a key in a URL."""
-    without_credentials = _CREDENTIALS.sub("***@", text)
-    return _QUERY.sub("***", without_credentials)

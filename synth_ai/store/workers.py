@@ -19,6 +19,9 @@ from typing import ParamSpec, TypeVar
 T = TypeVar("T")
 P = ParamSpec("P")
 
+# Threads that look up names and load libraries for a loop, as many as its own executor has.
+_MAX_LOOP_WORKERS = 32
+
 
 class WorkerThreads:
     """A few threads that do what is submitted, in order. They start when there is work.
@@ -136,6 +139,21 @@ class WorkerExecutor(ThreadPoolExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
         if wait:
             self._workers.close()
+
+
+class LoopThread:
+    """An event loop that runs on a daemon thread, which does not keep the process alive.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        # The loop's own would refuse work as soon as the main thread has ended.
+        self.loop.set_default_executor(WorkerExecutor(_MAX_LOOP_WORKERS, f"{name}-work"))
+        self.thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
+        self.thread.start()
 
 
 async def run_on_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -46,9 +46,12 @@ if "STORE_URL" in os.environ:
     STORES["STORE_URL"] = opens(os.environ["STORE_URL"])
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, "postgresql"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ResponseStore]:
-    opened = STORES[request.param](tmp_path)
+    if request.param == "postgresql":
+        opened = open_store(request.getfixturevalue("postgres_url"))
+    else:
+        opened = STORES[request.param](tmp_path)
     yield opened
     await opened.aclose()
 

@@ -8,6 +8,7 @@ import hashlib
 import sys
 from typing import Any, cast
 
+from synth_ai.store.open import open_store
 from synth_ai.store.sqlite.connections import Durability
 from synth_ai.store.sqlite.store import SQLiteStore
 from synth_ai.turn import Turn
@@ -48,7 +49,10 @@ async def write(
     path: str, name: str, durability: Durability, count: int | None, at_once: int
 ) -> None:
     """Put turns, `at_once` together, and print the id of each once it is said to be on disk."""
-    store = SQLiteStore(path, durability=durability)
+    if path.startswith("postgresql://"):
+        store = open_store(path)
+    else:
+        store = SQLiteStore(path, durability=durability)
 
     async def put(number: int) -> None:
         await store.put(numbered_turn(name, number))

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from synth_ai.store.conflicts import children_error, conflict_error, cycle_error, select_new
+from synth_ai.store.base import order_chain
+from synth_ai.store.conflicts import children_error, conflict_error, select_new
 from synth_ai.store.json import read_json
 from synth_ai.store.redaction import detach_turn, redact_turn
-from synth_ai.store.sqlite.rows import (
+from synth_ai.store.rows import (
     EncodedTurn,
     SharedText,
     StoredRow,
+    decode_hash,
     decode_rows,
     encode_row,
     encode_tags,
@@ -80,20 +82,7 @@ def all_turns(connection: sqlite3.Connection) -> list[Turn]:
 def chain(connection: sqlite3.Connection, id: str) -> list[Turn] | None:
     """Read the turns from the first one to this id; None if any is missing."""
     found = {turn.id: turn for turn in _read_turns(connection, _CHAIN, (id,))}
-
-    turns: list[Turn] = []
-    next_id: str | None = id
-    while next_id is not None:
-        turn = found.pop(next_id, None)
-        if turn is None:
-            if any(turn.id == next_id for turn in turns):
-                raise cycle_error(id)
-            return None
-        turns.append(turn)
-        next_id = turn.parent_id
-
-    turns.reverse()
-    return turns
+    return order_chain(found, id)
 
 
 def descendants(connection: sqlite3.Connection, id: str) -> list[Turn]:
@@ -129,9 +118,8 @@ def search(connection: sqlite3.Connection, tags: Tags) -> list[Turn]:
 
 
 def _find_readable(connection: sqlite3.Connection, query: str, digits: str) -> Turn | None:
-    try:
-        digest = bytes.fromhex(digits)
-    except ValueError:
+    digest = decode_hash(digits)
+    if digest is None:
         return None  # no turn can have it
 
     for (id,) in connection.execute(query, (digest,)):
@@ -144,7 +132,7 @@ def _find_readable(connection: sqlite3.Connection, query: str, digits: str) -> T
 def _read_turns(
     connection: sqlite3.Connection, query: str, arguments: Sequence[str | int]
 ) -> list[Turn]:
-    rows = [StoredRow(*columns) for columns in connection.execute(query, arguments)]
+    rows = [StoredRow[int](*columns) for columns in connection.execute(query, arguments)]
 
     shared_bodies: set[int | None] = set()
     for row in rows:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from synth_ai.errors import OptionError, StoreCorruptError, StoreError, StoreUnavailableError
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.files import resolve_path
+from synth_ai.store.rows import encode_row
 from synth_ai.store.sqlite import queries
 from synth_ai.store.sqlite.connections import Durability, transaction
 from synth_ai.store.sqlite.registry import SharedFile, acquire, release
-from synth_ai.store.sqlite.rows import encode_row
 from synth_ai.store.sqlite.schema import create_or_migrate
 from synth_ai.store.sqlite.threads import Work
 from synth_ai.store.tags import Annotation, Tags

@@ -1,4 +1,4 @@
-"""A turn as a row of the SQLite store, and back.
+"""A turn as a row of a database, and back.
 
 What every turn of a branch repeats, its instructions and its tools, is stored once under the hash
 of its text.
@@ -11,15 +11,18 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from synth_ai.errors import StoreCorruptError, StoreError
 from synth_ai.store.json import is_utf8, read_json, to_json
 from synth_ai.turn import Turn
 
+Key = TypeVar("Key")
+"""By what a database finds a text: a number of its own, or the hash of the text."""
 
-class StoredRow(NamedTuple):
-    """A row as it is read; the last three are the numbers of bodies."""
+
+class StoredRow(NamedTuple, Generic[Key]):
+    """A row as it is read; the last three are the keys of texts."""
 
     id: str
     parent_id: str | None
@@ -30,9 +33,9 @@ class StoredRow(NamedTuple):
     fingerprint: bytes | None
     request_key: bytes | None
     reward: float | None
-    instructions: int | None
-    tools: int | None
-    tags: int | None
+    instructions: Key | None
+    tools: Key | None
+    tags: Key | None
 
 
 # Fields with a column; all others are facts in the row's JSON.
@@ -127,23 +130,22 @@ def encode_row(turn: Turn) -> EncodedTurn:
         raise StoreError(f"The turn {turn.id!r} cannot be stored: {error}.") from error
 
 
-def decode_rows(rows: Sequence[StoredRow], texts: Mapping[int, str]) -> list[Turn]:
+def decode_rows(rows: Sequence[StoredRow[Key]], texts: Mapping[Key, str]) -> list[Turn]:
     """Make the turns of rows.
 
     Args:
         rows: the rows, in any order.
-        texts: the instructions, tools and tags of all of them, as JSON, by the numbers of their
-            bodies.
+        texts: the instructions, tools and tags of all of them, as JSON, by their keys.
 
     Raises:
         StoreCorruptError: a row cannot be read.
     """
     try:
         # Read once for all the turns that share them.
-        shared = {body: read_json(text) for body, text in texts.items()}
+        shared = {key: read_json(text) for key, text in texts.items()}
     except ValueError as error:
         raise StoreCorruptError(
-            f"Instructions, tools or tags are damaged in the store's file: {error}."
+            f"Instructions, tools or tags are damaged in the store: {error}."
         ) from error
 
     return [_decode_row(row, shared) for row in rows]
@@ -154,7 +156,7 @@ def encode_tags(tags: Mapping[str, Any]) -> str | None:
     return to_json(tags) if tags else None
 
 
-def _decode_row(row: StoredRow, shared: Mapping[int, Any]) -> Turn:
+def _decode_row(row: StoredRow[Key], shared: Mapping[Key, Any]) -> Turn:
     try:
         facts = read_json(row.content)
         facts["input"] = tuple(facts["input"])
@@ -178,8 +180,7 @@ def _decode_row(row: StoredRow, shared: Mapping[int, Any]) -> Turn:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorruptError(
-            f"The turn {row.id!r} is damaged in the store's file: {error!r}. "
-            "Others can still be read."
+            f"The turn {row.id!r} is damaged in the store: {error!r}. Others can still be read."
         ) from error
 
 
@@ -196,7 +197,19 @@ def _facts_of(turn: Turn) -> dict[str, Any]:
 def _encode_shared(value: object) -> SharedText | None:
     if value is None:
         return None
-    text = to_json(value)
+    return share_text(to_json(value))
+
+
+def decode_hash(digits: str) -> bytes | None:
+    """Read the hexadecimal digits of a hash; None if they are none."""
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        return None
+
+
+def share_text(text: str) -> SharedText:
+    """Make a text that many turns may repeat."""
     return SharedText(text, blake2b(text.encode(), digest_size=16).digest())
 
 

@@ -1,0 +1,1 @@
+"""Turns in a PostgreSQL database, which many machines share."""
