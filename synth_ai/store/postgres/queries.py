@@ -243,9 +243,11 @@ _COUNT_CHILDREN = "SELECT count(*) FROM synth_ai_turns WHERE parent_id = %s"
 
 _DELETE_TURNS = "DELETE FROM synth_ai_turns WHERE id = ANY(%s)"
 
-_DELETE_UNUSED_TEXTS = """DELETE FROM synth_ai_texts AS texts WHERE NOT EXISTS (
-    SELECT FROM synth_ai_turns
-    WHERE instructions = texts.hash OR tools = texts.hash OR tags = texts.hash)"""
+# Reads every turn: indexes for it would cost each put three pages, and deleting is rare.
+_DELETE_UNUSED_TEXTS = """DELETE FROM synth_ai_texts WHERE hash NOT IN (
+    SELECT instructions FROM synth_ai_turns WHERE instructions IS NOT NULL
+    UNION SELECT tools FROM synth_ai_turns WHERE tools IS NOT NULL
+    UNION SELECT tags FROM synth_ai_turns WHERE tags IS NOT NULL)"""
 
 
 async def delete(connection: AsyncConnection, id: str, *, descendants: bool) -> bool:
