@@ -29,7 +29,7 @@ FLOORS = (
     GROUND,
     ("harmony", "engines", "store", "http"),
     ("tree", "lm"),
-    ("testing",),
+    ("testing", "openai_api"),
     ("cli",),
 )
 

@@ -1,0 +1,97 @@
+"""The items of an answer, with all that OpenAI's types demand of them. Pure.
+
+Items here may lack what only a server gives: ids, statuses, lists that are empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from synth_ai.content import Item
+from synth_ai.openai_api.logprobs import find_logprobs, make_part_logprobs
+from synth_ai.response import BaseLMResponse
+
+OutputItem: TypeAlias = dict[str, Any]
+"""An item as it goes out."""
+
+#: How the ids of items begin, by their types.
+_PREFIXES: Mapping[str, str] = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "custom_tool_call": "ctc",
+}
+_OTHER_PREFIX = "item"
+
+
+def make_item_id(item_type: str, response_id: str, index: int) -> str:
+    """Make an id for an item: the same one whenever the response is shown.
+
+    ::
+
+        "message", "resp_1f", 0  ->  "msg_1f_0"
+
+    Args:
+        item_type: the type of the item.
+        response_id: the response that has it.
+        index: its place there.
+    """
+    prefix = _PREFIXES.get(item_type, _OTHER_PREFIX)
+    return f"{prefix}_{response_id.removeprefix('resp_')}_{index}"
+
+
+def complete_output(answer: BaseLMResponse) -> list[OutputItem]:
+    """Complete the output items of an answer, with the log probabilities in its text."""
+    items = []
+    for index, item in enumerate(answer.output):
+        items.append(complete_item(item, answer.response_id, index))
+
+    if answer.logprobs:
+        _add_logprobs(items, answer.logprobs)
+    return items
+
+
+def complete_item(item: Item, response_id: str, index: int) -> OutputItem:
+    """Complete one item that a model wrote."""
+    complete: OutputItem = dict(item)
+    item_type = complete.setdefault("type", "message")
+    complete["id"] = complete.get("id") or make_item_id(item_type, response_id, index)
+    complete["status"] = complete.get("status") or "completed"
+
+    if item_type == "message":
+        complete["role"] = "assistant"
+        complete["content"] = complete_parts(complete.get("content"))
+    elif item_type == "reasoning":
+        complete["summary"] = list(complete.get("summary") or ())
+    return complete
+
+
+def complete_parts(content: str | Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """Complete the parts of an assistant's message."""
+    if isinstance(content, str):
+        return [make_text_part(content)]
+
+    parts = []
+    for part in content or ():
+        complete = dict(part)
+        if complete.get("type") == "output_text":
+            complete["annotations"] = list(complete.get("annotations") or ())
+            complete["logprobs"] = make_part_logprobs(complete.get("logprobs") or ())
+        parts.append(complete)
+    return parts
+
+
+def make_text_part(text: str) -> dict[str, Any]:
+    """Make a text part of an assistant's message."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _add_logprobs(items: Sequence[OutputItem], logprobs: Sequence[Mapping[str, Any]]) -> None:
+    """Add an answer's log probabilities to the texts that have none yet."""
+    for item in items:
+        if item["type"] != "message":
+            continue
+        for part in item["content"]:
+            if part["type"] == "output_text" and not part["logprobs"]:
+                part["logprobs"] = make_part_logprobs(find_logprobs(logprobs, part["text"]))

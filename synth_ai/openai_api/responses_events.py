@@ -1,0 +1,312 @@
+"""The events of an LM's stream as those of the Responses API. Pure.
+
+https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synth_ai.content import CALLS, reasoning_of, text_of
+from synth_ai.events import (
+    Completed,
+    PreambleDelta,
+    ReasoningDelta,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+)
+from synth_ai.openai_api.custom_tools import find_custom_tools
+from synth_ai.openai_api.held_calls import HeldCalls
+from synth_ai.openai_api.item_events import PART_FORMS, ItemEvents, ServerEvent
+from synth_ai.openai_api.output_items import (
+    OutputItem,
+    complete_output,
+    make_item_id,
+    make_text_part,
+)
+from synth_ai.openai_api.responses_body import make_draft, make_response_body
+from synth_ai.response import BaseLMResponse
+
+#: The last event of a stream, by the status of the response.
+_LAST_EVENTS: Mapping[str, str] = {
+    "incomplete": "response.incomplete",
+    "failed": "response.failed",
+}
+
+
+@dataclass(slots=True)
+class _StreamedItem:
+    """An item that has begun to go out.
+
+    Attributes:
+        item: the item as it is when it begins.
+        events: makes its events.
+        kind: `answer`, `preamble`, `reasoning`, or the call id of a call.
+        part_type: the type of its one part; None for a call.
+        pieces: its text so far.
+        is_done: whether all its events have gone out.
+        unread: what of its text the items of the finished answer have not accounted for.
+    """
+
+    item: OutputItem
+    events: ItemEvents
+    kind: str
+    part_type: str | None
+    pieces: list[str] = field(default_factory=list)
+    is_done: bool = False
+    unread: str = ""
+
+    @property
+    def text(self) -> str:
+        """Its text so far."""
+        return "".join(self.pieces)
+
+    def begin(self) -> Iterator[ServerEvent]:
+        yield self.events.item_added(self.item)
+        if self.part_type is not None:
+            yield self.events.part_added(_make_part(self.part_type, ""), 0)
+
+    def add(self, text: str) -> ServerEvent:
+        self.pieces.append(text)
+        if self.part_type is not None:
+            return self.events.part_delta(self.part_type, text, 0)
+        return self.events.call_delta(self.item, text)
+
+    def end(self, status: str = "completed") -> Iterator[ServerEvent]:
+        self.is_done = True
+        self.unread = self.text
+        whole = self.whole(status)
+        if self.part_type is not None:
+            yield from self.events.part_done(_make_part(self.part_type, self.text), 0)
+        else:
+            yield self.events.call_done(whole)
+        yield self.events.item_done(whole)
+
+    def whole(self, status: str = "completed") -> OutputItem:
+        """Make the item of what has gone out."""
+        whole = {**self.item, "status": status}
+        if self.part_type is None:
+            name = "input" if "input" in whole else "arguments"
+            whole[name] = self.text
+        elif self.part_type == "summary_text":
+            whole["summary"] = [_make_part(self.part_type, self.text)]
+        else:
+            whole["content"] = [_make_part(self.part_type, self.text)]
+        return whole
+
+
+class ResponseEventWriter:
+    """Writes the events of one stream.
+
+    Args:
+        response_id: the id of the response.
+        request: the request, which the response repeats in part.
+        model: the model to name.
+        created_at: when the response was made, in seconds since the epoch.
+        holds_calls: hold every call back until it is whole, see `HeldCalls`.
+    """
+
+    def __init__(
+        self,
+        response_id: str,
+        request: Mapping[str, object],
+        *,
+        model: str,
+        created_at: float,
+        holds_calls: bool = True,
+    ) -> None:
+        self._response_id = response_id
+        self._request = request
+        self._model = model
+        self._created_at = created_at
+        self._sequence_number = 0
+        self._streamed: list[_StreamedItem] = []
+        self._calls: dict[int, _StreamedItem] = {}
+        self._items = 0
+        self._held_calls = HeldCalls(holds_all=holds_calls)
+        self._custom_tools = find_custom_tools(request)
+
+    def begin(self) -> Iterator[ServerEvent]:
+        """Yield the events before the first of the model's."""
+        for name in ("response.created", "response.in_progress"):
+            yield self._number({"type": name, "response": self._make_draft()})
+
+    def write(self, event: StreamEvent) -> Iterator[ServerEvent]:
+        """Yield the events that an event of the LM stands for.
+
+        Events that OpenAI has no counterpart of stand for none.
+        """
+        for ready in self._held_calls.feed(event):
+            for written in self._translate(ready):
+                yield self._number(written)
+
+    def fail(self, error: Mapping[str, object]) -> Iterator[ServerEvent]:
+        """Yield the event that ends a stream which broke off.
+
+        Args:
+            error: the error, as `describe_error` makes it. The SDK raises what stands in `error`,
+                and its type has the fields beside it.
+        """
+        yield self._number({**error, "type": "error", "error": dict(error)})
+
+    def _translate(self, event: StreamEvent) -> Iterator[ServerEvent]:
+        if isinstance(event, TextDelta):
+            yield from self._write_text("answer", "output_text", event.text)
+        elif isinstance(event, ReasoningDelta):
+            yield from self._write_text("reasoning", "reasoning_text", event.text)
+        elif isinstance(event, PreambleDelta):
+            yield from self._write_text("preamble", "output_text", event.text)
+        elif isinstance(event, ToolCallDelta):
+            yield from self._write_call(event)
+        elif isinstance(event, Completed):
+            yield from self._complete(event.response)
+
+    # --- while the model writes -------------------------------------------------------------------
+
+    def _write_text(self, kind: str, part_type: str, text: str) -> Iterator[ServerEvent]:
+        current = self._streamed[-1] if self._streamed else None
+        if current is None or current.kind != kind or current.is_done:
+            yield from self._end_open_items()
+            current = self._add_item(_begin_item(kind), kind, part_type)
+            yield from current.begin()
+
+        yield current.add(text)
+
+    def _write_call(self, delta: ToolCallDelta) -> Iterator[ServerEvent]:
+        # The first delta of a call has its id, see `HeldCalls`.
+        if delta.call_id is not None:
+            # Servers may mix the deltas of parallel calls, so these stay open together.
+            yield from self._end_open_items(but_calls=True)
+            item = self._begin_call(delta.call_id, delta.name or "")
+            call = self._add_item(item, delta.call_id, None)
+            self._calls[delta.index] = call
+            yield from call.begin()
+
+        if delta.arguments:
+            yield self._calls[delta.index].add(delta.arguments)
+
+    def _begin_call(self, call_id: str, name: str) -> OutputItem:
+        call: OutputItem = {"call_id": call_id, "name": name, "status": "in_progress"}
+        if name in self._custom_tools:
+            return {"type": "custom_tool_call", **call, "input": ""}
+        return {"type": "function_call", **call, "arguments": ""}
+
+    def _add_item(self, item: OutputItem, kind: str, part_type: str | None) -> _StreamedItem:
+        events = self._next_events(item["type"])
+        streamed = _StreamedItem({"id": events.item_id, **item}, events, kind, part_type)
+        self._streamed.append(streamed)
+        return streamed
+
+    def _next_events(self, item_type: str, item_id: str | None = None) -> ItemEvents:
+        index = self._items
+        self._items += 1
+        if item_id is None:
+            item_id = make_item_id(item_type, self._response_id, index)
+        return ItemEvents(item_id, index)
+
+    def _end_open_items(
+        self, status: str = "completed", *, but_calls: bool = False
+    ) -> Iterator[ServerEvent]:
+        for streamed in self._streamed:
+            is_call = streamed.part_type is None
+            if not streamed.is_done and not (is_call and but_calls):
+                yield from streamed.end(status)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _complete(self, answer: BaseLMResponse) -> Iterator[ServerEvent]:
+        """Yield what has not gone out yet, and the whole response."""
+        final = complete_output(answer)
+        was_cut_off = answer.status == "incomplete"
+        yield from self._end_open_items("incomplete" if was_cut_off else "completed")
+
+        output: list[OutputItem] = []
+        waiting = list(self._streamed)
+        last: _StreamedItem | None = None
+        for item in final:
+            kind = _find_kind(item)
+            streamed = _take_kind(waiting, kind)
+            if streamed is not None:
+                last = streamed
+                _account_for(streamed, item)
+                output.append({**item, "id": streamed.item["id"]})
+            elif last is not None and last.kind == kind and _account_for(last, item):
+                # One item went out for what are several messages of the model.
+                output[-1] = last.whole()
+            else:
+                events = self._next_events(item["type"], item["id"])
+                yield from events.whole_item(item)
+                output.append(item)
+
+        body = make_response_body(
+            answer,
+            self._request,
+            model=self._model,
+            created_at=self._created_at,
+            output=output,
+        )
+        body["id"] = self._response_id
+        name = _LAST_EVENTS.get(answer.status, "response.completed")
+        yield {"type": name, "response": body}
+
+    def _make_draft(self) -> dict[str, Any]:
+        return make_draft(self._response_id, self._request, model=self._model, at=self._created_at)
+
+    def _number(self, event: ServerEvent) -> ServerEvent:
+        numbered = {**event, "sequence_number": self._sequence_number}
+        self._sequence_number += 1
+        return numbered
+
+
+def _begin_item(kind: str) -> OutputItem:
+    if kind == "reasoning":
+        return {"type": "reasoning", "summary": [], "status": "in_progress"}
+
+    message: OutputItem = {
+        "type": "message",
+        "role": "assistant",
+        "content": [],
+        "status": "in_progress",
+    }
+    if kind == "preamble":
+        message["phase"] = "commentary"
+    return message
+
+
+def _make_part(part_type: str, text: str) -> dict[str, Any]:
+    if part_type == "output_text":
+        return make_text_part(text)
+    return {"type": part_type, PART_FORMS[part_type].text: text}
+
+
+def _find_kind(item: OutputItem) -> str | None:
+    """Find what an item of the finished answer was called while it went out."""
+    item_type = item["type"]
+    if item_type in CALLS:
+        return str(item["call_id"])
+    if item_type == "reasoning":
+        return "reasoning"
+    if item_type == "message":
+        return "preamble" if item.get("phase") == "commentary" else "answer"
+    return None
+
+
+def _take_kind(waiting: list[_StreamedItem], kind: str | None) -> _StreamedItem | None:
+    """Take the first streamed item of a kind; None if there is none left."""
+    for index, streamed in enumerate(waiting):
+        if streamed.kind == kind:
+            return waiting.pop(index)
+    return None
+
+
+def _account_for(streamed: _StreamedItem, item: OutputItem) -> bool:
+    """Take the text of a finished item off what a streamed one has sent, if it goes on so."""
+    text = reasoning_of(item) if item["type"] == "reasoning" else text_of(item)
+    unread = streamed.unread.lstrip("\n")
+    if not text or not unread.startswith(text):
+        return False
+    streamed.unread = unread.removeprefix(text)
+    return True
