@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from synth_ai._version import __version__
 
 if TYPE_CHECKING:
-    from synth_ai import errors, harmony
+    from synth_ai import errors, harmony, openai_api
     from synth_ai.api import API
     from synth_ai.engines.base import Engine, Sampling
     from synth_ai.engines.registry import register_engine
@@ -114,7 +114,7 @@ _HOMES = {
     "register_engine": "synth_ai.engines.registry",
     "register_store": "synth_ai.store.open",
 }
-_MODULES = ("errors", "harmony", "testing")
+_MODULES = ("errors", "harmony", "openai_api", "testing")
 
 __all__ = [
     "API",
@@ -169,6 +169,7 @@ __all__ = [
     "errors",
     "harmony",
     "image_part",
+    "openai_api",
     "options_named",
     "register_engine",
     "register_store",

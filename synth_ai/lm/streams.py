@@ -68,7 +68,7 @@ class SyncStream(Generic[EventT]):
 
     def __enter__(self) -> Self:
         _close_if_forgotten(self, self._reader, sync.shared_loop())
-        _run_with_places(self._reader.open())
+        run_with_places(self._reader.open())
         return self
 
     def __exit__(
@@ -213,7 +213,7 @@ class _SyncEvents(Generic[EventT]):
 
     def __next__(self) -> EventT:
         try:
-            event = _run_with_places(self._stream._reader.next())
+            event = run_with_places(self._stream._reader.next())
         except BaseException:
             self.close()
             raise
@@ -239,7 +239,7 @@ def _close_if_forgotten(
     finalizer.atexit = False
 
 
-def _run_with_places(step: Coroutine[Any, Any, T]) -> T:
+def run_with_places(step: Coroutine[Any, Any, T]) -> T:
     """Run a step of a stream, and say here which place of `max_concurrency` it holds.
 
     A call that is made while the stream is being read has to know.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from synth_ai.lm.streams import ResponseStream
@@ -13,7 +14,7 @@ from synth_ai.openai_api.item_events import ServerEvent
 from synth_ai.openai_api.replies import EventWriter
 from synth_ai.openai_api.responses_body import make_response_body
 from synth_ai.openai_api.responses_events import ResponseEventWriter
-from synth_ai.openai_api.streaming import find_id
+from synth_ai.openai_api.streaming import TranslatedStream
 from synth_ai.response import BaseLMResponse
 
 _NO_MODEL = "unknown"
@@ -52,9 +53,8 @@ async def events(stream: ResponseStream) -> AsyncIterator[ServerEvent]:
     Raises:
         SynthAIError: the stream was refused, or broke off.
     """
-    await stream.__aenter__()
-    writer = ResponseEventWriter(find_id(stream), {}, model=_NO_MODEL, created_at=time.time())
-    async for event in _write_all(writer, stream):
+    make_writer = partial(ResponseEventWriter, request={}, model=_NO_MODEL, created_at=time.time())
+    async for event in _translate(stream, make_writer):
         yield event
 
 
@@ -67,15 +67,15 @@ async def chunks(stream: ResponseStream) -> AsyncIterator[ServerEvent]:
     Raises:
         SynthAIError: the stream was refused, or broke off.
     """
-    await stream.__aenter__()
-    writer = ChatChunkWriter(find_id(stream), {}, model=_NO_MODEL, created_at=time.time())
-    async for chunk in _write_all(writer, stream):
+    make_writer = partial(ChatChunkWriter, request={}, model=_NO_MODEL, created_at=time.time())
+    async for chunk in _translate(stream, make_writer):
         yield chunk
 
 
-async def _write_all(writer: EventWriter, stream: ResponseStream) -> AsyncIterator[ServerEvent]:
-    for written in writer.begin():
-        yield written
-    async for event in stream:
-        for written in writer.write(event):
-            yield written
+async def _translate(
+    stream: ResponseStream, make_writer: Callable[[str], EventWriter]
+) -> AsyncIterator[ServerEvent]:
+    translated = TranslatedStream(stream, make_writer)
+    while (written := await translated.next()) is not None:
+        for event in written:
+            yield event

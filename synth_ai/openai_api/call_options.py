@@ -57,19 +57,36 @@ def read_options(api: API, given: Mapping[str, object]) -> dict[str, Any]:
     """
     options: dict[str, Any] = {}
     for field, value in given.items():
-        if value is None:
-            continue
-
-        name = _option_name(api, field)
-        _check_type(field, name, value)
-        if not api.accepts(name) or name in _OWNERS:
-            if value in _DEFAULTS.get(field, ()):
-                continue
-            raise _refuse(api, field)
-
-        _check_value(api, field, {name: value})
-        options[name] = value
+        options |= read_option(api, field, value, name=_option_name(api, field))
     return options
+
+
+def read_option(api: API, field: str, value: object, *, name: str) -> dict[str, Any]:
+    """Read one field of a request as an option of an LM.
+
+    Args:
+        api: the LM's.
+        field: what the request calls it, such as `reasoning.effort`.
+        value: what it has; None counts as not given.
+        name: what an LM calls it.
+
+    Returns:
+        The option by its name; nothing if the request asks for what is so anyway.
+
+    Raises:
+        RefusedRequestError: the API does not take it, or not this value.
+    """
+    if value is None:
+        return {}
+
+    _check_type(field, name, value)
+    if not api.accepts(name) or name in _OWNERS:
+        if value in _DEFAULTS.get(name, ()):
+            return {}
+        raise _refuse(api, field)
+
+    _check_value(api, field, {name: value})
+    return {name: value}
 
 
 def _option_name(api: API, field: str) -> str:

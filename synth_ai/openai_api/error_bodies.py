@@ -12,7 +12,6 @@ from synth_ai.openai_api.refusals import RefusedRequestError
 
 #: Statuses of our errors, the narrow ones before the wide ones. A server's own status comes first.
 _STATUSES: tuple[tuple[type[errors.SynthAIError], int], ...] = (
-    (errors.UnknownResponseError, 404),
     (errors.RequestError, 400),
     (errors.OptionError, 400),
     (errors.AuthenticationFailedError, 401),
@@ -30,12 +29,15 @@ _STATUSES: tuple[tuple[type[errors.SynthAIError], int], ...] = (
 
 #: OpenAI's codes for our errors, where it has one.
 _CODES: tuple[tuple[type[errors.SynthAIError], str], ...] = (
+    (errors.UnknownResponseError, "previous_response_not_found"),
     (errors.ContextLengthError, "context_length_exceeded"),
     (errors.RateLimitError, "rate_limit_exceeded"),
 )
 
 #: The fields of the request that our errors are about.
 _PARAMS: tuple[tuple[type[errors.SynthAIError], str], ...] = (
+    (errors.UnknownResponseError, "previous_response_id"),
+    (errors.ForgottenResponseError, "previous_response_id"),
     (errors.MissingToolOutputError, "input"),
     (errors.ContextLengthError, "input"),
     (errors.ToolError, "tools"),

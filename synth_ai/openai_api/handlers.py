@@ -17,7 +17,6 @@ from synth_ai.openai_api.input_items import make_input_list, read_page
 from synth_ai.openai_api.refusals import (
     RefusedRequestError,
     unknown_model,
-    unknown_previous_response,
     unknown_response,
 )
 from synth_ai.openai_api.replies import APIRequest, EventWriter, JSONReply, StreamedReply
@@ -147,7 +146,6 @@ async def _ask(handle: Handle, call: RequestedCall) -> BaseLMResponse:
 
     Raises:
         SynthAIError: see `synth_ai.errors`.
-        RefusedRequestError: it continues from a response that nobody has.
     """
     lm = handle.for_call(is_kept=call.is_kept)
     try:
@@ -156,8 +154,6 @@ async def _ask(handle: Handle, call: RequestedCall) -> BaseLMResponse:
         # Whoever asked for a shape checks it: the answer goes out as the model wrote it.
         answer: BaseLMResponse = error.response
         return answer
-    except UnknownResponseError as error:
-        raise unknown_previous_response(call.arguments["previous_response_id"]) from error
 
 
 def _stream(

@@ -67,12 +67,3 @@ def unknown_model(model: str, models: str) -> RefusedRequestError:
 def unknown_response(response_id: str) -> RefusedRequestError:
     """Make the refusal of the id of a response that nobody has."""
     return RefusedRequestError(f"Response with id '{response_id:.200}' not found.", status=404)
-
-
-def unknown_previous_response(response_id: str) -> RefusedRequestError:
-    """Make the refusal of a `previous_response_id` that nobody has."""
-    return RefusedRequestError(
-        f"Previous response with id '{response_id:.200}' not found.",
-        code="previous_response_not_found",
-        param="previous_response_id",
-    )

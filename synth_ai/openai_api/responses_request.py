@@ -10,7 +10,7 @@ from typing import Any
 
 from synth_ai.api import API
 from synth_ai.openai_api.answer_formats import read_answer_format
-from synth_ai.openai_api.call_options import read_options
+from synth_ai.openai_api.call_options import read_option, read_options
 from synth_ai.openai_api.refusals import invalid_field, unsupported_field
 from synth_ai.openai_api.requested import (
     JSONObject,
@@ -95,7 +95,7 @@ def _read_reasoning(api: API, reasoning: JSONObject | None) -> dict[str, Any]:
     """Read how the model is to reason: the effort is an option everywhere, the rest of one API."""
     given = {name: value for name, value in (reasoning or {}).items() if value is not None}
     effort = given.pop("effort", None)
-    options = read_options(api, {"reasoning_effort": effort})
+    options = read_option(api, "reasoning.effort", effort, name="reasoning_effort")
     if not given:
         return options
 
@@ -134,7 +134,7 @@ def _read_text(api: API, text: JSONObject | None) -> dict[str, Any]:
     if not isinstance(answer_format, dict | None):
         raise invalid_field("text.format", "it must be an object.")
 
-    options = read_options(api, {"verbosity": verbosity})
+    options = read_option(api, "text.verbosity", verbosity, name="verbosity")
     return options | read_answer_format(api, answer_format, "text.format")
 
 

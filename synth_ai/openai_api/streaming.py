@@ -1,57 +1,105 @@
-"""Streams of an LM as bytes of server-sent events: the same for async and for sync callers."""
+"""Streams of an LM in the shape of an API: as events, and as bytes of server-sent events."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from synth_ai.content import new_response_id
 from synth_ai.errors import StructuredOutputError, SynthAIError
 from synth_ai.events import Completed, StreamEvent
-from synth_ai.lm.streams import ResponseStream, SyncResponseStream
+from synth_ai.lm.streams import ResponseStream
 from synth_ai.openai_api.error_bodies import describe_error
 from synth_ai.openai_api.item_events import ServerEvent
-from synth_ai.openai_api.replies import StreamedReply
+from synth_ai.openai_api.replies import EventWriter, StreamedReply
 from synth_ai.openai_api.server_sent_events import encode_event
 
 
-class _EventEncoder:
-    """Encodes the events of one stream. Pure."""
+class TranslatedStream:
+    """The events of an LM's stream in the shape of an API.
 
-    def __init__(self, reply: StreamedReply, response_id: str) -> None:
-        self._writer = reply.make_writer(response_id)
-        self._last = reply.last
+    Args:
+        stream: the stream.
+        make_writer: makes what writes the events, for the id of the response.
+    """
 
-    def begin(self) -> bytes:
-        return _encode(self._writer.begin())
+    # A class, no generator: what reads a stream may be dropped at any time, see `lm.streams`.
+    def __init__(self, stream: ResponseStream, make_writer: Callable[[str], EventWriter]) -> None:
+        self._stream = stream
+        self._make_writer = make_writer
+        self._events: AsyncIterator[StreamEvent] = aiter(stream)
+        self._writer: EventWriter | None = None
 
-    def feed(self, event: StreamEvent) -> bytes:
-        return _encode(self._writer.write(event))
+    async def next(self) -> list[ServerEvent] | None:
+        """Read the next event of the LM, and return what it stands for; None at the end.
 
-    def fail(self, error: SynthAIError) -> bytes:
-        """Encode the end of a stream that broke off."""
-        if isinstance(error, StructuredOutputError):
+        Raises:
+            SynthAIError: the stream broke off.
+        """
+        try:
+            if self._writer is None:
+                return await self._begin()
+            event = await anext(self._events)
+        except StopAsyncIteration:
+            return None
+        except StructuredOutputError as error:
             # Whoever asked for a shape checks it: the answer goes out as the model wrote it.
-            return self.feed(Completed(error.response))
-        return _encode(self._writer.fail(describe_error(error)))
+            event = Completed(error.response)
 
-    def end(self) -> bytes:
-        return self._last
+        return self._write([event])
+
+    def fail(self, error: SynthAIError) -> list[ServerEvent]:
+        """Write the end of a stream that broke off."""
+        writer = self._writer or self._make_writer("")
+        return list(writer.fail(describe_error(error)))
+
+    async def aclose(self) -> None:
+        """End the stream, and abort the call if it is still under way."""
+        await self._stream.aclose()
+
+    async def _begin(self) -> list[ServerEvent]:
+        """Read as far as the id of the response is known: to the end, if only that has it."""
+        await self._stream.__aenter__()
+
+        events: list[StreamEvent] = []
+        response_id = _find_id(self._stream)
+        while response_id is None:
+            event = await anext(self._events)
+            events.append(event)
+            response_id = _find_id(self._stream)
+            if isinstance(event, Completed):
+                response_id = event.response.response_id
+
+        self._writer = self._make_writer(response_id)
+        return [*self._writer.begin(), *self._write(events)]
+
+    def _write(self, events: Iterable[StreamEvent]) -> list[ServerEvent]:
+        assert self._writer is not None
+        written: list[ServerEvent] = []
+        for event in events:
+            written += self._writer.write(event)
+        return written
 
 
-def _encode(events: Iterable[ServerEvent]) -> bytes:
-    return b"".join(map(encode_event, events))
+class EncodedStream:
+    """The bytes of one streamed answer, read piece by piece.
 
+    ::
 
-class AsyncEvents:
-    """The bytes of one stream, for callers that await.
+        encoded = EncodedStream(reply)
+        await encoded.open()
+        while piece := await encoded.next():
+            ...
 
     Args:
         reply: what to stream.
     """
 
     def __init__(self, reply: StreamedReply) -> None:
-        self._reply = reply
-        self._stream: ResponseStream = reply.lm.stream_async(**reply.arguments)
+        stream = reply.lm.stream_async(**reply.arguments)
+        self._events = TranslatedStream(stream, reply.make_writer)
+        self._last = reply.last
+        self._waiting = b""
+        self._is_over = False
 
     async def open(self) -> None:
         """Send the call, and wait for the first event of the backend.
@@ -59,58 +107,36 @@ class AsyncEvents:
         Raises:
             SynthAIError: it was refused; nothing has gone out.
         """
-        await self._stream.__aenter__()
+        self._waiting = await self._read_piece()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        encoder = _EventEncoder(self._reply, find_id(self._stream))
-        yield encoder.begin()
-        try:
-            async for event in self._stream:
-                yield encoder.feed(event)
-        except SynthAIError as error:
-            yield encoder.fail(error)
-        yield encoder.end()
+    async def next(self) -> bytes:
+        """Read the next piece; none is empty but the one behind the end."""
+        piece, self._waiting = self._waiting, b""
+        while not piece and not self._is_over:
+            try:
+                piece = await self._read_piece()
+            except SynthAIError as error:
+                self._is_over = True
+                piece = _encode(self._events.fail(error)) + self._last
+        return piece
 
     async def aclose(self) -> None:
         """End the stream, and abort the call if it is still under way."""
-        await self._stream.aclose()
+        self._is_over = True
+        await self._events.aclose()
+
+    async def _read_piece(self) -> bytes:
+        events = await self._events.next()
+        if events is not None:
+            return _encode(events)
+
+        self._is_over = True
+        return self._last
 
 
-class SyncEvents:
-    """The bytes of one stream, for callers that do not await.
-
-    Args:
-        reply: what to stream.
-    """
-
-    def __init__(self, reply: StreamedReply) -> None:
-        self._reply = reply
-        self._stream: SyncResponseStream = reply.lm.stream_sync(**reply.arguments)
-
-    def open(self) -> None:
-        """Send the call, and wait for the first event of the backend.
-
-        Raises:
-            SynthAIError: it was refused; nothing has gone out.
-        """
-        self._stream.__enter__()
-
-    def __iter__(self) -> Iterator[bytes]:
-        encoder = _EventEncoder(self._reply, find_id(self._stream))
-        yield encoder.begin()
-        try:
-            for event in self._stream:
-                yield encoder.feed(event)
-        except SynthAIError as error:
-            yield encoder.fail(error)
-        yield encoder.end()
-
-    def close(self) -> None:
-        """End the stream, and abort the call if it is still under way."""
-        self._stream.close()
+def _find_id(stream: ResponseStream) -> str | None:
+    return getattr(stream, "response_id", new_response_id())
 
 
-def find_id(stream: ResponseStream | SyncResponseStream) -> str:
-    """Find the id of the response that a stream brings."""
-    response_id = getattr(stream, "response_id", None)
-    return response_id or new_response_id()
+def _encode(events: Iterable[ServerEvent]) -> bytes:
+    return b"".join(map(encode_event, events))

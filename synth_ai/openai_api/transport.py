@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,11 @@ import openai
 
 from synth_ai.errors import SynthAIError
 from synth_ai.lm import sync
+from synth_ai.lm.streams import run_with_places
 from synth_ai.openai_api.handles import Handle
-from synth_ai.openai_api.replies import (
-    APIRequest,
-    JSONReply,
-    StreamedReply,
-    make_error_reply,
-)
+from synth_ai.openai_api.replies import APIRequest, JSONReply, make_error_reply
 from synth_ai.openai_api.routes import answer
-from synth_ai.openai_api.streaming import AsyncEvents, SyncEvents
+from synth_ai.openai_api.streaming import EncodedStream
 
 if TYPE_CHECKING:
     import httpx2 as http
@@ -50,24 +47,11 @@ class AsyncLMTransport(http.AsyncBaseTransport):
 
     async def handle_async_request(self, request: http.Request) -> http.Response:
         """Answer a request."""
-        body = await request.aread()
-        seconds = _read_timeout(request)
-        try:
-            async with asyncio.timeout(seconds):
-                reply = await answer(self._handle, _convert_request(request, body))
-                if isinstance(reply, JSONReply):
-                    return _convert_reply(reply)
-                return await self._open(reply, seconds)
-        except TimeoutError as error:
-            raise _timeout_error(request, seconds) from error
-
-    async def _open(self, reply: StreamedReply, seconds: float | None) -> http.Response:
-        events = AsyncEvents(reply)
-        try:
-            await events.open()
-        except SynthAIError as error:
-            return _convert_reply(make_error_reply(error))
-        return http.Response(200, headers=_EVENT_STREAM, stream=_AsyncBody(events, seconds))
+        await request.aread()
+        reply = await _answer(self._handle, request)
+        if isinstance(reply, JSONReply):
+            return _convert_reply(reply)
+        return http.Response(200, headers=_EVENT_STREAM, stream=_AsyncBody(reply, request))
 
 
 class LMTransport(http.BaseTransport):
@@ -82,36 +66,48 @@ class LMTransport(http.BaseTransport):
 
     def handle_request(self, request: http.Request) -> http.Response:
         """Answer a request."""
-        body = request.read()
-        reply = sync.run(self._answer(request, body))
+        request.read()
+        # A stream that has begun may hold a place of `max_concurrency`.
+        reply = run_with_places(_answer(self._handle, request))
         if isinstance(reply, JSONReply):
             return _convert_reply(reply)
+        return http.Response(200, headers=_EVENT_STREAM, stream=_SyncBody(reply, request))
 
-        events = SyncEvents(reply)
+
+async def _answer(handle: Handle, request: http.Request) -> JSONReply | EncodedStream:
+    """Answer a request, in the time that the client has for it.
+
+    Raises:
+        ReadTimeout: it took longer.
+    """
+    async with _time_limit(request):
+        reply = await answer(handle, _convert_request(request))
+        if isinstance(reply, JSONReply):
+            return reply
+
+        events = EncodedStream(reply)
         try:
-            events.open()
+            await events.open()
         except SynthAIError as error:
-            return _convert_reply(make_error_reply(error))
-        return http.Response(200, headers=_EVENT_STREAM, stream=_SyncBody(events))
+            return make_error_reply(error)
+        return events
 
-    async def _answer(self, request: http.Request, body: bytes) -> JSONReply | StreamedReply:
-        seconds = _read_timeout(request)
-        try:
-            async with asyncio.timeout(seconds):
-                return await answer(self._handle, _convert_request(request, body))
-        except TimeoutError as error:
-            raise _timeout_error(request, seconds) from error
+
+async def _read_next(events: EncodedStream, request: http.Request) -> bytes:
+    """Read the next piece of a stream, in the time that the client has for it."""
+    async with _time_limit(request):
+        return await events.next()
 
 
 class _AsyncBody(http.AsyncByteStream):
     """The body of a streamed answer; closing it aborts the call."""
 
-    def __init__(self, events: AsyncEvents, seconds: float | None) -> None:
+    def __init__(self, events: EncodedStream, request: http.Request) -> None:
         self._events = events
-        self._seconds = seconds
+        self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._events:
+        while piece := await _read_next(self._events, self._request):
             yield piece
 
     async def aclose(self) -> None:
@@ -121,14 +117,16 @@ class _AsyncBody(http.AsyncByteStream):
 class _SyncBody(http.SyncByteStream):
     """The body of a streamed answer; closing it aborts the call."""
 
-    def __init__(self, events: SyncEvents) -> None:
+    def __init__(self, events: EncodedStream, request: http.Request) -> None:
         self._events = events
+        self._request = request
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._events
+        while piece := run_with_places(_read_next(self._events, self._request)):
+            yield piece
 
     def close(self) -> None:
-        self._events.close()
+        sync.finish(self._events.aclose)
 
 
 def make_async_client(handle: Handle) -> openai.AsyncOpenAI:
@@ -147,13 +145,13 @@ def make_sync_client(handle: Handle) -> openai.OpenAI:
 _SETTINGS: dict[str, Any] = {"api_key": "in-process", "base_url": BASE_URL, "max_retries": 0}
 
 
-def _convert_request(request: http.Request, body: bytes) -> APIRequest:
+def _convert_request(request: http.Request) -> APIRequest:
     path = request.url.raw_path.decode().partition("?")[0]
     return APIRequest(
         method=request.method,
         path=path.removeprefix(_PREFIX),
         query=dict(request.url.params),
-        body=body,
+        body=request.content,
     )
 
 
@@ -161,12 +159,17 @@ def _convert_reply(reply: JSONReply) -> http.Response:
     return http.Response(reply.status, headers=reply.headers, json=reply.body)
 
 
-def _read_timeout(request: http.Request) -> float | None:
-    """Read how many seconds the client waits for an answer; None for as long as it takes."""
+@asynccontextmanager
+async def _time_limit(request: http.Request) -> AsyncIterator[None]:
+    """Limit a step to the time that the client waits for a server's next bytes.
+
+    Raises:
+        ReadTimeout: the step took longer.
+    """
     timeout = request.extensions.get("timeout") or {}
     seconds = timeout.get("read")
-    return None if seconds is None else float(seconds)
-
-
-def _timeout_error(request: http.Request, seconds: float | None) -> http.ReadTimeout:
-    return http.ReadTimeout(f"The answer took longer than {seconds:g} s.", request=request)
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise http.ReadTimeout(f"There was nothing for {seconds} s.", request=request) from error
