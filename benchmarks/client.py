@@ -2,8 +2,8 @@
 
 `python benchmarks/client.py [--peers] [--rounds 7]`. Every measurement is a process of its own
 against a local server in another; contenders take turns within each round, and the table shows
-medians and ratios to the raw SDK. Peers are installed by uv into environments of their own under
-`.venvs/`.
+medians, and ratios to the raw SDK and to a bare POST over aiohttp. Peers are installed by uv into
+environments of their own under `.venvs/`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import median
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / ".venvs"
 
-OURS = ("openai", "synth_ai", "synth_ai chained", "synth_ai aiohttp")
+OURS = ("openai", "bare aiohttp", "synth_ai", "synth_ai chained", "synth_ai httpx")
 #: Peers and what has to be installed for them.
 PEERS = {
     "litellm": "litellm mcp",
@@ -56,17 +56,24 @@ def run(python: str, name: str, api: str, url: str, in_flight: int) -> dict[str,
 
 
 def table(api: str, in_flight: int, results: dict[str, list[dict[str, float]]]) -> None:
-    """Print medians, with ratios to the raw SDK."""
+    """Print medians, with ratios to the raw SDK and to a bare POST."""
     print(f"\n{api}, {in_flight} in flight")
-    print(
-        f"{'':18} {'CPU us/call':>12} {'x SDK':>6} {'calls/s':>9} {'x SDK':>6} {'grew by MB':>11}"
-    )
-    base = {key: median(r[key] for r in results["openai"]) for key in ("cpu_us", "calls_per_s")}
-    for name, rounds in results.items():
-        cpu, speed = (median(r[key] for r in rounds) for key in ("cpu_us", "calls_per_s"))
-        ratios = cpu / base["cpu_us"], speed / base["calls_per_s"]
-        grown = median(r["grown_mb"] for r in rounds)
-        print(f"{name:18} {cpu:12.0f} {ratios[0]:6.2f} {speed:9.0f} {ratios[1]:6.2f} {grown:11.0f}")
+    columns = ("CPU us/call", "x SDK", "x bare", "calls/s", "x SDK", "grew by MB")
+    print(f"{'':18} " + " ".join(f"{column:>11}" for column in columns))
+
+    medians = {name: middle(rounds) for name, rounds in results.items()}
+    sdk, bare = medians["openai"], medians["bare aiohttp"]
+    for name, each in medians.items():
+        print(
+            f"{name:18} {each['cpu_us']:11.0f} {each['cpu_us'] / sdk['cpu_us']:11.2f} "
+            f"{each['cpu_us'] / bare['cpu_us']:11.2f} {each['calls_per_s']:11.0f} "
+            f"{each['calls_per_s'] / sdk['calls_per_s']:11.2f} {each['grown_mb']:11.0f}"
+        )
+
+
+def middle(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {key: median(each[key] for each in rounds) for key in rounds[0]}
 
 
 def main() -> None:

@@ -31,8 +31,31 @@ def synth_ai_manual(api: str, url: str) -> Call:
     return synth_ai(api, url, auto_store_responses=False)
 
 
-def synth_ai_aiohttp(api: str, url: str) -> Call:
-    return synth_ai(api, url, auto_store_responses=False, transport="aiohttp")
+def synth_ai_httpx(api: str, url: str) -> Call:
+    return synth_ai(api, url, auto_store_responses=False, transport="httpx")
+
+
+def bare_aiohttp(api: str, url: str) -> Call:
+    """The least that a call over aiohttp can be: JSON out, JSON back."""
+    import aiohttp
+
+    message = {"role": "user", "content": QUESTION}
+    body = {"model": "bench", "messages": [message]}
+    path = "/chat/completions"
+    if api == "responses":
+        body = {"model": "bench", "input": [message]}
+        path = "/responses"
+
+    connector = aiohttp.TCPConnector(limit=1000)
+    session = aiohttp.ClientSession(
+        connector=connector, headers={"Authorization": "Bearer sk-bench"}
+    )
+
+    async def call() -> Any:
+        async with session.post(f"{url}{path}", json=body) as response:
+            return await response.json()
+
+    return call
 
 
 def openai_sdk(api: str, url: str) -> Call:
@@ -103,7 +126,8 @@ CONTENDERS: dict[str, Callable[[str, str], Call]] = {
     "openai": openai_sdk,
     "synth_ai": synth_ai_manual,
     "synth_ai chained": synth_ai,
-    "synth_ai aiohttp": synth_ai_aiohttp,
+    "synth_ai httpx": synth_ai_httpx,
+    "bare aiohttp": bare_aiohttp,
     "litellm": litellm,
     "langchain-openai": langchain_openai,
     "pydantic-ai": pydantic_ai,

@@ -121,8 +121,16 @@ def openai_service() -> Iterator[OpenAIServer]:
     server.stop()
 
 
+@pytest.fixture(params=["aiohttp", "httpx"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What calls to a server go over by default; every test of such calls runs on both."""
+    name: str = request.param
+    monkeypatch.setattr("synth_ai.http.registry.DEFAULT_TRANSPORT", name)
+    return name
+
+
 @pytest.fixture
-def openai_server(openai_service: OpenAIServer) -> Iterator[OpenAIServer]:
+def openai_server(openai_service: OpenAIServer, transport: str) -> Iterator[OpenAIServer]:
     """A stand-in for OpenAI's service; fails the test that sends what the SDK's types forbid."""
     openai_service.reset()
     yield openai_service

@@ -16,7 +16,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 APIS_AND_VENDORS = {"chat", "responses", "harmony", "openai", "synth", "vllm"}
 
 #: Where such a name is that of a Python package, which may be imported or not.
-PACKAGES = {("engines/vllm/args.py", "vllm"), ("http/connections.py", "openai")}
+PACKAGES = {("engines/vllm/args.py", "vllm"), ("http/sdk_transport.py", "openai")}
 
 #: The rooms from the ground up; a room imports from itself and from those before it. The server
 #: engine reaches its server through http, and the front door, the tests' models and the command

@@ -1,6 +1,6 @@
 """Every call to a server goes through here: connections, limits, errors.
 
 A call is a `Request` (requests.py) that `HTTPClient` (client.py) sends, once the rate limits let it
-through. How its bytes travel is known to connections.py alone: nothing else in synth_ai imports an
-HTTP library.
+through and one of its loop's connections (connections.py) is free. How its bytes travel is known to
+the transports alone (transport.py): nothing else in synth_ai imports an HTTP library.
 """

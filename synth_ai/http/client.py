@@ -11,16 +11,10 @@ from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 
 from synth_ai import errors
-from synth_ai.http.connections import (
-    DONE,
-    ConnectionPool,
-    Response,
-    StreamingResponse,
-    check_transport,
-    map_errors,
-)
+from synth_ai.http.connections import DONE, ConnectionPool, Response, StreamingResponse
 from synth_ai.http.pools import ConnectionPools
 from synth_ai.http.rate_limits import rate_limiter_for
+from synth_ai.http.registry import Server, make_transport, read_transport
 from synth_ai.http.requests import Request, SendOptions
 from synth_ai.http.responses import (
     DecodedBody,
@@ -34,7 +28,7 @@ from synth_ai.http.responses import (
     parse_object,
     total_tokens,
 )
-from synth_ai.http.secrets import Secrets
+from synth_ai.http.secrets import Secrets, mask_errors
 from synth_ai.limiter import is_positive_int
 from synth_ai.spending import check_spending
 from synth_ai.timeout import note_turn
@@ -55,7 +49,7 @@ class HTTPClient:
     Args:
         base_url: the server's address.
         api_key: sent as a bearer token.
-        transport: the HTTP library, `httpx` or `aiohttp`, which costs less CPU.
+        transport: the HTTP library, `aiohttp` by default, or `httpx`, which costs more CPU.
         openai_account: send the organization and project of the environment too; they are OpenAI's.
         max_response_bytes: the most bytes of an answer, as they are once decompressed; of a stream,
             those of all its events. 256 MiB by default.
@@ -68,7 +62,6 @@ class HTTPClient:
 
     Raises:
         OptionError: there is no such transport, or the bound is not a whole number from 1.
-        MissingExtraError: the transport is not installed.
     """
 
     def __init__(
@@ -76,12 +69,12 @@ class HTTPClient:
         *,
         base_url: str,
         api_key: str,
-        transport: str = "httpx",
+        transport: str | None = None,
         openai_account: bool = False,
         max_response_bytes: int | None = None,
         wait_max: float = math.inf,
     ) -> None:
-        check_transport(transport)
+        transport_name = read_transport(transport)
         if max_response_bytes is None:
             max_response_bytes = MAX_RESPONSE_BYTES
         if not is_positive_int(max_response_bytes):
@@ -91,13 +84,17 @@ class HTTPClient:
 
         self.base_url = base_url
         self.rate_limiter = rate_limiter_for(base_url, api_key)
-        self._api_key = api_key
         self._wait_max = wait_max
         self._secrets = Secrets([api_key])
-        # A lambda, no `partial`: the repr of that shows the key.
-        self._pools = ConnectionPools(
-            lambda: ConnectionPool(base_url, api_key, transport, openai_account, max_response_bytes)
-        )
+
+        server = Server(base_url, api_key, openai_account)
+
+        def make_pool() -> ConnectionPool:
+            return ConnectionPool(
+                base_url, make_transport(transport_name, server), max_response_bytes
+            )
+
+        self._pools = ConnectionPools(make_pool)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url})"
@@ -123,7 +120,7 @@ class HTTPClient:
         secrets = self._secrets_of(request)
 
         async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
-            with map_errors(secrets):
+            with mask_errors(secrets):
                 pool = await self._pools.for_running_loop()
                 async with _Turn(pool):
                     response = await pool.send(request)
@@ -157,7 +154,7 @@ class HTTPClient:
         self, request: Request, body: Mapping[str, object], secrets: Secrets, info: StreamInfo
     ) -> AsyncGenerator[JSONObject, None]:
         async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
-            with map_errors(secrets):
+            with mask_errors(secrets):
                 pool = await self._pools.for_running_loop()
                 async with _Turn(pool), pool.stream(request) as response:
                     reservation.read_headers(response.headers)
@@ -183,14 +180,14 @@ class HTTPClient:
         """GET a path and return the decoded answer; raises what `post` raises."""
         request = Request("GET", path, None, options or {})
         secrets = self._secrets_of(request)
-        with map_errors(secrets):
+        with mask_errors(secrets):
             pool = await self._pools.for_running_loop()
             response = await pool.send(request)
             return _decode(response, secrets)
 
     async def delete(self, path: str) -> None:
         """DELETE a path; raises what `post` raises. The answer is ignored."""
-        with map_errors(self._secrets):
+        with mask_errors(self._secrets):
             pool = await self._pools.for_running_loop()
             await pool.send(Request("DELETE", path, None, {}))
 

@@ -1,15 +1,16 @@
 """What a server says went wrong, as one of our errors: from a status, or from the body alone.
 
-Errors of the connection are mapped where it is known which library it belongs to, in
-connections.py.
+Those of the connection are in connection_errors.py.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -66,6 +67,26 @@ _TAG = re.compile(r"<[^<>]*>")
 #   <SCRIPT src="a.js">f(1)</SCRIPT >
 #   <header>                        -> nothing: this is not <head>
 _HIDDEN = re.compile(r"<(/?)(style|script|head)\b[^<>]*>", re.IGNORECASE)
+
+
+def error_from_response(
+    status: int, *, content: bytes, headers: Mapping[str, str], address: str
+) -> errors.ServerError:
+    """Make the error for a response with another status than success.
+
+    Args:
+        status: the HTTP status.
+        content: the body, or its beginning.
+        headers: those of the response, looked up whatever their case.
+        address: where the request went, without query and credentials.
+    """
+    return error_from_status(
+        status,
+        body=_decode_error_body(content, headers.get("content-type", "")),
+        headers=headers,
+        address=address,
+        default_message=f"Error code: {status}",
+    )
 
 
 def error_from_status(
@@ -128,6 +149,36 @@ def error_from_body(error: Mapping[str, object], context: str) -> errors.ServerE
         code=_to_text(code),
         body=dict(error),
     )
+
+
+def _decode_error_body(content: bytes, content_type: str) -> object:
+    """Decode the body of an error: the `error` in it if it has one, else all of it.
+
+    - `{"error": {"message": "No."}}` -> `{"message": "No."}`
+    - `[{"error": "No."}]` -> the same
+    - `<p>No.</p>` -> the same, as text
+    """
+    text = _decode_text(content, content_type).strip()
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+    if isinstance(data, dict):
+        return data.get("error", data)
+    return data
+
+
+def _decode_text(content: bytes, content_type: str) -> str:
+    """Decode bytes by the charset of their type, `text/html; charset=latin-1`; else as UTF-8."""
+    header = Message()
+    header["content-type"] = content_type
+    charset = header.get_content_charset() or "utf-8"
+    try:
+        return content.decode(charset, "replace")
+    except (LookupError, ValueError):
+        # There is no such charset, or it is a codec of other things, such as `idna` or `zlib`.
+        return content.decode("utf-8", "replace")
 
 
 def _class_for_status(status: int) -> type[errors.ServerError]:

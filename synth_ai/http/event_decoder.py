@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from synth_ai.errors import MalformedAnswerError
+
 # What some servers begin a text in UTF-8 with. It is no part of the first event.
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -31,7 +33,7 @@ class EventDecoder:
         """Yield the data of the events that end in the next bytes, those without data left out.
 
         Raises:
-            UnicodeDecodeError: an event is not UTF-8.
+            MalformedAnswerError: an event is not UTF-8.
         """
         # The two characters of one line end may come in two pieces.
         if self._ended_with_cr and piece.startswith(b"\n"):
@@ -57,9 +59,9 @@ class EventDecoder:
         """Check the end of the stream; an event that has not ended there is none.
 
         Raises:
-            UnicodeDecodeError: it was cut off in the middle of a character.
+            MalformedAnswerError: it was cut off in the middle of a character.
         """
-        self._line.decode()
+        _decode(self._line)
 
     def _read_line(self, line: bytearray) -> str | None:
         """Read a line; return the data of the event if it ends one that has data."""
@@ -71,10 +73,19 @@ class EventDecoder:
             data = self._data
             self._data = bytearray()
             # Without the line break before the first line.
-            return data[1:].decode() if len(data) > 1 else None
+            return _decode(data[1:]) if len(data) > 1 else None
 
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data += b"\n"
             self._data += value.removeprefix(b" ")
         return None
+
+
+def _decode(data: bytes | bytearray) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedAnswerError(
+            "The stream is not UTF-8, or it was cut off in the middle of a character."
+        ) from error

@@ -40,7 +40,7 @@ class ConnectionPools:
             opening.add_done_callback(lambda _: self._opening.pop(loop, None))
 
         # Every call of this loop waits for the same task, so none may cancel it for the others.
-        # The first one imports the SDK, which is no part of the time of the call that waits.
+        # The first one imports an HTTP library, which is no part of a waiting call's time.
         with paused_clock():
             return await asyncio.shield(opening)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypedDict
+from urllib.parse import urlencode
 
 from synth_ai.errors import RequestError
 from synth_ai.timeout import Timeout
@@ -45,6 +46,19 @@ class Request:
     body: Mapping[str, object] | None
     options: SendOptions
 
+    @property
+    def target(self) -> str:
+        """The path with the query behind it."""
+        params = self.options.get("params")
+        if not params:
+            return self.path
+
+        pairs = []
+        for name, value in params.items():
+            for each in _list_values(value):
+                pairs.append((name, _write_query_value(each)))
+        return f"{self.path}?{urlencode(pairs)}"
+
     def encode_body(self) -> bytes | None:
         """Encode the body, with `extra_json`, as JSON.
 
@@ -60,3 +74,23 @@ class Request:
             return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
         except (TypeError, ValueError) as error:
             raise RequestError(f"The request cannot be written as JSON: {error}.") from error
+
+
+def _list_values(value: QueryValue | Sequence[QueryValue]) -> Sequence[QueryValue]:
+    """Return the values of one name of a query, which stands in it once for each."""
+    if isinstance(value, (list, tuple)):
+        return value
+
+    return (value,)  # type: ignore[return-value] # a string is a sequence of strings too
+
+
+def _write_query_value(value: QueryValue) -> str:
+    """Write a value as JSON has it, a text without quotes: `true`, `1.5`; None is empty."""
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if value is None:
+        return ""
+
+    return str(value)

@@ -108,6 +108,27 @@ class Secrets:
                     setattr(link, name, self.mask(value))
 
 
+class mask_errors:
+    """Masks secrets in the errors that leave its block, and in all that led to them.
+
+    Args:
+        secrets: what a server may repeat.
+    """
+
+    __slots__ = ("_secrets",)
+
+    # A class, no generator: thousands of calls may wait in here, and each would hold a frame more.
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, exc_type: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception):
+            self._secrets.mask_error(error)
+
+
 def mask_logs(logger_names: Iterable[str]) -> None:
     """Mask the secrets that are in use in what loggers write; doing so twice does no harm."""
     for name in logger_names:

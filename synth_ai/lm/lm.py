@@ -85,8 +85,8 @@ class LM:
         requests_per_minute: a limit shared by all LMs with this key at this address; the limits
             that the server's headers name are kept without it.
         tokens_per_minute: likewise for tokens, prompt and answer together.
-        transport: `aiohttp` for calls that cost less CPU (the extra of that name), `httpx` by
-            default.
+        transport: the HTTP library of calls to a server: `aiohttp` by default, or `httpx`, that of
+            the openai SDK, which costs more CPU.
         max_response_bytes: the most bytes of a server's answer, 256 MiB by default; a larger one is
             a `ResponseTooLargeError`. A stream has as many in all its events together.
         compact: is called when a conversation no longer fits into the context, with the items of

@@ -7,6 +7,7 @@ import random
 import pytest
 from openai._streaming import SSEDecoder
 
+from synth_ai.errors import MalformedAnswerError
 from synth_ai.http.event_decoder import EventDecoder
 
 
@@ -58,5 +59,5 @@ def test_events_are_those_of_the_sdk() -> None:
 @pytest.mark.parametrize("content", [b"data: \xff\n\n", b"data: \xc3"])
 def test_what_is_not_utf8(content: bytes) -> None:
     """It is an error, in an event and at the end."""
-    with pytest.raises(UnicodeDecodeError):
+    with pytest.raises(MalformedAnswerError):
         _decode(content, [])

@@ -6,33 +6,17 @@ import asyncio
 import gc
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
+from servers.connections import count_connections
 from servers.openai_fake import OpenAIServer
 from synth_ai import LM
 
 Hosted = Callable[..., LM]
-TRANSPORTS = ("httpx", "aiohttp")
-
-
-def connections(server: OpenAIServer) -> int:
-    """How many sockets of this process are connected to the server, which runs on a thread."""
-    port = urlsplit(server.base_url).port
-    found = 0
-    for name in os.listdir("/proc/self/fd"):
-        # The folder's own file is gone by now, and a listening socket has no other end.
-        with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                with socket.socket(fileno=os.dup(int(name))) as end:
-                    found += end.family == socket.AF_INET and end.getpeername()[1] == port
-    return found
 
 
 def run_and_close(main: Coroutine[Any, Any, None]) -> None:
@@ -57,21 +41,19 @@ async def broken_off(lm: LM) -> None:
     not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux shows them"
 )
 @pytest.mark.parametrize("main", [calls, broken_off])
-@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_loop_closes_its_connections_at_its_end(
     openai_server: OpenAIServer,
     hosted: Hosted,
     caplog: pytest.LogCaptureFixture,
-    transport: str,
     main: Callable[[LM], Coroutine[Any, Any, None]],
 ) -> None:
     """Nothing is left open or kept for later, and nobody complains."""
     # What other tests dropped complains now, and not in the middle of this one.
     gc.collect()
     caplog.clear()
-    lm = hosted(transport=transport, auto_store_responses=False)
+    lm = hosted(auto_store_responses=False)
     # LMs of other tests may still hold some.
-    before = connections(openai_server)
+    before = count_connections(openai_server.base_url)
     loops = []
 
     async def noted() -> None:
@@ -82,7 +64,7 @@ def test_a_loop_closes_its_connections_at_its_end(
         warnings.simplefilter("always", ResourceWarning)
         for _ in range(30):
             asyncio.run(noted())
-            assert connections(openai_server) <= before
+            assert count_connections(openai_server.base_url) <= before
         gc.collect()
     assert len(lm._config.vendor._client._pools._open) == 1  # type: ignore[attr-defined]
     # What other tests left may be collected meanwhile too.
@@ -98,16 +80,15 @@ def test_a_loop_closes_its_connections_at_its_end(
     not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux shows them"
 )
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_loops_that_end_without_a_word_leave_nothing_for_long(
-    openai_server: OpenAIServer, hosted: Hosted, transport: str
+    openai_server: OpenAIServer, hosted: Hosted
 ) -> None:
     """Their connections cannot be closed any more in order, but they are let go."""
-    lm = hosted(transport=transport, auto_store_responses=False)
-    before = connections(openai_server)
+    lm = hosted(auto_store_responses=False)
+    before = count_connections(openai_server.base_url)
     for _ in range(30):
         run_and_close(calls(lm))
     assert len(lm._config.vendor._client._pools._open) == 1  # type: ignore[attr-defined]
     gc.collect()
     # Those of the last loop, which no other has followed yet.
-    assert connections(openai_server) <= before + 3
+    assert count_connections(openai_server.base_url) <= before + 3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import NotRequired, TypedDict, TypeGuard
 
@@ -22,7 +22,7 @@ from synth_ai.engines.vllm.server_wire import (
     read_cached_tokens,
     read_delta,
 )
-from synth_ai.errors import MalformedAnswerError, NotFoundError
+from synth_ai.errors import MalformedAnswerError, NotFoundError, ServerError
 from synth_ai.http.client import HTTPClient, SendOptions
 from synth_ai.timeout import Timeout
 
@@ -143,9 +143,7 @@ class RemoteEngine(Engine):
                     yield delta
                     continue
 
-                # vLLM sends the usage, with the cached tokens, in an event after the last tokens.
-                usage_event: Mapping[str, object] = await anext(stream, {})
-                cached_tokens = read_cached_tokens(usage_event)
+                cached_tokens = await _read_usage(stream)
                 if cached_tokens is not None:
                     delta = replace(delta, cached_tokens=cached_tokens)
                 yield delta
@@ -154,6 +152,22 @@ class RemoteEngine(Engine):
             raise MalformedAnswerError(
                 f"{self.base_url} ended the stream before the completion was finished."
             )
+
+
+async def _read_usage(events: AsyncIterator[Mapping[str, object]]) -> int | None:
+    """Read what follows the last tokens of a stream: the usage, with the cached tokens.
+
+    It is read to its end, as its connection serves another call only then.
+    """
+    cached_tokens = None
+    # The tokens are complete, so nothing that goes wrong from now on is worth an error.
+    with suppress(ServerError):
+        async for event in events:
+            reported = read_cached_tokens(event)
+            if reported is not None:
+                cached_tokens = reported
+
+    return cached_tokens
 
 
 def _add_version(base_url: str) -> str:

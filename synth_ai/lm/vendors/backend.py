@@ -221,7 +221,7 @@ def _on_server(
         is_openai=route.vendor is OPENAI or is_openai_address(address),
         requests_per_minute=options.requests_per_minute,
         tokens_per_minute=options.tokens_per_minute,
-        transport=options.transport or "httpx",
+        transport=options.transport,
         max_response_bytes=options.max_response_bytes,
         wait_max=options.wait_max,
     )

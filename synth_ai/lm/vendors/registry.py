@@ -21,7 +21,7 @@ from synth_ai.settings import Settings, check_url
 if TYPE_CHECKING:
     from synth_ai.http.client import HTTPClient
 
-Transport = Literal["httpx", "aiohttp"]
+Transport = Literal["aiohttp", "httpx"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Endpoint:
         is_openai: whether this is OpenAI's own service, or something that stands in for it.
         requests_per_minute: a limit that the caller set.
         tokens_per_minute: likewise for tokens, prompt and answer together.
-        transport: the HTTP library to send with.
+        transport: the HTTP library to send with; None for the default.
         max_response_bytes: the most bytes of an answer; None for the default.
         wait_max: the most seconds that a call waits for the limits that the server reports.
     """
@@ -46,7 +46,7 @@ class Endpoint:
     is_openai: bool = False
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
-    transport: Transport = "httpx"
+    transport: Transport | None = None
     max_response_bytes: int | None = None
     wait_max: float = math.inf
 

@@ -43,8 +43,8 @@ def client_of(model: str, settings: Settings | None = None, **where: Any) -> Any
 
 def key_of(client: Any) -> str:
     """The key that its requests go out with."""
-    key: str = client._pools._make_pool().sdk.api_key
-    return key
+    authorization: str = client._pools._make_pool().transport.headers["Authorization"]
+    return authorization.removeprefix("Bearer ")
 
 
 # --- addresses and keys -----------------------------------------------------------------------
