@@ -18,6 +18,11 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, TypeGuard
 
+from typing_extensions import TypeVar
+
+AnswerT = TypeVar("AnswerT", covariant=True, default=Any)
+"""The type of an answer, where `response_model=` gave it one."""
+
 Role: TypeAlias = Literal["user", "assistant", "system", "developer"]
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 Phase: TypeAlias = Literal["commentary", "final_answer"]

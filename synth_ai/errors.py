@@ -293,11 +293,14 @@ class StructuredOutputError(SynthAIError):
 
     Attributes:
         response: the whole response, so that its text and usage are not lost.
+        responses: the responses of all tries, oldest first; several if the model was asked again,
+            see `reask=`. The last one is `response`.
     """
 
     def __init__(self, message: str, *, response: Any = None) -> None:
         super().__init__(message)
         self.response = response
+        self.responses: tuple[Any, ...] = (response,)
 
 
 class ToolRunError(SynthAIError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Generic, TypeAlias
+
+from synth_ai.content import AnswerT
 
 if TYPE_CHECKING:
     from synth_ai.response import BaseLMResponse
@@ -55,11 +57,17 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(Generic[AnswerT]):
     """The end of the stream, with the whole response."""
 
-    response: BaseLMResponse
+    response: BaseLMResponse[AnswerT]
 
 
-StreamEvent: TypeAlias = TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed
-"""Any event of a stream."""
+if TYPE_CHECKING:
+    StreamEvent: TypeAlias = (
+        TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed[AnswerT]
+    )
+    """Any event of a stream."""
+else:
+    # `isinstance` takes classes alone.
+    StreamEvent = TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed

@@ -278,7 +278,8 @@ class GenerationOptions(TypedDict, total=False):
     `reasoning_effort` such as `low`, `medium`, `high`, `stop` strings that end the answer,
     `tool_choice` `none`, `auto`, `required` or the name of a tool, `include_reasoning` False for
     answers without it, `timeout` seconds for a whole call or a `Timeout`, `truncation` `auto` to
-    leave out the oldest turns of a conversation that no longer fits.
+    leave out the oldest turns of a conversation that no longer fits, `reask` how often the model
+    may try again if its answer does not fit `response_model`.
     """
 
     # Every API, each with a name of its own for some of them.
@@ -303,6 +304,7 @@ class GenerationOptions(TypedDict, total=False):
         On("harmony", check=Seconds(phases=False)),
     ]
     truncation: Annotated[str | None, On(*EVERYWHERE.apis, check=Choice(("auto", "disabled")))]
+    reask: Annotated[int | None, On(*EVERYWHERE.apis, check=WholeNumber(0))]
 
     # Sampling, where the engine or the server has it.
     top_k: Annotated[int | None, HARMONY]
@@ -408,7 +410,7 @@ class Option:
 
 
 #: Options that LM carries out itself, so that every API has them.
-LM_OPTIONS = ("include_reasoning", "timeout", "truncation")
+LM_OPTIONS = ("include_reasoning", "timeout", "truncation", "reask")
 
 #: Options that mean the same on every API. A vendor of your own has them unless it says otherwise.
 COMMON_OPTIONS = ("temperature", "max_tokens", "reasoning_effort", "stop", "tool_choice")

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, PrivateAttr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    PrivateAttr,
+    TypeAdapter,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from synth_ai import content
-from synth_ai.content import Item, ToolCall, name_and_text
+from synth_ai.content import AnswerT, Item, ToolCall, name_and_text
 
 Status = Literal["completed", "incomplete", "failed", "in_progress", "queued", "cancelled"]
 
@@ -46,12 +56,44 @@ class Usage(BaseModel):
         return self.input_tokens + self.output_tokens
 
 
-class BaseLMResponse(BaseModel):
+@dataclass(frozen=True, slots=True)
+class _AnswerType:
+    """Lets pydantic check the answer, too, where a field is annotated `BaseLMResponse[City]`."""
+
+    shape: Any
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._read_answer, handler(source))
+
+    def _read_answer(self, response: BaseLMResponse) -> BaseLMResponse:
+        """Read the answer of a response, which is plain data if it comes from JSON, as the type.
+
+        Raises:
+            ValidationError: it does not fit.
+        """
+        if response.structured_output is None:
+            return response
+
+        adapter: TypeAdapter[Any] = TypeAdapter(self.shape)
+        answer = adapter.validate_python(response.structured_output)
+        if answer is response.structured_output:
+            return response
+        return response.model_copy(update={"structured_output": answer})
+
+
+class BaseLMResponse(BaseModel, Generic[AnswerT]):
     """What a model answered.
+
+    Type checkers know the type of the answer: `response_model=City` gives a `BaseLMResponse[City]`.
+    At run time there is this one class, so that a response of any shape can be pickled, compared
+    and told by `isinstance`.
 
     Attributes:
         raw_response: the text of the answer; empty when the model only called tools.
-        structured_output: the answer as an object, when `response_model` was given.
+        structured_output: the answer as an object, when `response_model` was given; None where the
+            model refused or called tools, and where the answer was cut off or filtered.
         tool_calls: calls of functions and custom tools, in the shape of Chat Completions; `id` is
             the call id to answer to.
         response_id: the id to continue from; None only before LM has seen the response.
@@ -73,6 +115,8 @@ class BaseLMResponse(BaseModel):
         logprobs: one entry per output token, where asked for.
         request_id: the server's id of the request, to quote when asking for help.
         attempts: how many times the call was sent.
+        tries: how many answers the model gave until one fit `response_model`, see `reask=`. The
+            ones before are the turns before this one; each has its own usage.
         replayed: whether the whole conversation was sent again because the server could not
             continue from its id.
         replay_reason: why.
@@ -86,7 +130,7 @@ class BaseLMResponse(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     raw_response: str
-    structured_output: Any = None
+    structured_output: AnswerT | None = None
     tool_calls: ToolCalls | None = None
     response_id: ResponseId = cast("str", None)
     reasoning: str | None = None
@@ -106,6 +150,7 @@ class BaseLMResponse(BaseModel):
     logprobs: list[dict[str, Any]] | None = Field(default=None, repr=False)
     request_id: str | None = None
     attempts: int = 1
+    tries: int = 1
     replayed: bool = False
     replay_reason: str | None = None
     warnings: list[str] = Field(default_factory=list)
@@ -113,6 +158,12 @@ class BaseLMResponse(BaseModel):
     tokens_exact: bool = Field(default=True, repr=False)
 
     _raw: Callable[[], Any] | None = PrivateAttr(default=None)
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, shape: Any) -> Any:
+            """Return this very class, annotated; pydantic would make one for each type."""
+            return Annotated[cls, _AnswerType(shape)]
 
     @classmethod
     def of_output(cls, output: Sequence[Item], **fields: Any) -> BaseLMResponse:

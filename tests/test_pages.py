@@ -141,3 +141,40 @@ def test_the_chat_loops_run(
     printed = capsys.readouterr().out.splitlines()
     assert printed.count("You said: What is my name?") == 3
     assert "You said: And why?" in printed
+
+
+def answer_in_shape(received: Received) -> Answer | Raw:
+    """What the page on typed answers asks for; of Atlantis nobody knows how many live there."""
+    question = received.body["input"]
+    shape = received.body.get("text", {}).get("format", {}).get("name")
+    if shape is None:
+        return echo(received)
+    if shape == "City" and ("Atlantis" in question or "inhabitants" in question):
+        return Answer(text='{"name": "Atlantis", "inhabitants": 0}')
+
+    oslo = '{"name": "Oslo", "inhabitants": 700000}'
+    if question.startswith("Three"):
+        return Answer(text=f'{{"value": [{oslo}]}}')
+    if question == "A name?":
+        return Answer(text='{"name": "Oslo"}')
+    return Answer(text=oslo)
+
+
+def test_the_typed_answers_are_typed(
+    openai_server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openai_server.respond_with(answer_in_shape)
+
+    names = run_page("typed-answers.md")
+
+    city = names["City"](name="Oslo", inhabitants=700_000)
+    assert names["city"] == names["oslo"] == names["again"].answer.structured_output == city
+    assert names["cities"] == [city]
+    assert names["plain"] == {"name": "Oslo"}
+    assert [answer.structured_output for answer in names["answers"]] == [city, city]
+    assert names["text"] == "You said: Tell me more."
+    assert names["checked"].tries == 1
+    printed = capsys.readouterr().out
+    assert "has no JSON schema" in printed
+    assert printed.count('"name": "Atlantis"') == 2
+    assert "\nOs\n" in printed or "\nOslo\n" in printed

@@ -1,20 +1,68 @@
-"""The arguments of a call, written once for all the methods that take them."""
+"""The arguments of an LM and of its calls, written once for all that take them."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from synth_ai.engines.base import Engine
 from synth_ai.images import Image
+from synth_ai.lm.compaction import Compact
+from synth_ai.lm.prices import Price
 from synth_ai.lm.prompt import ToolOutputs
+from synth_ai.lm.retry import RetryPolicy
 from synth_ai.lm.tools import ToolLike
+from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.lm.vendors.registry import Transport
 from synth_ai.options import GenerationOptions
+from synth_ai.store.base import ResponseStore
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-class CallArguments(GenerationOptions, total=False):
+class LMArguments(GenerationOptions, total=False):
+    """What `LM` takes beside the model and `response_model`; see there."""
+
+    vendor: str | VendorBase | None
+    api: str
+    use_responses_api: bool | None
+    auto_store_responses: bool | None
+    base_url: str | None
+    api_key: str | None
+    engine: Engine | Mapping[str, Any] | str | None
+    response_store: str | os.PathLike[str] | ResponseStore | bool | None
+    system_message: str | None
+    tools: Sequence[ToolLike] | None
+    retry: RetryPolicy | int | bool | None
+    max_concurrency: int | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    prices: Mapping[str, Price | Mapping[str, float]] | None
+    max_cost: float | None
+    transport: Transport | None
+    max_response_bytes: int | None
+    compact: Compact | None
+
+
+class UnshapedArguments(GenerationOptions, total=False):
+    """The arguments of a call but for `response_model`, which decides the type of the answer.
+
+    Methods name that one beside these, as only a parameter tells a type checker what is returned.
+    """
+
+    system_message: str | None
+    user_message: str | None
+    messages: Sequence[Mapping[str, Any]] | None
+    images: Sequence[Image]
+    tools: Sequence[ToolLike] | None
+    tool_outputs: ToolOutputs | None
+    previous_response_id: str | None
+    auto_store: bool | None
+
+
+class CallArguments(UnshapedArguments, total=False):
     """What `respond`, `stream`, `respond_batch` and `run_tools` take beside the prompt's strings.
 
     `system_message` stays in force down the branch until another replaces it. `messages` are in the
@@ -27,31 +75,52 @@ class CallArguments(GenerationOptions, total=False):
     the LM's head where it is.
     """
 
-    system_message: str | None
-    user_message: str | None
-    messages: Sequence[Mapping[str, Any]] | None
-    images: Sequence[Image]
-    tools: Sequence[ToolLike] | None
-    tool_outputs: ToolOutputs | None
     response_model: Any
-    previous_response_id: str | None
-    auto_store: bool | None
 
 
-#: The arguments that are not options.
-CALL_ARGUMENTS = CallArguments.__annotations__.keys() - GenerationOptions.__annotations__.keys()
+_OPTIONS = GenerationOptions.__annotations__.keys()
+#: The arguments of an LM that are not options, and those of a call.
+LM_ARGUMENTS = LMArguments.__annotations__.keys() - _OPTIONS
+CALL_ARGUMENTS = CallArguments.__annotations__.keys() - _OPTIONS
+
+#: Arguments that make the prompt of a call, or are in force from it on, so that the calls after it
+#: in one run do not repeat them.
+PROMPT_ARGUMENTS = frozenset(
+    {
+        "system_message",
+        "user_message",
+        "messages",
+        "images",
+        "tools",
+        "tool_outputs",
+        "previous_response_id",
+    }
+)
 
 
-def split_options(arguments: CallArguments) -> tuple[CallArguments, dict[str, Any]]:
+def split_lm_arguments(arguments: LMArguments) -> tuple[LMArguments, dict[str, Any]]:
+    """Part the arguments of an LM from the options of all its calls."""
+    own, options = _split(arguments, LM_ARGUMENTS)
+    return cast("LMArguments", own), options
+
+
+def split_call_arguments(arguments: CallArguments) -> tuple[CallArguments, dict[str, Any]]:
     """Part the arguments that LM reads from the options, which are the API's to check."""
+    own, options = _split(arguments, CALL_ARGUMENTS)
+    return cast("CallArguments", own), options
+
+
+def _split(
+    arguments: Mapping[str, Any], names: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     own: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for name, value in arguments.items():
-        if name in CALL_ARGUMENTS:
+        if name in names:
             own[name] = value
         else:
             options[name] = value
-    return cast("CallArguments", own), options
+    return own, options
 
 
 def show_arguments(fields: type) -> Callable[[Method], Method]:

@@ -43,7 +43,8 @@ class Head:
     """The turn that the next call of an LM continues from.
 
     Several calls may be under way at once. Each starts from the head as it was when the call was
-    made. Of those that finish, the one that was made last leaves its turn as the head.
+    made. Of those that finish, the one that was made last leaves its turn as the head; one call may
+    have several turns, each of which moves it.
 
     Attributes:
         resets: how many times it was reset.
@@ -70,13 +71,15 @@ class Head:
     def move(self, ticket: Ticket, to: Parent) -> None:
         """Move the head to a call's turn, unless a call made later has moved it already."""
         with self._lock:
-            if ticket.number > self._last_moved_by:
+            if ticket.number >= self._last_moved_by:
                 self._last_moved_by = ticket.number
                 self._current = to
 
     def reset(self) -> None:
         """Forget the head; calls still under way no longer move it."""
         with self._lock:
+            # As if a call had been made now, and had moved it.
+            self._last_ticket += 1
             self._last_moved_by = self._last_ticket
             self._current = None
             self.resets += 1

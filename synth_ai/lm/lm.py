@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from types import CoroutineType, TracebackType
-from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, Literal, NoReturn, Self, TypeAlias, TypeVar, Unpack, cast, overload
+
+from typing_extensions import TypeForm
 
 from synth_ai.api import API
+from synth_ai.content import AnswerT
 from synth_ai.engines.base import Engine
 from synth_ai.errors import OptionError, RequestError
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.ids import check_id
 from synth_ai.limiter import ConcurrencyLimiter
-from synth_ai.lm import pipeline, sync
-from synth_ai.lm.arguments import CallArguments, show_arguments, split_options
+from synth_ai.lm import pipeline, reask, sync
+from synth_ai.lm.arguments import (
+    CallArguments,
+    LMArguments,
+    UnshapedArguments,
+    show_arguments,
+    split_call_arguments,
+    split_lm_arguments,
+)
 from synth_ai.lm.batch import BatchPrompt, as_calls, check_progress, gather
-from synth_ai.lm.compaction import Compact, Compactor
+from synth_ai.lm.compaction import Compactor
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent
-from synth_ai.lm.prices import Price, check_has_price, read_prices
+from synth_ai.lm.prices import check_has_price, read_prices
 from synth_ai.lm.responses import StoredResponses
-from synth_ai.lm.retry import RetryPolicy, as_policy
+from synth_ai.lm.retry import as_policy
 from synth_ai.lm.streams import ResponseStream, SyncResponseStream
 from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.tool_executor import ToolExecutor
 from synth_ai.lm.tool_loop import RunArguments, ToolLoop
 from synth_ai.lm.tool_run import ToolRun
 from synth_ai.lm.tool_streams import SyncToolStream, ToolStream
-from synth_ai.lm.tools import ToolLike
 from synth_ai.lm.usage import Totals, UsageTotals, read_max_cost
 from synth_ai.lm.vendors.backend import BackendOptions, make_backend
 from synth_ai.lm.vendors.base import VendorBase
-from synth_ai.lm.vendors.registry import Transport
-from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse
 from synth_ai.settings import Settings
 from synth_ai.store.base import ResponseStore
@@ -44,10 +50,13 @@ from synth_ai.store.null import NullStore
 from synth_ai.store.open import open_store
 from synth_ai.tree.tree import Tree
 
-T = TypeVar("T")
+ShapeT = TypeVar("ShapeT")
+
+Schema: TypeAlias = Mapping[str, Any]
+"""A JSON schema, of which no type checker knows what answers it allows."""
 
 
-class LM:
+class LM(Generic[AnswerT]):
     """A model to talk to.
 
     The name decides the API: `gpt-oss-20b`, `gpt-oss-120b` and folders of such models run in this
@@ -78,7 +87,8 @@ class LM:
             a store object, False for nowhere; memory by default.
         system_message: the system message of conversations that begin without one.
         tools: functions, tool classes or schemas that the model may call.
-        response_model: the shape of the answers: a pydantic model, a type, or a JSON schema.
+        response_model: the shape of the answers: a pydantic model, a type, or a JSON schema. An LM
+            with one is an `LM[City]` to type checkers, and its responses know their type.
         retry: a `RetryPolicy`, a number of tries, or False.
         max_concurrency: how many calls may be under way at once. A call made inside another one, by
             the reader of a stream, uses that one's place.
@@ -107,64 +117,65 @@ class LM:
             missing.
     """
 
-    @show_arguments(GenerationOptions)
+    @overload
+    def __init__(self: LM[Any], model: str, **arguments: Unpack[LMArguments]) -> None: ...
+    @overload
     def __init__(
-        self,
+        self: LM[Any],
         model: str,
         *,
-        vendor: str | VendorBase | None = None,
-        api: str = "auto",
-        use_responses_api: bool | None = None,
-        auto_store_responses: bool | None = None,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        engine: Engine | Mapping[str, Any] | str | None = None,
-        response_store: str | os.PathLike[str] | ResponseStore | bool | None = None,
-        system_message: str | None = None,
-        tools: Sequence[ToolLike] | None = None,
-        response_model: Any = None,
-        retry: RetryPolicy | int | bool | None = None,
-        max_concurrency: int | None = None,
-        requests_per_minute: int | None = None,
-        tokens_per_minute: int | None = None,
-        prices: Mapping[str, Price | Mapping[str, float]] | None = None,
-        max_cost: float | None = None,
-        transport: Transport | None = None,
-        max_response_bytes: int | None = None,
-        compact: Compact | None = None,
-        **options: Unpack[GenerationOptions],
+        response_model: Schema | None,
+        **arguments: Unpack[LMArguments],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: LM[ShapeT],
+        model: str,
+        *,
+        response_model: TypeForm[ShapeT],
+        **arguments: Unpack[LMArguments],
+    ) -> None: ...
+    @show_arguments(LMArguments)
+    def __init__(
+        self, model: str, *, response_model: Any = None, **arguments: Unpack[LMArguments]
     ) -> None:
         settings = Settings.from_environment()
+        given, options = split_lm_arguments(arguments)
 
         # What needs nothing but itself is checked before anything is opened.
+        system_message = given.get("system_message")
         if not (system_message is None or isinstance(system_message, str)):
             raise OptionError(f"system_message must be a string, not {system_message!r}.")
+        compact = given.get("compact")
         if compact is not None and not callable(compact):
             raise OptionError(
                 f"compact must be a function of items, not {compact!r}; truncation='auto' leaves "
                 "old turns out."
             )
-        limiter = ConcurrencyLimiter(max_concurrency)
-        retry_policy = as_policy(retry)
-        tool_executor = ToolExecutor(tools)
+        limiter = ConcurrencyLimiter(given.get("max_concurrency"))
+        retry_policy = as_policy(given.get("retry"))
+        tool_executor = ToolExecutor(given.get("tools"))
         response_format = None if response_model is None else ResponseFormat.of(response_model)
         compactor = None if compact is None else Compactor(compact)
+        prices = given.get("prices")
         own_prices = None if prices is None else read_prices(prices)
+        max_cost = given.get("max_cost")
         usage = UsageTotals(read_max_cost(max_cost))
 
+        vendor = given.get("vendor")
         backend = make_backend(
             model,
             BackendOptions(
                 vendor=vendor,
-                api=api,
-                use_responses_api=use_responses_api,
-                base_url=base_url,
-                api_key=api_key,
-                engine=engine,
-                requests_per_minute=requests_per_minute,
-                tokens_per_minute=tokens_per_minute,
-                transport=transport,
-                max_response_bytes=max_response_bytes,
+                api=given.get("api", "auto"),
+                use_responses_api=given.get("use_responses_api"),
+                base_url=given.get("base_url"),
+                api_key=given.get("api_key"),
+                engine=given.get("engine"),
+                requests_per_minute=given.get("requests_per_minute"),
+                tokens_per_minute=given.get("tokens_per_minute"),
+                transport=given.get("transport"),
+                max_response_bytes=given.get("max_response_bytes"),
                 wait_max=retry_policy.wait_max,
             ),
             settings,
@@ -172,6 +183,8 @@ class LM:
         known_prices = backend.list_prices if own_prices is None else own_prices
         if max_cost is not None:
             check_has_price(model, known_prices)
+        response_store = given.get("response_store")
+        auto_store_responses = given.get("auto_store_responses")
         defaults = backend.api.read_options(options)
         keeps_turns = response_store is not False and not isinstance(response_store, NullStore)
         self._chains = _calls_chain(backend.api, keeps_turns, auto_store_responses)
@@ -201,6 +214,18 @@ class LM:
 
     # --- one call ---------------------------------------------------------------------------
 
+    @overload
+    def respond_async(
+        self, *texts: str, **arguments: Unpack[UnshapedArguments]
+    ) -> Coroutine[Any, Any, BaseLMResponse[AnswerT]]: ...
+    @overload
+    def respond_async(
+        self, *texts: str, response_model: Schema | None, **arguments: Unpack[UnshapedArguments]
+    ) -> Coroutine[Any, Any, BaseLMResponse]: ...
+    @overload
+    def respond_async(
+        self, *texts: str, response_model: TypeForm[ShapeT], **arguments: Unpack[UnshapedArguments]
+    ) -> Coroutine[Any, Any, BaseLMResponse[ShapeT]]: ...
     @show_arguments(CallArguments)
     def respond_async(
         self, *texts: str, **arguments: Unpack[CallArguments]
@@ -219,14 +244,20 @@ class LM:
         Raises:
             SynthAIError: see `synth_ai.errors`.
         """
-        answer = cast(
-            "CoroutineType[Any, Any, BaseLMResponse]",
-            pipeline.respond(self._config, self._call(texts, arguments), self._head),
-        )
-        # Python's warning about a coroutine that nobody awaits names what was called.
-        answer.__qualname__ = "LM.respond_async"
-        return answer
+        return self._respond(texts, arguments)
 
+    @overload
+    def respond_sync(
+        self, *texts: str, **arguments: Unpack[UnshapedArguments]
+    ) -> BaseLMResponse[AnswerT]: ...
+    @overload
+    def respond_sync(
+        self, *texts: str, response_model: Schema | None, **arguments: Unpack[UnshapedArguments]
+    ) -> BaseLMResponse: ...
+    @overload
+    def respond_sync(
+        self, *texts: str, response_model: TypeForm[ShapeT], **arguments: Unpack[UnshapedArguments]
+    ) -> BaseLMResponse[ShapeT]: ...
     @show_arguments(CallArguments)
     def respond_sync(self, *texts: str, **arguments: Unpack[CallArguments]) -> BaseLMResponse:
         """Answer a prompt, without `await`; also where an event loop is already running."""
@@ -234,6 +265,18 @@ class LM:
 
     respond = respond_sync
 
+    @overload
+    def stream_async(
+        self, *texts: str, **arguments: Unpack[UnshapedArguments]
+    ) -> ResponseStream[AnswerT]: ...
+    @overload
+    def stream_async(
+        self, *texts: str, response_model: Schema | None, **arguments: Unpack[UnshapedArguments]
+    ) -> ResponseStream: ...
+    @overload
+    def stream_async(
+        self, *texts: str, response_model: TypeForm[ShapeT], **arguments: Unpack[UnshapedArguments]
+    ) -> ResponseStream[ShapeT]: ...
     @show_arguments(CallArguments)
     def stream_async(self, *texts: str, **arguments: Unpack[CallArguments]) -> ResponseStream:
         """Answer a prompt as events while the model writes, the last of which is `Completed`.
@@ -241,27 +284,54 @@ class LM:
         Use `async with lm.stream_async(...) as stream: async for event in stream: ...`, then
         `stream.response`; a bare `async for` works too. Leaving early aborts the call. Entering the
         block waits for the first event, so what the server refuses is an error there; unknown
-        options are errors of this very call.
+        options, and a `response_model` without a schema, are errors of this very call.
         """
-        return ResponseStream(self._stream(texts, arguments))
+        return ResponseStream(*self._open_stream(texts, arguments))
 
+    @overload
+    def stream_sync(
+        self, *texts: str, **arguments: Unpack[UnshapedArguments]
+    ) -> SyncResponseStream[AnswerT]: ...
+    @overload
+    def stream_sync(
+        self, *texts: str, response_model: Schema | None, **arguments: Unpack[UnshapedArguments]
+    ) -> SyncResponseStream: ...
+    @overload
+    def stream_sync(
+        self, *texts: str, response_model: TypeForm[ShapeT], **arguments: Unpack[UnshapedArguments]
+    ) -> SyncResponseStream[ShapeT]: ...
     @show_arguments(CallArguments)
     def stream_sync(self, *texts: str, **arguments: Unpack[CallArguments]) -> SyncResponseStream:
         """Answer a prompt as events, without `await`; see `stream_async`."""
-        return SyncResponseStream(self._stream(texts, arguments))
+        return SyncResponseStream(*self._open_stream(texts, arguments))
 
-    def _stream(
+    def _respond(
         self, texts: tuple[str, ...], arguments: CallArguments
-    ) -> AsyncGenerator[StreamEvent, None]:
+    ) -> Coroutine[Any, Any, BaseLMResponse]:
+        call = self._call(texts, arguments)
+        respond = reask.respond if reask.is_given(self._config, call) else pipeline.respond
+        answer = cast(
+            "CoroutineType[Any, Any, BaseLMResponse]", respond(self._config, call, self._head)
+        )
+        # Python's warning about a coroutine that nobody awaits names what was called.
+        answer.__qualname__ = "LM.respond_async"
+        return answer
+
+    def _open_stream(
+        self, texts: tuple[str, ...], arguments: CallArguments
+    ) -> tuple[AsyncGenerator[StreamEvent, None], ResponseFormat | None]:
+        """Return the events of a call, and the shape of its answer."""
         call = self._call(texts, arguments)
         # A stream's mistakes are told when it is made: a web service that has begun to answer with
         # it cannot take that back.
         pipeline.read_options(self._config, call)
-        return pipeline.stream(self._config, call, self._head)
+        call, shape = pipeline.read_shape(self._config, call)
+        reask.check_stream(self._config, call, shape)
+        return pipeline.stream(self._config, call, self._head), shape
 
     def _call(self, texts: tuple[str, ...], arguments: CallArguments) -> pipeline.Call:
         self._config.lifetime.check()
-        own_arguments, options = split_options(arguments)
+        own_arguments, options = split_call_arguments(arguments)
         auto_store = own_arguments.get("auto_store")
         continues = self._chains or auto_store is True
         moves_head = self._auto_store if auto_store is None else auto_store
@@ -283,8 +353,8 @@ class LM:
         *,
         return_exceptions: Literal[False] = False,
         progress: bool = False,
-        **arguments: Unpack[CallArguments],
-    ) -> list[BaseLMResponse]: ...
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[BaseLMResponse[AnswerT]]: ...
     @overload
     async def respond_batch_async(
         self,
@@ -292,8 +362,38 @@ class LM:
         *,
         return_exceptions: bool,
         progress: bool = False,
-        **arguments: Unpack[CallArguments],
-    ) -> list[BaseLMResponse | BaseException]: ...
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[BaseLMResponse[AnswerT] | BaseException]: ...
+    @overload
+    async def respond_batch_async(
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        response_model: Schema | None,
+        return_exceptions: bool = False,
+        progress: bool = False,
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[Any]: ...
+    @overload
+    async def respond_batch_async(
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        response_model: TypeForm[ShapeT],
+        return_exceptions: Literal[False] = False,
+        progress: bool = False,
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[BaseLMResponse[ShapeT]]: ...
+    @overload
+    async def respond_batch_async(
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        response_model: TypeForm[ShapeT],
+        return_exceptions: bool,
+        progress: bool = False,
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[BaseLMResponse[ShapeT] | BaseException]: ...
     @show_arguments(CallArguments)
     async def respond_batch_async(
         self,
@@ -320,10 +420,13 @@ class LM:
             The responses, in the order of the prompts.
 
         Raises:
+            OptionError: `response_model` has no schema, before anything is sent.
             SynthAIError: the first error, once every other call has ended.
         """
         check_progress(progress)
         calls = as_calls(prompts)
+        if arguments.get("response_model") is not None:
+            arguments["response_model"] = ResponseFormat.of(arguments["response_model"])
         vendor = self._config.vendor.for_batch(len(calls))
         single = self._derive(Head(), chains=False, config=replace(self._config, vendor=vendor))
 
@@ -340,8 +443,8 @@ class LM:
         *,
         return_exceptions: Literal[False] = False,
         progress: bool = False,
-        **arguments: Unpack[CallArguments],
-    ) -> list[BaseLMResponse]: ...
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[BaseLMResponse[AnswerT]]: ...
     @overload
     def respond_batch(
         self,
@@ -349,8 +452,38 @@ class LM:
         *,
         return_exceptions: bool,
         progress: bool = False,
-        **arguments: Unpack[CallArguments],
-    ) -> list[BaseLMResponse | BaseException]: ...
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[BaseLMResponse[AnswerT] | BaseException]: ...
+    @overload
+    def respond_batch(
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        response_model: Schema | None,
+        return_exceptions: bool = False,
+        progress: bool = False,
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[Any]: ...
+    @overload
+    def respond_batch(
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        response_model: TypeForm[ShapeT],
+        return_exceptions: Literal[False] = False,
+        progress: bool = False,
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[BaseLMResponse[ShapeT]]: ...
+    @overload
+    def respond_batch(
+        self,
+        prompts: Sequence[BatchPrompt],
+        *,
+        response_model: TypeForm[ShapeT],
+        return_exceptions: bool,
+        progress: bool = False,
+        **arguments: Unpack[UnshapedArguments],
+    ) -> list[BaseLMResponse[ShapeT] | BaseException]: ...
     @show_arguments(CallArguments)
     def respond_batch(self, prompts: Sequence[BatchPrompt], **arguments: Any) -> list[Any]:
         """Answer many prompts at once, without `await`; see `respond_batch_async`."""
@@ -445,6 +578,13 @@ class LM:
         runner = self._derive(self._head, chains=self._chains, config=config)
         answer = runner._answer_whole if whole else runner._stream
         return ToolLoop(answer, head=self._head, config=config, prompt=texts, arguments=arguments)
+
+    def _stream(
+        self, texts: tuple[str, ...], arguments: CallArguments
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Answer a prompt as the events of a stream."""
+        events, _ = self._open_stream(texts, arguments)
+        return events
 
     async def _answer_whole(
         self, texts: tuple[str, ...], arguments: CallArguments

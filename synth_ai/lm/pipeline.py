@@ -100,15 +100,25 @@ class PreparedCall:
     warnings: tuple[str, ...] = ()
 
 
-async def respond(config: LMConfig, call: Call, head: Head) -> BaseLMResponse:
+async def respond(
+    config: LMConfig, call: Call, head: Head, deadline: Deadline | None = None
+) -> BaseLMResponse:
     """Answer one call.
+
+    Args:
+        config: where the call goes, and what the LM asks for by default.
+        call: the call.
+        head: the head that its turn moves.
+        deadline: the end of the time that several calls have together; by default the call has its
+            `timeout` for itself.
 
     Raises:
         SynthAIError: see `synth_ai.errors`.
     """
     started_at = time.monotonic()
     options, timeout = read_options(config, call)
-    deadline = Deadline(timeout)
+    if deadline is None:
+        deadline = Deadline(timeout)
     place = config.limiter.place()
 
     await deadline.wait_for(place)
@@ -173,12 +183,15 @@ async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[Str
 def read_options(config: LMConfig, call: Call) -> tuple[GenerationOptions, Timeout]:
     """Read the options of a call over those of the LM; its time limit comes separately.
 
+    `reask` is left out, as it is for `lm/reask.py` alone.
+
     Raises:
         OptionError: an option is unknown or out of range.
     """
     api = config.vendor.api
     options = api.merge_options(config.defaults, api.read_options(call.options))
     timeout = Timeout.of(options.pop("timeout", None))
+    options.pop("reask", None)
     return options, timeout
 
 
@@ -222,7 +235,7 @@ async def prepare(
         previous_response_id=context.previous_response_id,
         instructions=context.instructions,
         tools=tools,
-        response_format=_response_format(config, arguments),
+        response_format=choose_response_format(config, arguments),
         options=options,
         date=context.date,
         timeout=timeout,
@@ -287,7 +300,25 @@ def _given_tools(arguments: CallArguments) -> tuple[ToolSpec, ...] | None:
     return tool_specs(arguments["tools"] or ())
 
 
-def _response_format(config: LMConfig, arguments: CallArguments) -> ResponseFormat | None:
+def read_shape(config: LMConfig, call: Call) -> tuple[Call, ResponseFormat | None]:
+    """Read the shape of a call's answer, once for all that need it.
+
+    Returns:
+        The call with the shape itself as its `response_model`, and the shape.
+
+    Raises:
+        OptionError: it has no JSON schema.
+    """
+    shape = choose_response_format(config, call.arguments)
+    return replace(call, arguments={**call.arguments, "response_model": shape}), shape
+
+
+def choose_response_format(config: LMConfig, arguments: CallArguments) -> ResponseFormat | None:
+    """Choose the shape of a call's answer: its own, else the LM's; None for plain text.
+
+    Raises:
+        OptionError: the call's has no JSON schema.
+    """
     if "response_model" not in arguments:
         return config.response_format
     if arguments["response_model"] is None:
@@ -590,19 +621,22 @@ def read_structured_output(
     if shape is None or response.refusal or response.tool_calls:
         return response
 
-    try:
-        response.structured_output = shape.parse(response.raw_response)
-    except ValueError as error:
-        reason = describe_error(error)
-        if response.status == "completed":
-            raise StructuredOutputError(
-                f"The answer does not fit {shape.name}: {reason}. "
-                f"It was: {response.raw_response[:200]!r}",
-                response=response,
-            ) from error
+    # What was cut off may still be read, as something else: 1234 as 12.
+    if response.status != "completed":
+        reason = response.incomplete_reason or response.error or "no reason given"
         response.warnings.append(
             f"structured_output is empty: the answer is {response.status} ({reason})."
         )
+        return response
+
+    try:
+        response.structured_output = shape.parse(response.raw_response)
+    except ValueError as error:
+        raise StructuredOutputError(
+            f"The answer does not fit {shape.name}: {describe_error(error)}. "
+            f"It was: {response.raw_response[:200]!r}",
+            response=response,
+        ) from error
     return response
 
 

@@ -8,14 +8,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from synth_ai.content import AnswerT
 from synth_ai.errors import RequestError
 from synth_ai.events import Completed, StreamEvent, TextDelta
 from synth_ai.limiter import Place, keep_places, open_places
 from synth_ai.lm import sync
+from synth_ai.lm.partial_object import PartialObject
+from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.response import BaseLMResponse
 
 T = TypeVar("T")
-EventT = TypeVar("EventT")
+EventT = TypeVar("EventT", covariant=True)
 
 
 class AsyncStream(Generic[EventT]):
@@ -84,17 +87,21 @@ class SyncStream(Generic[EventT]):
         sync.finish(self._reader.aclose)
 
 
-class _PartialAnswer:
+class _PartialAnswer(Generic[AnswerT]):
     """What has come of an answer so far.
+
+    Args:
+        shape: the shape that was asked for; None for plain text.
 
     Attributes:
         texts: the pieces of its text.
         response: the whole response; None until it has ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shape: ResponseFormat | None) -> None:
         self.texts: list[str] = []
-        self.response: BaseLMResponse | None = None
+        self.response: BaseLMResponse[AnswerT] | None = None
+        self._object = None if shape is None else PartialObject(shape)
 
     def add(self, event: StreamEvent) -> None:
         """Take the next event of the answer."""
@@ -103,19 +110,42 @@ class _PartialAnswer:
         elif isinstance(event, Completed):
             self.response = event.response
 
+    def text(self) -> str:
+        """Return the text so far."""
+        return "".join(self.texts)
 
-class _WithAnswer:
+    def read_object(self) -> AnswerT | None:
+        """Read the text so far into an object of the shape."""
+        if self._object is None:
+            return None
+        if self.response is not None and self.response.structured_output is not None:
+            return self.response.structured_output
+        partial: AnswerT | None = self._object.read(self.text())
+        return partial
+
+
+class _WithAnswer(Generic[AnswerT]):
     """What async and sync streams of one answer have in common."""
 
-    _answer: _PartialAnswer
+    _answer: _PartialAnswer[AnswerT]
 
     @property
     def text(self) -> str:
         """The text of the answer so far, also after the stream was left or has broken off."""
-        return "".join(self._answer.texts)
+        return self._answer.text()
 
     @property
-    def response(self) -> BaseLMResponse:
+    def partial(self) -> AnswerT | None:
+        """The answer so far as an object of `response_model`; None while there is nothing of it.
+
+        A model or a dataclass is not validated before the stream has ended: a field that is not
+        there yet has its default, or else None, and `model_fields_set` names those that are. Each
+        look reads all of the text so far, so look as often as you show it.
+        """
+        return self._answer.read_object()
+
+    @property
+    def response(self) -> BaseLMResponse[AnswerT]:
         """The whole response, once the stream has ended.
 
         Raises:
@@ -129,7 +159,7 @@ class _WithAnswer:
         return self._answer.response
 
 
-class ResponseStream(_WithAnswer, AsyncStream[StreamEvent]):
+class ResponseStream(_WithAnswer[AnswerT], AsyncStream["StreamEvent[AnswerT]"]):
     """The events of one call, as `lm.stream_async()` returns them.
 
     ::
@@ -145,12 +175,14 @@ class ResponseStream(_WithAnswer, AsyncStream[StreamEvent]):
     Leaving the block early aborts the call. A stream can be read once.
     """
 
-    def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
-        self._answer = _PartialAnswer()
+    def __init__(
+        self, events: AsyncGenerator[StreamEvent, None], shape: ResponseFormat | None = None
+    ) -> None:
+        self._answer = _PartialAnswer(shape)
         super().__init__(events, self._answer.add)
 
 
-class SyncResponseStream(_WithAnswer, SyncStream[StreamEvent]):
+class SyncResponseStream(_WithAnswer[AnswerT], SyncStream["StreamEvent[AnswerT]"]):
     """The events of one call, as `lm.stream_sync()` returns them.
 
     ::
@@ -162,8 +194,10 @@ class SyncResponseStream(_WithAnswer, SyncStream[StreamEvent]):
     The same as `ResponseStream`, for callers that do not await.
     """
 
-    def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
-        self._answer = _PartialAnswer()
+    def __init__(
+        self, events: AsyncGenerator[StreamEvent, None], shape: ResponseFormat | None = None
+    ) -> None:
+        self._answer = _PartialAnswer(shape)
         super().__init__(events, self._answer.add)
 
 

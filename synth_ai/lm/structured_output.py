@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from synth_ai.errors import OptionError
 from synth_ai.lm.strict_schema import to_strict
@@ -40,13 +39,19 @@ _FENCED = re.compile(
     r"\s*+```[ \t]*+(?:[\w-]*+[^\S\n]*+\n|json)?(.*?)```\s*+", re.DOTALL | re.IGNORECASE
 )
 
+# The beginning of such a block, whose end is not written yet:
+#   ```json\n{"a": 1  -> {"a": 1
+_FENCE = re.compile(r"\s*+```[ \t]*+(?:[\w-]*+[^\S\n]*+\n|json)?", re.IGNORECASE)
+
 # What a name may not have: My city -> My_city
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 #: OpenAI's limit, in characters.
 _MAX_NAME_LENGTH = 64
 
-#: A text with more errors is not explained any better by all of them.
-_MAX_ERRORS_SHOWN = 3
+#: A text with more errors is not explained any better by all of them: to a reader, and to the model
+#: that has to mend it.
+MAX_ERRORS_SHOWN = 3
+MAX_ERRORS_TO_MEND = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +66,17 @@ class ResponseFormat:
         grammar: the JSON schema for an engine, which can hold the model to all that a type says,
             whatever its root.
         strict: whether OpenAI's strict mode takes the schema.
+        type: the type that the schema is of; None for a schema that is given as a dict.
+        is_wrapped: whether the schema is that of an object with the one property `value`.
     """
 
     name: str
     schema: Mapping[str, Any]
     grammar: Mapping[str, Any] = field(repr=False)
     strict: bool
+    type: Any = field(default=None, repr=False, compare=False)
+    is_wrapped: bool = field(default=False, repr=False, compare=False)
     _adapter: TypeAdapter[Any] | None = field(default=None, repr=False, compare=False)
-    _is_wrapped: bool = field(default=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, shape: Any) -> ResponseFormat:
@@ -93,6 +101,11 @@ class ResponseFormat:
 
     @classmethod
     def _of_schema(cls, schema: Mapping[str, Any]) -> ResponseFormat:
+        try:
+            json.dumps(dict(schema), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"response_model={schema!r:.200} is not JSON: {error}.") from error
+
         name = str(schema.get("title", "answer"))
         # A schema that is brought into strict form requires more than its author wrote.
         is_strict = schema.get("type") == "object" and to_strict(schema) == schema
@@ -100,14 +113,14 @@ class ResponseFormat:
 
     @classmethod
     def _of_type(cls, shape: Any) -> ResponseFormat:
-        # pydantic has schemas for functions: those of their arguments.
-        if inspect.isroutine(shape):
+        # pydantic has schemas for functions, those of their arguments, and for names of types.
+        if inspect.isroutine(shape) or isinstance(shape, str):
             raise _no_schema_error(shape)
 
         try:
             adapter = TypeAdapter(shape)
             schema = adapter.json_schema()
-        except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
+        except Exception as error:  # it runs the code of types, which may raise anything
             first_line, _, _ = str(error).partition("\n")
             raise _no_schema_error(shape, first_line) from error
 
@@ -121,8 +134,9 @@ class ResponseFormat:
             schema=server_schema if strict_schema is None else strict_schema,
             grammar=grammar,
             strict=strict_schema is not None,
+            type=shape,
+            is_wrapped=is_wrapped,
             _adapter=adapter,
-            _is_wrapped=is_wrapped,
         )
 
     def parse(self, text: str) -> Any:
@@ -142,27 +156,27 @@ class ResponseFormat:
             raise ValueError("the JSON is nested too deep to be read") from None
         if self._adapter is None:
             return data
-        if not self._is_wrapped or not _has_value_alone(data):
-            return _validate(self._adapter, data)
+        if not self.is_wrapped or not _has_value_alone(data):
+            return validate(self._adapter, data)
 
         try:
-            return _validate(self._adapter, data["value"])
+            return validate(self._adapter, data["value"])
         except ValidationError as error:
             # A server that ignores the schema may send one of a union's models unwrapped, and that
             # may have a field called `value`, too.
             try:
-                return _validate(self._adapter, data)
+                return validate(self._adapter, data)
             except ValidationError:
                 raise error from None
 
 
-def describe_error(error: ValueError) -> str:
-    """Describe in a line why a text does not fit a type."""
+def describe_error(error: ValueError, limit: int = MAX_ERRORS_SHOWN) -> str:
+    """Describe in a line why a text does not fit a type, by its first errors."""
     if not isinstance(error, ValidationError):
         return str(error)
 
     described = []
-    for details in error.errors()[:_MAX_ERRORS_SHOWN]:
+    for details in error.errors()[:limit]:
         location = ".".join(map(str, details["loc"])) or "answer"
         described.append(f"{location}: {details['msg']}")
     return "; ".join(described)
@@ -179,7 +193,22 @@ def _strip_wrapping(text: str) -> str:
     return text if fenced is None else fenced[1]
 
 
-def _validate(adapter: TypeAdapter[Any], data: object) -> Any:
+def strip_opening(text: str) -> str:
+    """Strip what is put around the JSON of an answer from one that is still being written."""
+    text = _HEADER.sub("", text, count=1) if _HEADER.match(text) else text
+    fence = _FENCE.match(text)
+    if fence is None:
+        return text
+    # No JSON ends so, but the block does.
+    return text[fence.end() :].rstrip("`\n ")
+
+
+def validate(adapter: TypeAdapter[Any], data: object) -> Any:
+    """Validate data of JSON as a type.
+
+    Raises:
+        ValidationError: it does not fit.
+    """
     # As JSON: a model that is strict takes a date from JSON text, and not from a Python string.
     return adapter.validate_json(json.dumps(data))
 

@@ -12,7 +12,7 @@ from synth_ai.errors import OptionError, SpendingCapError, ToolDeniedError, Tool
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm import sync
 from synth_ai.lm.approval import Approver
-from synth_ai.lm.arguments import CallArguments
+from synth_ai.lm.arguments import PROMPT_ARGUMENTS, CallArguments
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head
 from synth_ai.lm.prices import check_has_price
@@ -25,21 +25,6 @@ from synth_ai.lm.usage import read_max_cost
 from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse
 from synth_ai.timeout import Timeout
-
-#: Arguments of the first call of a run that the following ones do not repeat: they belong to the
-#: prompt, or each call has new ones.
-_FIRST_CALL_ONLY = frozenset(
-    {
-        "system_message",
-        "user_message",
-        "messages",
-        "images",
-        "tools",
-        "tool_outputs",
-        "previous_response_id",
-    }
-)
-
 
 OnError: TypeAlias = Literal["report", "raise"]
 """What a run does if a tool fails: report it to the model, or raise."""
@@ -399,7 +384,7 @@ def next_call_arguments(
     """Make the arguments of the calls after the first, beside the outputs and what they answer."""
     repeated: dict[str, Any] = {}
     for name, value in arguments.items():
-        if name not in _FIRST_CALL_ONLY:
+        if name not in PROMPT_ARGUMENTS:
             repeated[name] = value
     if executor.specs is not None:
         repeated["tools"] = executor.specs

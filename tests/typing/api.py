@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, assert_type
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Literal, assert_type
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
 from synth_ai import (
     LM,
@@ -32,6 +35,19 @@ class City(BaseModel):
     name: str
 
 
+class Country(TypedDict):
+    capital: City
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Point:
+    x: int
+
+
 def get_weather(city: str) -> str:
     return city
 
@@ -46,9 +62,9 @@ def constructing() -> None:
         tools=[get_weather, "web_search"],
     )
     LM("gpt-5", response_store=False, response_model=City, auto_store_responses=False)
-    LM(5)  # type: ignore[arg-type]
-    LM("gpt-5", temperature="hot")  # type: ignore[arg-type]
-    LM("gpt-5", temprature=1)  # type: ignore[call-arg]
+    LM(5)  # type: ignore[call-overload]
+    LM("gpt-5", temperature="hot")  # type: ignore[call-overload]
+    LM("gpt-5", temprature=1)  # type: ignore[call-overload]
 
 
 async def calling(lm: LM) -> None:
@@ -72,17 +88,17 @@ async def calling(lm: LM) -> None:
     assert_type(await lm.run_tools_async("Hi", max_rounds=3), ToolRun)
     assert_type(lm.run_tools("Hi", on_error="raise"), ToolRun)
     await lm.respond_async(tool_outputs={"call_1": 5}, images=[b"", "a.png"])
-    await lm.respond_async(5)  # type: ignore[arg-type]
-    await lm.respond_async("Hi", previous_response_id=5)  # type: ignore[arg-type]
+    await lm.respond_async(5)  # type: ignore[call-overload]
+    await lm.respond_async("Hi", previous_response_id=5)  # type: ignore[call-overload]
     lm.respond("Hi", messages="Hi")  # type: ignore[arg-type]
 
 
 async def options(lm: LM) -> None:
     lm.respond("Hi", temperature=1, top_k=5, reasoning={"summary": "auto"}, tools=[get_weather])
-    lm.respond("Hi", temprature=1)  # type: ignore[call-arg]
-    lm.respond("Hi", temperature="hot")  # type: ignore[arg-type]
-    await lm.respond_async("Hi", temprature=1)  # type: ignore[call-arg]
-    lm.stream_async("Hi", temprature=1)  # type: ignore[call-arg]
+    lm.respond("Hi", temprature=1)  # type: ignore[call-overload]
+    lm.respond("Hi", temperature="hot")  # type: ignore[call-overload]
+    await lm.respond_async("Hi", temprature=1)  # type: ignore[call-overload]
+    lm.stream_async("Hi", temprature=1)  # type: ignore[call-overload]
     lm.respond_batch(["Hi"], temprature=1)  # type: ignore[call-overload]
     await lm.run_tools_async("Hi", temprature=1)  # type: ignore[call-arg]
 
@@ -120,7 +136,7 @@ async def streaming(lm: LM) -> None:
             assert_type(
                 event, TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed
             )
-    lm.stream_async(5)  # type: ignore[arg-type]
+    lm.stream_async(5)  # type: ignore[call-overload]
 
 
 async def branching(lm: LM) -> None:
@@ -134,6 +150,91 @@ async def branching(lm: LM) -> None:
     assert_type(await lm.responses.list_async(), list[BaseLMResponse])
     assert_type(lm.responses.retrieve("resp_1"), BaseLMResponse)
     assert_type(lm.models(), list[str])
+
+
+async def typed_answers(lm: LM) -> None:
+    """What `response_model=` says is what comes back, whichever way it is asked."""
+    answer = await lm.respond_async("Hi", response_model=City)
+    assert_type(answer, BaseLMResponse[City])
+    assert_type(answer.structured_output, City | None)
+    assert_type(lm.respond("Hi", response_model=City), BaseLMResponse[City])
+    assert_type(lm.respond_sync("Hi", response_model=City, reask=2), BaseLMResponse[City])
+    assert_type(lm.respond("Hi", response_model=list[City]), BaseLMResponse[list[City]])
+    assert_type(lm.respond("Hi", response_model=City | None), BaseLMResponse[City | None])
+    assert_type(lm.respond("Hi", response_model=City | Point), BaseLMResponse[City | Point])
+    assert_type(
+        lm.respond("Hi", response_model=Annotated[City, Field(description="A capital.")]),
+        BaseLMResponse[City],
+    )
+    assert_type(lm.respond("Hi", response_model=Colour), BaseLMResponse[Colour])
+    assert_type(lm.respond("Hi", response_model=Point), BaseLMResponse[Point])
+    assert_type(lm.respond("Hi", response_model=Country), BaseLMResponse[Country])
+    assert_type(
+        lm.respond("Hi", response_model=Literal["yes", "no"]), BaseLMResponse[Literal["yes", "no"]]
+    )
+    assert_type(lm.respond("Hi", response_model={"type": "object"}), BaseLMResponse)
+
+    if answer.structured_output is not None:
+        assert_type(answer.structured_output.name, str)
+        print(answer.structured_output.nam)  # type: ignore[attr-defined]
+    print(answer.structured_output.name)  # type: ignore[union-attr]
+    lm.respond("Hi", response_model=5)  # type: ignore[call-overload]
+    lm.respond("Hi", reask="twice")  # type: ignore[call-overload]
+    lm.respond("Hi", response_model=City, temprature=1)  # type: ignore[call-overload]
+
+
+async def typed_batches(lm: LM) -> None:
+    answers = await lm.respond_batch_async(["a"], response_model=City)
+    assert_type(answers, list[BaseLMResponse[City]])
+    assert_type(lm.respond_batch(["a"], response_model=City), list[BaseLMResponse[City]])
+    assert_type(
+        lm.respond_batch(["a"], response_model=City, return_exceptions=True),
+        list[BaseLMResponse[City] | BaseException],
+    )
+    assert_type(lm.respond_batch(["a"], response_model={"type": "object"}), list[Any])
+
+
+async def typed_streams(lm: LM) -> None:
+    async with lm.stream_async("Hi", response_model=City) as stream:
+        assert_type(stream, ResponseStream[City])
+        async for event in stream:
+            if isinstance(event, Completed):
+                assert_type(event.response, BaseLMResponse[City])
+            assert_type(stream.partial, City | None)
+    assert_type(stream.response.structured_output, City | None)
+    with lm.stream_sync("Hi", response_model=list[City]) as other:
+        assert_type(other, SyncResponseStream[list[City]])
+        assert_type(other.partial, list[City] | None)
+
+
+async def typed_lms() -> None:
+    lm = LM("gpt-5", response_model=City, reask=1)
+    assert_type(lm, LM[City])
+    assert_type(lm.fork(), LM[City])
+    with lm as same:
+        assert_type(same, LM[City])
+    assert_type(lm.respond("Hi"), BaseLMResponse[City])
+    assert_type(await lm.respond_async("Hi"), BaseLMResponse[City])
+    assert_type(lm.respond_batch(["Hi"]), list[BaseLMResponse[City]])
+    assert_type(lm.stream_async("Hi").partial, City | None)
+    assert_type(lm.respond("Hi", response_model=Point), BaseLMResponse[Point])
+    assert_type(lm.respond("Hi", response_model=None), BaseLMResponse)
+    assert_type(LM("gpt-5"), LM)
+    assert_type(LM("gpt-5", response_model=None), LM)
+    assert_type(LM("gpt-5", response_model={"type": "object"}), LM)
+    assert_type(LM("gpt-5", response_model=City | Point), LM[City | Point])
+    LM("gpt-5", response_model=5)  # type: ignore[call-overload]
+    print(lm.respond("Hi").structured_output.name)  # type: ignore[union-attr]
+
+
+def passing_on(response: BaseLMResponse[City], lm: LM[City], stream: ResponseStream[City]) -> None:
+    """What takes any answer takes each of them; one of a city is one of its base."""
+    any_response: BaseLMResponse = response
+    any_lm: LM = lm
+    any_stream: ResponseStream = stream
+    base: BaseLMResponse[BaseModel] = response
+    other: BaseLMResponse[Point] = response  # type: ignore[assignment]
+    print(any_response, any_lm, any_stream, base, other)
 
 
 def reading(response: BaseLMResponse) -> None:
