@@ -17,7 +17,7 @@ from synth_ai.harmony.drafts import HeaderDraft, Location, MessageDraft
 from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK, Header
 from synth_ai.harmony.recovery import Section, looks_like_content, plain_text, split_sections
 from synth_ai.harmony.tokens import CALL
-from synth_ai.harmony.tool_names import OfferedTools
+from synth_ai.harmony.tool_names import CODE_TOOL, OfferedTools
 
 GARBLED_HEADER = "a garbled message header was read as best it could be"
 BEHIND_CALL = "what the model wrote behind a finished tool call was left out"
@@ -294,12 +294,21 @@ class CompletionBuilder:
 
 def _read_arguments(draft: MessageDraft, *, cut: bool) -> tuple[list[str], str | None]:
     """Read the arguments of each call that a message makes, and what had to be repaired."""
-    if not draft.header.code:
+    if not draft.header.code and not _is_code(draft):
         return read_arguments(draft.text, cut=cut)
 
     # Code is complete once the message has ended; nothing else tells.
     arguments = [] if cut else [draft.text]
     return arguments, None
+
+
+def _is_code(draft: MessageDraft) -> bool:
+    """Tell whether a call of the user's own `python` tool is code.
+
+    The model has learnt to call that name with code, whatever the parameters of the tool are.
+    """
+    text = draft.text.lstrip()
+    return draft.header.name == CODE_TOOL and text != "" and not text.startswith("{")
 
 
 def _drop_cut_header(sections: list[Section]) -> list[Section]:

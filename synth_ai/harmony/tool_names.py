@@ -13,6 +13,9 @@ from synth_ai.harmony.tools import BUILT_INS, ROLES, Tool
 #: Whom a message can be addressed to that is not a tool.
 ADDRESSEES = ROLES | {"all"}
 
+#: The tool that gpt-oss was trained to call with code instead of JSON.
+CODE_TOOL = "python"
+
 #: Words of a header that are not the name of a tool, unless a function is called so.
 NOT_TOOLS = ADDRESSEES | CHANNELS.keys() | {"functions", "function", "json", "code"}
 
@@ -94,7 +97,8 @@ class OfferedTools:
 
         namespace = _namespace_of(name)
         if namespace in BUILT_INS:
-            return namespace in self.built_ins
+            # A function of that name is called as the built-in one is.
+            return namespace in self.built_ins or namespace in self.functions
 
         return self.any_function
 
@@ -187,7 +191,7 @@ class OfferedTools:
         `python` is the built-in tool, and `functions.python` a function of that name, unless only
         one of the two is offered.
         """
-        if name != "python":
+        if name != CODE_TOOL:
             return False
         if name in self.functions:
             return name in self.built_ins and not is_function

@@ -105,7 +105,13 @@ class ToolExecutor:
             raise self._unknown_tool(name)
 
         arguments = _read_arguments(name, text)
-        return ReadyCall(spec, text, arguments, spec.bind(arguments))
+        try:
+            return ReadyCall(spec, text, arguments, spec.bind(arguments))
+        except ValueError:
+            # Code may look like JSON: {"a": 1} is an expression, too.
+            if name == _CODE_TOOL and _CODE_TOOL in self._built_ins:
+                return ReadyCall(spec, text, text, spec.bind(text))
+            raise
 
     def _find(self, name: str) -> RunnableSpec | None:
         """Find the tool that a call names, if it can be run here."""

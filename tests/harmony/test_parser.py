@@ -208,12 +208,19 @@ PYTHON = function("python")
         ("python", [PYTHON], '{"code": 1} ', ['{"code": 1}']),
         ("python", [], "x ", ["x "]),
         ("functions.python", ["python"], "x ", ["x "]),
+        ("python", [PYTHON], "", ["{}"]),
+        ("python", [PYTHON], 'print({"a": 1})', ['print({"a": 1})']),
+        ("python", [PYTHON], " 1 + 1\n", [" 1 + 1\n"]),
+        ("functions.python", [PYTHON], "[1, 2]", ["[1, 2]"]),
     ],
 )
 def test_a_function_named_python(
     recipient: str, offered: list[str | dict[str, str]], body: str, arguments: list[str]
 ) -> None:
-    """A function of that name takes JSON, which must be complete; the built-in tool takes code."""
+    """The built-in tool takes code. A function of that name takes JSON, which must be complete.
+
+    What begins as no object is code for it, too, as the model has learnt to call that name so.
+    """
     found = parsed(f" to={recipient}<|channel|>commentary<|message|>{body}<|call|>", tools=offered)
     assert found[3:] == (
         [("python", text) for text in arguments],
