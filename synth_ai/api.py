@@ -37,6 +37,14 @@ RESERVED: Mapping[str, str] = {
         "Each answer then has an id to continue from."
     ),
     "messages": "It goes to a call, not to the LM: lm.respond(messages=...).",
+    "continue_known": "It goes to a call, not to the LM: lm.respond(..., continue_known=True).",
+    "user_message": "It goes to a call, not to the LM: lm.respond(user_message=...).",
+    "images": "They go to a call, not to the LM: lm.respond(..., images=[...]).",
+    "tool_outputs": "They go to a call, not to the LM: lm.respond(tool_outputs=...).",
+    "auto_store": (
+        "The LM's own is auto_store_responses=; auto_store= goes to a call: "
+        "lm.respond(..., auto_store=False)."
+    ),
     "model": "An LM speaks to one model; make another LM for another.",
     "functions": "Use tools=.",
     "function_call": "Use tool_choice=.",
@@ -208,6 +216,8 @@ class API:
             way_out = f"Leave it out, or use api={elsewhere[0]!r}."
             if name == "stop":
                 way_out = f"Cut the answer yourself, or use api={elsewhere[0]!r}."
+            elif self.takes_unknown_options:
+                way_out += f" A server that knows it takes it in extra_body={{{name!r}: ...}}."
             raise OptionError(
                 f"{name}= is an option of {_join(elsewhere)}, which the {self.name} API "
                 f"does not have. {way_out}"

@@ -14,9 +14,11 @@ https://platform.openai.com/docs/api-reference/responses
 
 from __future__ import annotations
 
+import hashlib
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, TypeGuard
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, TypeGuard, cast
 
 from typing_extensions import TypeVar
 
@@ -302,6 +304,72 @@ def new_response_id() -> str:
 def new_call_id() -> str:
     """Make an id for a tool call that no server gave one."""
     return f"call_{secrets.token_hex(12)}"
+
+
+#: What the ids of items begin with on the Responses API, by type; `item` for any other type.
+_ID_PREFIXES = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "custom_tool_call": "ctc",
+}
+
+# msg_local_0d3c..., which no server gives.
+_LOCAL_ID = re.compile(r"[a-z]+_local_[0-9a-f]{32}")
+
+
+def local_item_id(item_type: str, response_id: str, index: int) -> str:
+    """Return the id of an output item to which no server gave one.
+
+    It follows from its place, so that it is known while the item is still being streamed. No server
+    knows it, so it is never sent to one.
+
+    Args:
+        item_type: the type of the item, such as `message`.
+        response_id: the response that the item is part of.
+        index: its index in the output.
+    """
+    prefix = _ID_PREFIXES.get(item_type, "item")
+    place = f"{response_id} {index}".encode(errors="surrogatepass")
+    return f"{prefix}_local_{hashlib.sha256(place).hexdigest()[:32]}"
+
+
+def is_local_id(id: object) -> bool:
+    """Whether an id of an item was made here, so that no server knows it."""
+    return isinstance(id, str) and _LOCAL_ID.fullmatch(id) is not None
+
+
+def complete_items(output: Iterable[Item], response_id: str) -> list[Item]:
+    """Give every output item of a response an id and a status, if its backend gave it none."""
+    items: list[Item] = []
+    for index, item in enumerate(output):
+        missing: dict[str, str] = {}
+        if not item.get("id"):
+            missing["id"] = local_item_id(item.get("type", "message"), response_id, index)
+        if not item.get("status"):
+            missing["status"] = "completed"
+        items.append(cast("Item", {**item, **missing}) if missing else item)
+    return items
+
+
+def mark_cut_off(output: Iterable[Item]) -> list[Item]:
+    """Say of the last item of an answer that stopped short that it is incomplete.
+
+    A call is left as it is: those that were cut off are dropped.
+    """
+    items = list(output)
+    if items and not is_call(items[-1]):
+        items[-1] = cast("Item", {**items[-1], "status": "incomplete"})
+    return items
+
+
+def without_local_id(item: Item) -> Item:
+    """Return an item without its id, if that was made here."""
+    if not is_local_id(item.get("id")):
+        return item
+    bare = item.copy()
+    bare.pop("id", None)
+    return bare
 
 
 def output_text(text: str) -> OutputText:

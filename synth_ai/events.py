@@ -57,6 +57,16 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """The id that the server has given to the response, before anything of it.
+
+    Vendors yield it where they know it; LM takes it out of the stream, whose `response_id` it is.
+    """
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completed(Generic[AnswerT]):
     """The end of the stream, with the whole response."""
 
@@ -71,3 +81,6 @@ if TYPE_CHECKING:
 else:
     # `isinstance` takes classes alone.
     StreamEvent = TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed
+
+VendorEvent: TypeAlias = StreamEvent | Started
+"""What the stream of a vendor yields."""

@@ -55,6 +55,7 @@ class UnshapedArguments(GenerationOptions, total=False):
     system_message: str | None
     user_message: str | None
     messages: Sequence[Mapping[str, Any]] | None
+    continue_known: bool
     images: Sequence[Image]
     tools: Sequence[ToolLike] | None
     tool_outputs: ToolOutputs | None
@@ -65,14 +66,15 @@ class UnshapedArguments(GenerationOptions, total=False):
 class CallArguments(UnshapedArguments, total=False):
     """What `respond`, `stream`, `respond_batch` and `run_tools` take beside the prompt's strings.
 
-    `system_message` stays in force down the branch until another replaces it. `messages` are in the
-    shape of Chat Completions, or items of the Responses API; with an assistant's turn among them
-    they are a whole history, which starts a new conversation. `images` are bytes, paths or URLs.
-    `tools` stay in force down the branch; None takes them away. `tool_outputs` is
-    `{call_id: output}`, or a list of `{"call_id": ..., "output": ...}`. `response_model` is the
-    shape of the answer; None for plain text in spite of the LM's own. `previous_response_id` is
-    the response to continue from; an earlier one forks the conversation. `auto_store=False` leaves
-    the LM's head where it is.
+    `system_message` and `tools` stay in force down the branch until others replace them; None takes
+    them away. `messages` are in the shape of Chat Completions, or items of the Responses API; with
+    an assistant's turn among them they are a whole history, which starts a new conversation.
+    `continue_known=True` says that they are the whole conversation, and continues from the longest
+    stored one that they begin with, so that what the model wrote stays as it was sampled. `images`
+    are bytes, paths or URLs. `tool_outputs` is `{call_id: output}`, or a list of
+    `{"call_id": ..., "output": ...}`. `response_model` is the shape of the answer; None for plain
+    text in spite of the LM's own. `previous_response_id` is the response to continue from; an
+    earlier one forks the conversation. `auto_store=False` leaves the LM's head where it is.
     """
 
     response_model: Any
@@ -90,6 +92,7 @@ PROMPT_ARGUMENTS = frozenset(
         "system_message",
         "user_message",
         "messages",
+        "continue_known",
         "images",
         "tools",
         "tool_outputs",

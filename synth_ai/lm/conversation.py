@@ -11,6 +11,7 @@ from datetime import date
 from synth_ai.errors import UnknownResponseError
 from synth_ai.ids import check_id
 from synth_ai.lm.config import LMConfig
+from synth_ai.lm.prompt import NOT_GIVEN, SystemMessage
 from synth_ai.lm.tools import ToolSpec
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.store.credentials import seal_tools
@@ -111,7 +112,7 @@ async def context(
     parent: Parent | None,
     config: LMConfig,
     *,
-    instructions: str | None,
+    instructions: SystemMessage,
     tools: tuple[ToolSpec, ...] | None,
 ) -> Context:
     """Gather what a call has from the conversation before it.
@@ -119,8 +120,8 @@ async def context(
     Args:
         parent: the turn to continue from; None at the start of a conversation.
         config: the LM's, for the store, the backend and what stands in for what nobody gave.
-        instructions: the call's own system message, if it gave one.
-        tools: the call's own tools, if it gave any.
+        instructions: the call's own system message.
+        tools: the call's own tools; None if it gave none, () if it takes them away.
 
     Raises:
         UnknownResponseError: the history is needed and not all of it is in the store.
@@ -129,16 +130,17 @@ async def context(
         return Context(
             previous_response_id=None,
             history=(),
-            instructions=config.system_message if instructions is None else instructions,
+            instructions=config.system_message if instructions is NOT_GIVEN else instructions,
             tools=config.tools.specs if tools is None else tools,
             date=_today(),
             replay_reason=None,
         )
 
     turn = parent.turn
-    if turn is not None:
-        instructions = turn.instructions if instructions is None else instructions
-        tools = _tools_of(turn) if tools is None else tools
+    if instructions is NOT_GIVEN:
+        instructions = None if turn is None else turn.instructions
+    if turn is not None and tools is None:
+        tools = _tools_of(turn)
     if tools is None:
         tools = config.tools.specs
 

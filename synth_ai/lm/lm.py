@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import CoroutineType, TracebackType
-from typing import Any, Generic, Literal, NoReturn, Self, TypeAlias, TypeVar, Unpack, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from typing_extensions import TypeForm
 
 from synth_ai.api import API
 from synth_ai.content import AnswerT
 from synth_ai.engines.base import Engine
-from synth_ai.errors import OptionError, RequestError
+from synth_ai.errors import OptionError, RequestError, did_you_mean
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.ids import check_id
 from synth_ai.limiter import ConcurrencyLimiter
 from synth_ai.lm import pipeline, reask, sync
 from synth_ai.lm.arguments import (
+    CALL_ARGUMENTS,
     CallArguments,
     LMArguments,
     UnshapedArguments,
@@ -33,8 +46,9 @@ from synth_ai.lm.conversation import Head, Parent
 from synth_ai.lm.prices import check_has_price, read_prices
 from synth_ai.lm.responses import StoredResponses
 from synth_ai.lm.retry import as_policy
-from synth_ai.lm.streams import ResponseStream, SyncResponseStream
+from synth_ai.lm.streams import ResponseStream, StreamFacts, SyncResponseStream
 from synth_ai.lm.structured_output import ResponseFormat
+from synth_ai.lm.token_count import TokenCount
 from synth_ai.lm.tool_executor import ToolExecutor
 from synth_ai.lm.tool_loop import RunArguments, ToolLoop
 from synth_ai.lm.tool_run import ToolRun
@@ -187,8 +201,10 @@ class LM(Generic[AnswerT]):
         auto_store_responses = given.get("auto_store_responses")
         defaults = backend.api.read_options(options)
         keeps_turns = response_store is not False and not isinstance(response_store, NullStore)
-        self._chains = _calls_chain(backend.api, keeps_turns, auto_store_responses)
-        self._auto_store = _first_given(auto_store_responses, settings.auto_store_responses, True)
+        self._starts_from_head = _may_start_from_head(
+            backend.api, keeps_turns, auto_store_responses
+        )
+        self._moves_head = _first_given(auto_store_responses, settings.auto_store_responses, True)
         store = open_store(settings.store if response_store is None else response_store)
 
         self._config = LMConfig(
@@ -209,6 +225,7 @@ class LM(Generic[AnswerT]):
         self._head = Head()
 
         self._is_fork = False
+        self._is_detached = False
         self._owns_backend = not isinstance(vendor, VendorBase)
         self._owns_store = not isinstance(response_store, ResponseStore)
 
@@ -319,30 +336,61 @@ class LM(Generic[AnswerT]):
 
     def _open_stream(
         self, texts: tuple[str, ...], arguments: CallArguments
-    ) -> tuple[AsyncGenerator[StreamEvent, None], ResponseFormat | None]:
-        """Return the events of a call, and the shape of its answer."""
+    ) -> tuple[AsyncGenerator[StreamEvent, None], StreamFacts]:
+        """Return the events of a call, and what is known of its answer."""
         call = self._call(texts, arguments)
         # A stream's mistakes are told when it is made: a web service that has begun to answer with
         # it cannot take that back.
         pipeline.read_options(self._config, call)
         call, shape = pipeline.read_shape(self._config, call)
         reask.check_stream(self._config, call, shape)
-        return pipeline.stream(self._config, call, self._head), shape
+        facts = StreamFacts(shape)
+        return pipeline.stream(self._config, call, self._head, facts), facts
 
     def _call(self, texts: tuple[str, ...], arguments: CallArguments) -> pipeline.Call:
         self._config.lifetime.check()
         own_arguments, options = split_call_arguments(arguments)
         auto_store = own_arguments.get("auto_store")
-        continues = self._chains or auto_store is True
-        moves_head = self._auto_store if auto_store is None else auto_store
+        if self._is_detached and auto_store:
+            raise RequestError(
+                "auto_store=True is not for a detached LM, which has no head: use lm.fork(), or "
+                "continue from a response with previous_response_id=."
+            )
+
+        starts_from_head = self._starts_from_head or auto_store is True
+        moves_head = self._moves_head if auto_store is None else auto_store
         return pipeline.Call(
             texts=texts,
             arguments=own_arguments,
             options=options,
             ticket=self._head.take(),
-            continues=continues,
-            moves_head=continues and moves_head,
+            starts_from_head=starts_from_head,
+            moves_head=starts_from_head and moves_head,
         )
+
+    @show_arguments(CallArguments)
+    async def count_tokens_async(
+        self, *texts: str, **arguments: Unpack[CallArguments]
+    ) -> TokenCount:
+        """Count the tokens that the prompt of a call has, without sending anything.
+
+        The conversation before it, the system message and the tools count as well. On harmony the
+        prompt is rendered and the count exact; elsewhere it is an estimate, and says so.
+
+        Args:
+            *texts: as for `respond_async`.
+            **arguments: as for `respond_async`.
+
+        Raises:
+            UnknownResponseError: only a server has the conversation that the call continues.
+            SynthAIError: the call cannot be made as written.
+        """
+        return await pipeline.count_tokens(self._config, self._call(texts, arguments))
+
+    @show_arguments(CallArguments)
+    def count_tokens(self, *texts: str, **arguments: Unpack[CallArguments]) -> TokenCount:
+        """Count the tokens of a call's prompt, without `await`; see `count_tokens_async`."""
+        return sync.run(self.count_tokens_async(*texts, **arguments))
 
     # --- many calls -------------------------------------------------------------------------
 
@@ -428,7 +476,9 @@ class LM(Generic[AnswerT]):
         if arguments.get("response_model") is not None:
             arguments["response_model"] = ResponseFormat.of(arguments["response_model"])
         vendor = self._config.vendor.for_batch(len(calls))
-        single = self._derive(Head(), chains=False, config=replace(self._config, vendor=vendor))
+        single = self._derive(
+            Head(), starts_from_head=False, config=replace(self._config, vendor=vendor)
+        )
 
         coroutines = []
         for texts, own_arguments in calls:
@@ -575,7 +625,8 @@ class LM(Generic[AnswerT]):
         if isinstance(config.store, NullStore):
             # The rounds continue one another: they get a store that goes with the run.
             config = replace(config, store=MemoryStore())
-        runner = self._derive(self._head, chains=self._chains, config=config)
+        runner = self._derive(self._head, starts_from_head=self._starts_from_head, config=config)
+        runner._is_detached = self._is_detached
         answer = runner._answer_whole if whole else runner._stream
         return ToolLoop(answer, head=self._head, config=config, prompt=texts, arguments=arguments)
 
@@ -611,7 +662,18 @@ class LM(Generic[AnswerT]):
         start = self._head.current
         if response_id is not None:
             start = Parent(check_id(response_id, "response_id"), None)
-        return self._derive(Head(start), chains=True)
+        return self._derive(Head(start), starts_from_head=True)
+
+    def detached(self) -> Self:
+        """Make a light LM without a head, on the same backend and store.
+
+        No call of it continues another unless it says so by `previous_response_id=` or
+        `continue_known=True`; the rounds of one `run_tools` still do. It suits adapters and
+        services, whose callers bring the conversation along.
+        """
+        other = self._derive(Head(), starts_from_head=False)
+        other._is_detached = True
+        return other
 
     def reset(self) -> None:
         """Begin a new conversation with the next call.
@@ -627,13 +689,16 @@ class LM(Generic[AnswerT]):
         """
         return Tree.of(sync.run(self._config.store.list()), head=self.head)
 
-    def _derive(self, head: Head, *, chains: bool, config: LMConfig | None = None) -> Self:
+    def _derive(
+        self, head: Head, *, starts_from_head: bool, config: LMConfig | None = None
+    ) -> Self:
         """Make an LM that shares everything with this one but its head, and perhaps its config."""
         other = copy.copy(self)
         other._is_fork = True
+        other._is_detached = False
         other._config = self._config if config is None else config
         other._head = head
-        other._chains = chains
+        other._starts_from_head = starts_from_head
         other._owns_backend = False
         other._owns_store = False
         return other
@@ -658,10 +723,18 @@ class LM(Generic[AnswerT]):
         """
         return self._config.vendor.engine
 
+    def accepts(self, argument: str) -> bool:
+        """Tell whether the calls of this LM take an argument.
+
+        These are the options of its API, by every name that it takes, and the arguments that every
+        LM has, such as `tools`. Adapters drop by this what they were given for another API.
+        """
+        return argument in CALL_ARGUMENTS or self._config.vendor.api.accepts(argument)
+
     @property
     def auto_store_responses(self) -> bool:
         """Whether a call's turn becomes the head, unless the call says otherwise."""
-        return self._chains and self._auto_store
+        return self._starts_from_head and self._moves_head
 
     @property
     def totals(self) -> Totals:
@@ -719,6 +792,14 @@ class LM(Generic[AnswerT]):
     ) -> None:
         self.close()
 
+    if not TYPE_CHECKING:
+        # Type checkers name what is misspelled by themselves, unless they see this method.
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}."
+                f"{_suggest_method(name, dir(type(self)))}"
+            )
+
     def __copy__(self) -> Self:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
@@ -736,7 +817,7 @@ class LM(Generic[AnswerT]):
         return f"LM({self.model!r}, api={self.api_type!r}, head={self.head!r})"
 
 
-def _calls_chain(api: API, keeps_turns: bool, auto_store_responses: bool | None) -> bool:
+def _may_start_from_head(api: API, keeps_turns: bool, auto_store_responses: bool | None) -> bool:
     """Tell whether a call continues the one before unless it says otherwise.
 
     Args:
@@ -760,6 +841,24 @@ def _calls_chain(api: API, keeps_turns: bool, auto_store_responses: bool | None)
             "from."
         )
     return api.chains and has_history
+
+
+def _suggest_method(name: str, methods: Iterable[str]) -> str:
+    """Suggest the method of the same words in another order, else the nearest.
+
+    ::
+
+        async_respond  ->  Did you mean 'respond_async'?
+        stream         ->  Did you mean 'stream_async' or 'stream_sync'?
+    """
+    public = [method for method in methods if not method.startswith("_")]
+    words = set(name.split("_"))
+    same = [method for method in public if set(method.split("_")) == words]
+    longer = [method for method in public if words < set(method.split("_"))]
+    meant = same or longer[:2]
+    if not meant:
+        return did_you_mean(name, public)
+    return f" Did you mean {' or '.join(map(repr, meant))}?"
 
 
 def _first_given(*values: bool | None) -> bool:

@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from synth_ai.content import complete_items, new_response_id
 from synth_ai.errors import (
     ContextLengthError,
     ForgottenResponseError,
     MalformedAnswerError,
+    RequestError,
     ServerError,
     StoreError,
     StructuredOutputError,
     SynthAIError,
     TimedOutError,
 )
-from synth_ai.events import Completed, ReasoningDelta, StreamEvent
+from synth_ai.events import Completed, ReasoningDelta, Started, StreamEvent, VendorEvent
 from synth_ai.limiter import Place
 from synth_ai.lm import conversation
 from synth_ai.lm.arguments import CallArguments
@@ -29,11 +31,15 @@ from synth_ai.lm.compaction import Compactor, drop_oldest
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.deadline import Deadline
+from synth_ai.lm.fingerprints import fingerprint
+from synth_ai.lm.known_history import find_known_beginning
 from synth_ai.lm.prices import find_price
-from synth_ai.lm.prompt import Prompt, build_prompt, load_images
+from synth_ai.lm.prompt import NOT_GIVEN, Prompt, build_prompt, load_images
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response_ids import unique_response_id
+from synth_ai.lm.streams import StreamFacts
 from synth_ai.lm.structured_output import ResponseFormat, describe_error
+from synth_ai.lm.token_count import TokenCount
 from synth_ai.lm.tool_outputs import check_tool_outputs, match_output_types
 from synth_ai.lm.tools import ToolSpec, tool_specs
 from synth_ai.lm.vendors.base import VendorBase
@@ -51,6 +57,12 @@ logger = logging.getLogger("synth_ai")
 # A line of a system message that asks for effort:  Reasoning: high
 _EFFORT = re.compile(r"^[ \t]*reasoning(?:[ _]effort)?:[ \t]*(low|medium|high)[ \t]*$", re.I | re.M)
 
+#: What lets a conversation go on that has outgrown the context.
+_COMPACTION_HINT = (
+    "truncation='auto' goes on without the oldest turns, and LM(compact=...) with a summary of "
+    "your making in their place."
+)
+
 #: Statuses of a response that a conversation can continue from.
 _CONTINUABLE = ("completed", "incomplete")
 
@@ -64,7 +76,7 @@ class Call:
         arguments: the arguments that LM reads.
         options: the options, not checked yet.
         ticket: the call's place, and the head as it was when the call was made.
-        continues: whether it starts from the head, unless it names another turn.
+        starts_from_head: whether it starts from the head, unless it says from where else.
         moves_head: whether its turn becomes the head.
     """
 
@@ -72,7 +84,7 @@ class Call:
     arguments: CallArguments
     options: Mapping[str, Any]
     ticket: Ticket
-    continues: bool
+    starts_from_head: bool
     moves_head: bool
 
 
@@ -137,8 +149,16 @@ async def respond(
     return read_structured_output(delivery.call.request.response_format, response)
 
 
-async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[StreamEvent, None]:
+async def stream(
+    config: LMConfig, call: Call, head: Head, facts: StreamFacts
+) -> AsyncGenerator[StreamEvent, None]:
     """Answer one call as events, the last of which is `Completed`. Closing it aborts the call.
+
+    Args:
+        config: the LM's.
+        call: the call.
+        head: the head of the LM.
+        facts: is filled with what is known of the response from the beginning on.
 
     Raises:
         SynthAIError: see `synth_ai.errors`.
@@ -152,7 +172,7 @@ async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[Str
     try:
         async with deadline:
             prepared = await prepare(config, call, options, timeout)
-            open_stream = partial(_open_stream, config.vendor)
+            open_stream = partial(_open_stream, config.vendor, facts)
             delivery = _Delivery(config, prepared, open_stream, place, deadline)
             events, event = await delivery.run()
 
@@ -165,7 +185,7 @@ async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[Str
                     yield event
                     place.idle_since = None
                 async with deadline:
-                    event = await delivery.next_event(events)
+                    event = await delivery.next_event(events, facts)
         _count(config, event.response)
     finally:
         place.release()
@@ -173,8 +193,22 @@ async def stream(config: LMConfig, call: Call, head: Head) -> AsyncGenerator[Str
     response = event.response
     response.attempts = delivery.attempts
     await _record_in_time(config, call, head, delivery.call, response, deadline)
+    facts.response_id = response.response_id
     _log(response, started_at)
     yield Completed(read_structured_output(delivery.call.request.response_format, response))
+
+
+async def count_tokens(config: LMConfig, call: Call) -> TokenCount:
+    """Count the tokens of a call's whole prompt, without sending anything.
+
+    Raises:
+        RequestError: the call contradicts itself, or not all of its conversation is in the store.
+    """
+    options, timeout = read_options(config, call)
+    prepared = await prepare(config, call, options, timeout)
+    if prepared.request.previous_response_id is not None:
+        prepared = await _with_history(config, prepared, "its tokens are counted here")
+    return await config.vendor.count_tokens(prepared.request)
 
 
 # --- prepare ----------------------------------------------------------------------------------
@@ -204,16 +238,18 @@ async def prepare(
         RequestError: the call contradicts itself, or cannot continue from where it says.
     """
     arguments = call.arguments
+    _check_continue_known(arguments)
     prompt = build_prompt(
         call.texts,
-        system_message=arguments.get("system_message"),
+        system_message=arguments.get("system_message", NOT_GIVEN),
         user_message=arguments.get("user_message"),
         messages=arguments.get("messages"),
         images=await load_images(arguments.get("images")),
         tool_outputs=arguments.get("tool_outputs"),
+        may_be_empty=options.get("prompt") is not None,
     )
 
-    parent = await _find_parent(config, call, prompt)
+    parent, prompt = await _find_parent(config, call, prompt)
     parent_output = _output_of(parent)
     if parent_output is not None:
         check_tool_outputs(parent_output, prompt.items)
@@ -239,6 +275,7 @@ async def prepare(
         options=options,
         date=context.date,
         timeout=timeout,
+        response_id=new_response_id(),
         compactable=compactor is not None and parent is not None,
     )
     if compactor is not None:
@@ -269,19 +306,56 @@ def _warn_of_effort(instructions: str | None) -> list[str]:
     ]
 
 
-async def _find_parent(config: LMConfig, call: Call, prompt: Prompt) -> Parent | None:
-    """Find the turn to continue from: the one that the call names, else the head."""
+def _check_continue_known(arguments: CallArguments) -> None:
+    """Refuse `continue_known=` where there is no history to be known.
+
+    Raises:
+        RequestError: it is not a bool, or does not go with the other arguments.
+    """
+    continue_known = arguments.get("continue_known", False)
+    if not isinstance(continue_known, bool):
+        raise RequestError(f"continue_known must be True or False, not {continue_known!r:.100}.")
+    if not continue_known:
+        return
+
+    if arguments.get("messages") is None:
+        raise RequestError(
+            "continue_known=True is for a call that brings its whole conversation: give it as "
+            "messages=."
+        )
+    if arguments.get("previous_response_id") is not None:
+        raise RequestError(
+            "continue_known=True finds the response to continue from, and previous_response_id= "
+            "names it: give one of them."
+        )
+
+
+async def _find_parent(
+    config: LMConfig, call: Call, prompt: Prompt
+) -> tuple[Parent | None, Prompt]:
+    """Find the turn to continue from: the one that the call names or brings along, else the head.
+
+    Returns:
+        The turn, None at the start of a conversation; and what of the prompt stands behind it.
+    """
     named = call.arguments.get("previous_response_id")
     if named is not None:
-        return await conversation.find_parent(named, config)
-    if not call.continues or prompt.is_history:
-        return None
+        return await conversation.find_parent(named, config), prompt
+
+    if call.arguments.get("continue_known"):
+        known = await find_known_beginning(prompt, config.store)
+        if known is None:
+            return None, prompt
+        return known.parent, replace(prompt, items=prompt.items[known.count :])
+
+    if not call.starts_from_head or prompt.is_history:
+        return None, prompt
 
     head = call.ticket.head
     if head is None or head.turn is not None:
-        return head
+        return head, prompt
     # fork() takes any id; here is where it is looked up.
-    return await conversation.find_parent(head.id, config)
+    return await conversation.find_parent(head.id, config), prompt
 
 
 def _output_of(parent: Parent | None) -> tuple[Any, ...] | None:
@@ -381,14 +455,16 @@ class _Delivery(Generic[T]):
             self._note_attempts(error)
             raise
 
-    async def next_event(self, events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
+    async def next_event(
+        self, events: AsyncGenerator[VendorEvent, None], facts: StreamFacts
+    ) -> StreamEvent:
         """Read the next event of a stream that `run` has opened.
 
         Raises:
             SynthAIError: the stream broke off; it is not tried again, as a part is already shown.
         """
         try:
-            return await _next_event(events)
+            return await _next_event(events, facts)
         except ServerError as error:
             self._note_attempts(error)
             raise
@@ -440,7 +516,10 @@ async def _adapt(config: LMConfig, call: PreparedCall, error: SynthAIError) -> P
         return await _with_history(config, call, str(error))
 
     compactor = call.compactor
-    if compactor is None or call.parent is None:
+    if call.parent is None:
+        raise error
+    if compactor is None:
+        error.args = (f"{error} {_COMPACTION_HINT}", *error.args[1:])
         raise error
     if call.request.previous_response_id is not None:
         call = await _with_history(config, call, "the conversation was too long for the server")
@@ -472,25 +551,32 @@ async def _with_history(config: LMConfig, call: PreparedCall, reason: str) -> Pr
 
 
 async def _open_stream(
-    vendor: VendorBase, request: LMRequest
-) -> tuple[AsyncGenerator[StreamEvent, None], StreamEvent]:
+    vendor: VendorBase, facts: StreamFacts, request: LMRequest
+) -> tuple[AsyncGenerator[VendorEvent, None], StreamEvent]:
     """Start a stream and read its first event.
 
     Up to there a failure may be tried again; after it, part of the answer is already shown.
     """
+    # A server that keeps responses gives its own ids.
+    facts.response_id = None if vendor.api.keeps_responses else request.response_id
+
     events = vendor.stream(request)
     try:
-        return events, await _next_event(events)
+        return events, await _next_event(events, facts)
     except BaseException:
         await events.aclose()
         raise
 
 
-async def _next_event(events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
-    event = await anext(events, None)
-    if event is None:
-        raise MalformedAnswerError("The backend's stream ended without its Completed event.")
-    return event
+async def _next_event(events: AsyncGenerator[VendorEvent, None], facts: StreamFacts) -> StreamEvent:
+    """Read the next event that the caller gets."""
+    while True:
+        event = await anext(events, None)
+        if event is None:
+            raise MalformedAnswerError("The backend's stream ended without its Completed event.")
+        if not isinstance(event, Started):
+            return event
+        facts.response_id = event.response_id
 
 
 # --- record -----------------------------------------------------------------------------------
@@ -541,6 +627,8 @@ async def record(
         StoreError: the turn could not be kept; the response is on the error.
     """
     parent_id = None if prepared.parent is None else prepared.parent.id
+    if response.response_id is None and prepared.request.response_id is not None:
+        response.response_id = prepared.request.response_id
     try:
         async with unique_response_id(response, parent_id, config.store):
             _complete_response(config, prepared, response)
@@ -559,6 +647,7 @@ async def record(
 
 def _complete_response(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse) -> None:
     """Fill in what only LM knows."""
+    response.output = complete_items(response.output, response.response_id)
     response.api_type = config.vendor.api.name
     response.previous_response_id = None if prepared.parent is None else prepared.parent.id
     response.warnings += prepared.warnings
@@ -590,9 +679,29 @@ def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse)
         usage=None if response.usage is None else response.usage.model_dump(),
         # Ids that are not all that was sampled would be a false history.
         output_token_ids=response.output_token_ids if response.tokens_exact else None,
-        settings=request.settings(),
+        settings=_settings_of(prepared),
         date=request.date,
+        fingerprint=_fingerprint_of(prepared, response),
     )
+
+
+def _settings_of(prepared: PreparedCall) -> dict[str, object]:
+    settings = prepared.request.settings()
+    if not prepared.include_reasoning:
+        settings["include_reasoning"] = False
+    return settings
+
+
+def _fingerprint_of(prepared: PreparedCall, response: BaseLMResponse) -> str | None:
+    """Compute the fingerprint of the conversation; None if not all of it is known here."""
+    items = [*prepared.request.input, *response.output]
+    if prepared.parent is None:
+        return fingerprint(items)
+
+    turn = prepared.parent.turn
+    if turn is None or turn.fingerprint is None:
+        return None
+    return fingerprint(items, after=turn.fingerprint)
 
 
 def _without_credentials(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, cast
+from enum import Enum
+from typing import Any, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from synth_ai.content import (
     CalledCustomTool,
@@ -47,6 +48,18 @@ ROLES = ("user", "assistant", "system", "developer", "tool")
 _SYSTEM_ROLES = ("system", "developer")
 
 ToolOutputs: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+class NotGiven(Enum):
+    """Says that an argument was left out, where None has a meaning."""
+
+    NOT_GIVEN = "not given"
+
+
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
+
+SystemMessage: TypeAlias = str | NotGiven | None
+"""A call's system message: None for none, `NOT_GIVEN` for the one that is in force."""
 
 
 class ImageURL(TypedDict):
@@ -90,31 +103,35 @@ class Prompt:
 
     Attributes:
         items: the new items.
-        instructions: the system message, if the call gave one; None leaves the branch's in force.
+        instructions: the call's system message.
         is_history: the items hold an assistant's turn, so they are a whole conversation.
     """
 
     items: tuple[Item, ...]
-    instructions: str | None = None
+    instructions: SystemMessage = NOT_GIVEN
     is_history: bool = False
 
 
 def build_prompt(
     texts: Sequence[str],
     *,
-    system_message: str | None = None,
+    system_message: SystemMessage = NOT_GIVEN,
     user_message: str | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     images: Sequence[Image] = (),
     tool_outputs: ToolOutputs | None = None,
+    may_be_empty: bool = False,
 ) -> Prompt:
     """Build one prompt from the ways a call can be written.
 
     Args:
         texts: the positional strings: one is the user's message, two are (system, user).
+        system_message: the system message; None takes away the one that is in force.
+        user_message: the user's message.
         messages: messages of Chat Completions, items of the Responses API, or both mixed.
         images: bytes, paths or URLs, added to the user's message.
         tool_outputs: `{call_id: output}`, or a list of `{"call_id": ..., "output": ...}`.
+        may_be_empty: whether the server has a prompt of its own, which needs nothing added.
 
     Raises:
         RequestError: the ways contradict each other, or there is nothing to say.
@@ -126,32 +143,35 @@ def build_prompt(
         raise RequestError("Give the conversation as messages= or as prompt strings, not both.")
 
     items: list[Item] = []
-    if tool_outputs:
-        items += read_tool_outputs(tool_outputs)
-
     if messages is not None:
-        message_items, leading_system = read_messages(messages)
-        if leading_system is not None and system is not None:
+        items, leading_system = read_messages(messages)
+        if leading_system is not None and isinstance(system, str):
             raise RequestError(
                 "There are two system messages: one in messages=, one beside it. Give one of them."
             )
         if leading_system is not None:
             system = leading_system
-        items += message_items
     elif user is not None:
         items.append(user_item(user))
+
+    is_history = any(is_model_item(item) for item in items)
+    if tool_outputs:
+        outputs = read_tool_outputs(tool_outputs)
+        # They answer the calls of the turn before, or those in the history.
+        items = [*items, *outputs] if is_history else [*outputs, *items]
 
     if images:
         _add_images(items, images)
 
-    if not items and system is not None:
+    if not items and may_be_empty:
+        return Prompt((), system)
+    if not items and isinstance(system, str):
         raise RequestError("A system message alone is not a prompt: give the user's message too.")
     if not items:
         raise RequestError(
             "There is nothing to send: give a prompt string, messages= or tool_outputs=."
         )
 
-    is_history = any(is_model_item(item) for item in items)
     return Prompt(tuple(items), system, is_history)
 
 
@@ -190,11 +210,13 @@ def _check_image_list(images: object) -> None:
 
 
 def _read_texts(
-    texts: Sequence[str], system: str | None, user: str | None
-) -> tuple[str | None, str | None]:
+    texts: Sequence[str], system: SystemMessage, user: str | None
+) -> tuple[SystemMessage, str | None]:
     """Tell which string is the system message, and which the user's."""
-    for text in (*texts, system, user):
+    for text in (*texts, user):
         _check_text(text)
+    if system is not NOT_GIVEN:
+        _check_text(system)
 
     if len(texts) > 2:
         raise RequestError(
@@ -205,7 +227,7 @@ def _read_texts(
         raise RequestError(
             "Give the user's message as a positional string or as user_message=, not both."
         )
-    if len(texts) == 2 and system is not None:
+    if len(texts) == 2 and isinstance(system, str):
         raise RequestError(
             "Two prompt strings are (system, user), so system_message= is one too many."
         )

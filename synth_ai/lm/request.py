@@ -33,6 +33,7 @@ class LMRequest:
         date: the date on which the conversation began, as YYYY-MM-DD. Harmony writes it into the
             prompt.
         timeout: how long the call may take.
+        response_id: the id for the response, if the backend has none of its own.
         compactable: whether the call comes again with less history if its prompt leaves too little
             room for an answer.
     """
@@ -47,6 +48,7 @@ class LMRequest:
     options: GenerationOptions = field(default_factory=GenerationOptions)
     date: str | None = None
     timeout: Timeout = field(default_factory=Timeout)
+    response_id: str | None = None
     compactable: bool = False
 
     @property

@@ -1,20 +1,25 @@
-"""`lm.responses`: the responses in the store, by the names that the openai SDK has for them."""
+"""`lm.responses`: the responses in the store, by the names that the openai SDK has for them.
+
+What the store lacks is asked of the server, if it is of an API whose servers keep responses.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from synth_ai.content import Item
-from synth_ai.errors import NotFoundError, UnknownResponseError
+from synth_ai.content import Item, complete_items
+from synth_ai.errors import NotFoundError, OptionError, RequestError, UnknownResponseError
 from synth_ai.ids import check_id
+from synth_ai.limiter import is_positive_int
 from synth_ai.lm import sync
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.prices import Price, find_price
+from synth_ai.lm.vendors.base import ItemPage, Order
 from synth_ai.response import BaseLMResponse, Usage
 from synth_ai.store.json import copy_json
 from synth_ai.store.transfer import export_turns, import_turns
@@ -23,8 +28,13 @@ from synth_ai.turn import Turn
 if TYPE_CHECKING:
     from synth_ai.lm.training import TrainingExample
 
+T = TypeVar("T")
+
 #: How many responses a server is asked to delete at a time.
 _MAX_DELETIONS = 16
+
+#: The most items that a server is asked for at a time; OpenAI gives no more.
+_MAX_PAGE = 100
 
 
 class StoredResponses:
@@ -37,27 +47,69 @@ class StoredResponses:
         """Read the response of this id; a copy, to do with as you like.
 
         Its cost is that of today's prices. The store does not have, and the copy lacks,
-        `structured_output`, `logprobs`, `prompt_token_ids`, `attempts` and `raw`.
+        `structured_output`, `logprobs`, `prompt_token_ids`, `attempts` and `raw`. A response that
+        the store lacks is read from the server that keeps it; it is not stored here.
 
         Raises:
-            UnknownResponseError: it is not in the store.
+            UnknownResponseError: neither the store nor the server has it.
+            RequestError: it cannot be an id.
+            ServerError: the server cannot be asked.
         """
-        turn = await self._get_turn(response_id)
-        return as_response(turn, self._config.prices)
+        check_id(response_id, "response_id")
+        turn = await self._config.store.get(response_id)
+        if turn is not None:
+            return as_response(turn, self._config.prices)
 
-    async def input_items_async(self, response_id: str) -> list[Item]:
-        """Read what went in on the way to this response: its whole conversation, oldest first.
+        vendor = self._config.vendor
+        response = await self._ask_server(response_id, partial(vendor.retrieve, response_id))
+        return self._complete(response)
+
+    async def input_items_async(
+        self,
+        response_id: str,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        order: Order = "asc",
+    ) -> list[Item]:
+        """Read what went in on the way to this response: its whole conversation.
+
+        If the store lacks a part of it, the server that keeps the response is asked.
+
+        Args:
+            response_id: the response.
+            after: begin behind the item of this id.
+            limit: the most items to read; all of them by default.
+            order: `asc` for the oldest item first, `desc` for the newest.
 
         Raises:
-            UnknownResponseError: it, or a turn before it, is not in the store.
+            UnknownResponseError: it, or a turn before it, is neither in the store nor on the
+                server.
+            RequestError: it cannot be an id, or no item has the id `after`.
+            OptionError: `limit` or `order` has a value that makes no sense.
+            ServerError: the server cannot be asked.
         """
-        *before, last = await self._get_chain(response_id)
+        check_id(response_id, "response_id")
+        _check_page(limit, order)
+        chain = await self._config.store.chain(response_id)
+        if chain is None:
+
+            async def read_page(after: str | None, count: int) -> ItemPage:
+                vendor = self._config.vendor
+                ask = partial(
+                    vendor.input_items, response_id, after=after, limit=count, order=order
+                )
+                return await self._ask_server(response_id, ask)
+
+            return await _read_pages(read_page, after, limit)
+
+        *before, last = chain
         items: list[Item] = []
         for turn in before:
             items += turn.input
             items += turn.output
         items += last.input
-        return [copy_json(item) for item in items]
+        return [copy_json(item) for item in _cut_page(items, after, limit, order)]
 
     async def training_examples_async(self, response_id: str) -> list[TrainingExample]:
         """Make training examples of the branch up to this response: token ids with a loss mask.
@@ -181,9 +233,16 @@ class StoredResponses:
         """`retrieve_async` for callers that do not await."""
         return sync.run(self.retrieve_async(response_id))
 
-    def input_items(self, response_id: str) -> list[Item]:
+    def input_items(
+        self,
+        response_id: str,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        order: Order = "asc",
+    ) -> list[Item]:
         """`input_items_async` for callers that do not await."""
-        return sync.run(self.input_items_async(response_id))
+        return sync.run(self.input_items_async(response_id, after=after, limit=limit, order=order))
 
     def training_examples(self, response_id: str) -> list[TrainingExample]:
         """`training_examples_async` for callers that do not await."""
@@ -227,6 +286,31 @@ class StoredResponses:
             raise UnknownResponseError(self._config.store.explain_missing(response_id))
         return chain
 
+    async def _ask_server(self, response_id: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the server for what the store lacks.
+
+        Raises:
+            UnknownResponseError: it does not have it, or no server of this API keeps responses.
+        """
+        missing = self._config.store.explain_missing(response_id)
+        if not self._config.vendor.api.keeps_responses:
+            raise UnknownResponseError(missing)
+
+        self._config.lifetime.check()
+        try:
+            return await self._config.retry.run(ask)
+        except NotFoundError as error:
+            raise UnknownResponseError(f"{missing} The server does not have it either.") from error
+
+    def _complete(self, response: BaseLMResponse) -> BaseLMResponse:
+        """Fill in what only LM knows of a response that comes from the server."""
+        response.api_type = self._config.vendor.api.name
+        response.output = complete_items(response.output, response.response_id)
+        price = find_price(response.model or self._config.model, self._config.prices)
+        if price is not None and response.usage is not None:
+            response.cost = price.cost_of(response.usage)
+        return response
+
     async def _delete_unstored(self, response_id: str) -> None:
         """Delete a response that only the server may have.
 
@@ -269,6 +353,58 @@ class StoredResponses:
             first_error = next(iter(errors.values()))
             first_error.add_note(f"The server may still have {', '.join(errors)}.")
             raise first_error
+
+
+def _check_page(limit: int | None, order: str) -> None:
+    if limit is not None and not is_positive_int(limit):
+        raise OptionError(f"limit must be a whole number from 1, or None for all, not {limit!r}.")
+    if order not in ("asc", "desc"):
+        raise OptionError(f"order must be 'asc' or 'desc', not {order!r}.")
+
+
+async def _read_pages(
+    read_page: Callable[[str | None, int], Awaitable[ItemPage]],
+    after: str | None,
+    limit: int | None,
+) -> list[Item]:
+    """Read items page by page.
+
+    Args:
+        read_page: reads so many items behind the one of this id.
+        after: the id to begin behind; None for the first item.
+        limit: the most items; None for all.
+    """
+    items: list[Item] = []
+    seen = {None, after}
+    while limit is None or len(items) < limit:
+        count = _MAX_PAGE if limit is None else min(_MAX_PAGE, limit - len(items))
+        page = await read_page(after, count)
+        items += page.items
+        # A server that gives one page again and again would never end.
+        if not page.has_more or page.last_id in seen:
+            break
+        after = page.last_id
+        seen.add(after)
+
+    return items[:limit]
+
+
+def _cut_page(
+    items: Sequence[Item], after: str | None, limit: int | None, order: Order
+) -> Sequence[Item]:
+    """Cut the items that were asked for out of a whole conversation.
+
+    Raises:
+        RequestError: no item has the id `after`.
+    """
+    if order == "desc":
+        items = items[::-1]
+    if after is not None:
+        ids = [item.get("id") for item in items]
+        if after not in ids:
+            raise RequestError(f"No item of this response has the id {after!r:.100}.")
+        items = items[ids.index(after) + 1 :]
+    return items[:limit]
 
 
 def as_response(turn: Turn, prices: Mapping[str, Price]) -> BaseLMResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -87,6 +88,19 @@ class SyncStream(Generic[EventT]):
         sync.finish(self._reader.aclose)
 
 
+@dataclass(slots=True)
+class StreamFacts:
+    """What is known of a response while it is being streamed.
+
+    Attributes:
+        shape: the shape that was asked for; None for plain text.
+        response_id: its id; None before the stream has begun.
+    """
+
+    shape: ResponseFormat | None = None
+    response_id: str | None = None
+
+
 class _PartialAnswer(Generic[AnswerT]):
     """What has come of an answer so far.
 
@@ -128,6 +142,15 @@ class _WithAnswer(Generic[AnswerT]):
     """What async and sync streams of one answer have in common."""
 
     _answer: _PartialAnswer[AnswerT]
+    _facts: StreamFacts
+
+    @property
+    def response_id(self) -> str | None:
+        """The id of the response, from the beginning of the stream on; None before.
+
+        A server that gives ids may do so with a later event; then it is None until that has come.
+        """
+        return self._facts.response_id
 
     @property
     def text(self) -> str:
@@ -175,10 +198,9 @@ class ResponseStream(_WithAnswer[AnswerT], AsyncStream["StreamEvent[AnswerT]"]):
     Leaving the block early aborts the call. A stream can be read once.
     """
 
-    def __init__(
-        self, events: AsyncGenerator[StreamEvent, None], shape: ResponseFormat | None = None
-    ) -> None:
-        self._answer = _PartialAnswer(shape)
+    def __init__(self, events: AsyncGenerator[StreamEvent, None], facts: StreamFacts) -> None:
+        self._facts = facts
+        self._answer = _PartialAnswer(facts.shape)
         super().__init__(events, self._answer.add)
 
 
@@ -194,10 +216,9 @@ class SyncResponseStream(_WithAnswer[AnswerT], SyncStream["StreamEvent[AnswerT]"
     The same as `ResponseStream`, for callers that do not await.
     """
 
-    def __init__(
-        self, events: AsyncGenerator[StreamEvent, None], shape: ResponseFormat | None = None
-    ) -> None:
-        self._answer = _PartialAnswer(shape)
+    def __init__(self, events: AsyncGenerator[StreamEvent, None], facts: StreamFacts) -> None:
+        self._facts = facts
+        self._answer = _PartialAnswer(facts.shape)
         super().__init__(events, self._answer.add)
 
 

@@ -93,14 +93,27 @@ class ResponseStore(ABC):
         return find_descendants(await self.list(), id)
 
     async def find(self, fingerprint: str) -> Turn | None:
-        """Return the newest turn with this fingerprint that is not redacted, or None.
+        """Return the newest turn with this fingerprint that is not redacted, or None."""
+        found = await self.find_all(fingerprint, 1)
+        return found[0] if found else None
 
-        This version looks at every turn.
+    async def find_all(self, fingerprint: str, limit: int) -> Sequence[Turn]:
+        """Return the turns with this fingerprint that are not redacted, newest first.
+
+        Many turns may have one: samples of one prompt that say the same, for other reasons or under
+        another system message. This version looks at every turn.
+
+        Args:
+            fingerprint: a hash of a whole conversation, see `Turn`.
+            limit: the most turns to return.
         """
+        found: list[Turn] = []
         for turn in reversed(await self.list()):
+            if len(found) == limit:
+                break
             if turn.fingerprint == fingerprint and not turn.redacted:
-                return turn
-        return None
+                found.append(turn)
+        return found
 
     async def find_answer(self, request_key: str) -> Turn | None:
         """Return the newest turn that the response cache may give for a request, or None.

@@ -85,13 +85,14 @@ class MemoryStore(ResponseStore):
         turns.reverse()
         return turns
 
-    async def find(self, fingerprint: str) -> Turn | None:
+    async def find_all(self, fingerprint: str, limit: int) -> Sequence[Turn]:
         with self._lock:
-            return self._find_readable(self._by_fingerprint, fingerprint)
+            return self._find_readable(self._by_fingerprint, fingerprint, limit)
 
     async def find_answer(self, request_key: str) -> Turn | None:
         with self._lock:
-            return self._find_readable(self._by_request_key, request_key)
+            found = self._find_readable(self._by_request_key, request_key, 1)
+            return found[0] if found else None
 
     async def annotate(self, id: str, annotation: Annotation) -> bool:
         with self._lock:
@@ -182,13 +183,16 @@ class MemoryStore(ResponseStore):
         self._turns[turn.id] = turn
         self._sizes.add(turn)
 
-    def _find_readable(self, index: HashIndex, digest: str) -> Turn | None:
-        """Return the newest turn of a hash that is not redacted."""
+    def _find_readable(self, index: HashIndex, digest: str, limit: int) -> Sequence[Turn]:
+        """Return the newest turns of a hash that are not redacted."""
+        found: list[Turn] = []
         for id in index.find(digest):
+            if len(found) == limit:
+                break
             turn = self._turns[id]
             if not turn.redacted:
-                return turn
-        return None
+                found.append(turn)
+        return found
 
     def _link(self, turn: Turn) -> None:
         """Count a new turn as a child of its parent."""

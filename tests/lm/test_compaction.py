@@ -32,8 +32,16 @@ async def talk(lm: LM, turns: int) -> list[Any]:
 async def test_by_default_it_is_an_error_with_the_counts() -> None:
     """Nothing is left out by surprise."""
     lm, _ = make(10)
-    with pytest.raises(ContextLengthError, match=r"has \d+ tokens and the model's context 400"):
+    with pytest.raises(ContextLengthError, match=r"has \d+ tokens and the model's context 400") as (
+        caught
+    ):
         await talk(lm, 10)
+    # The ways out are named where there is something to leave out.
+    assert "truncation='auto'" in str(caught.value)
+    assert "compact=" in str(caught.value)
+    with pytest.raises(ContextLengthError) as caught:
+        await lm.detached().respond_async(LONG * 50)
+    assert "truncation=" not in str(caught.value)
 
 
 async def test_truncation_leaves_the_oldest_turns_out_and_says_so() -> None:

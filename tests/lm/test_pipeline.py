@@ -219,7 +219,7 @@ async def test_the_turn_that_is_recorded() -> None:
     turn = await store.get(str(response.response_id))
     assert turn is not None
     assert turn.input == vendor.requests[0].input
-    assert turn.output == tuple(REASONED)
+    assert turn.output == tuple(items.complete_items(REASONED, turn.id))
     assert (turn.instructions, turn.api_type, turn.model, turn.status) == (
         "Be terse.",
         "responses",

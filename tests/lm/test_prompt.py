@@ -16,7 +16,7 @@ from synth_ai import BaseLMResponse, ToolCallDelta
 from synth_ai import content as items
 from synth_ai.errors import RequestError
 from synth_ai.lm import prompt
-from synth_ai.lm.prompt import build_prompt
+from synth_ai.lm.prompt import NOT_GIVEN, SystemMessage, build_prompt
 from synth_ai.lm.vendors.base import whole_response_events
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
@@ -37,16 +37,17 @@ def user(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("texts", "named", "instructions", "said"),
     [
-        (("Hi",), {}, None, "Hi"),
+        (("Hi",), {}, NOT_GIVEN, "Hi"),
+        (("Hi",), {"system_message": None}, None, "Hi"),
         (("Be terse.", "Hi"), {}, "Be terse.", "Hi"),
-        ((), {"user_message": "Hi"}, None, "Hi"),
+        ((), {"user_message": "Hi"}, NOT_GIVEN, "Hi"),
         (("Hi",), {"system_message": "Be terse."}, "Be terse.", "Hi"),
         ((), {"system_message": "Be terse.", "user_message": "Hi"}, "Be terse.", "Hi"),
         (("", "Hi"), {}, "", "Hi"),
     ],
 )
 def test_one_string_is_the_user_two_are_system_and_user(
-    texts: tuple[str, ...], named: dict[str, Any], instructions: str | None, said: str
+    texts: tuple[str, ...], named: dict[str, Any], instructions: SystemMessage, said: str
 ) -> None:
     """Every way to write the same prompt gives the same items.
 

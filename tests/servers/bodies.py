@@ -109,14 +109,29 @@ def response_started(request: Body) -> Body:
     }
 
 
-def input_item_list(items: list[Body]) -> Body:
-    """A page of `GET /v1/responses/{id}/input_items`, by default newest first, as the service."""
-    data = [_listed_item(item) for item in reversed(items)]
+def input_item_page(listed: list[Body], query: dict[str, str]) -> Body:
+    """A page of `GET /v1/responses/{id}/input_items`: 20, the newest first, unless asked."""
+    order = query.get("order", "desc")
+    items = listed if order == "asc" else listed[::-1]
+    if "after" in query:
+        ids = [item["id"] for item in items]
+        items = items[ids.index(query["after"]) + 1 :]
+
+    limit = int(query.get("limit", 20))
+    assert 1 <= limit <= 100, f"the service gives 1 to 100 items, not {limit}"
+    data = items[:limit]
     first, last = (data[0]["id"], data[-1]["id"]) if data else ("", "")
-    return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": False}
+    has_more = len(items) > limit
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": first,
+        "last_id": last,
+        "has_more": has_more,
+    }
 
 
-def _listed_item(item: Body) -> Body:
+def listed_item(item: Body) -> Body:
     prefix = {
         "message": "msg",
         "reasoning": "rs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from servers import errors
 from servers.answers import Raw
@@ -106,7 +107,7 @@ class Memory:
     def _check_items(self, inputs: list[Body]) -> None:
         """Items sent back by hand must be known, whole and in the company they were made in."""
         given = {item["id"] for item in inputs if item.get("id")}
-        for item, following in zip(inputs, [*inputs[1:], None], strict=True):
+        for item, following in zip_longest(inputs, inputs[1:]):
             item_id = item.get("id")
             if item["type"] == "reasoning":
                 self._check_reasoning(item, following)

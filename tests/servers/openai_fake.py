@@ -109,6 +109,7 @@ class OpenAIServer:
         self.background_looks = 2
         self.cancelled: list[str] = []
         self._looks: dict[str, int] = {}
+        self._listed: dict[str, list[Body]] = {}
         self._memory = Memory()
         self._queues: defaultdict[str, deque[Answer | Raw]] = defaultdict(deque)
         self._responder: Responder = echo
@@ -269,7 +270,11 @@ class OpenAIServer:
 
     async def _input_items(self, received: Received, request: Request) -> Response:
         # The service lists what the model saw, earlier turns included.
-        return as_json(bodies.input_item_list(self._memory.turn(request.path_params["id"]).context))
+        response_id = request.path_params["id"]
+        turn = self._memory.turn(response_id)
+        if response_id not in self._listed:
+            self._listed[response_id] = [bodies.listed_item(item) for item in turn.context]
+        return as_json(bodies.input_item_page(self._listed[response_id], received.query))
 
     async def _models(self, received: Received, request: Request) -> Response:
         return as_json(bodies.model_list(self.models))

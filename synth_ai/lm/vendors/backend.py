@@ -14,6 +14,7 @@ from synth_ai.engines.registry import make_engine
 from synth_ai.errors import MissingKeyError, OptionError, RoutingError
 from synth_ai.lm.vendors.apis import CHAT, HARMONY, RESPONSES
 from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.lm.vendors.families import find_other_maker
 from synth_ai.lm.vendors.registry import (
     OPENAI,
     Endpoint,
@@ -208,6 +209,8 @@ def _on_server(
     model: str, route: Route, base_url: str | None, options: BackendOptions, settings: Settings
 ) -> VendorBase:
     address = _address(route, base_url, settings)
+    if options.vendor is None and base_url is None and is_openai_address(address):
+        _refuse_other_makers(model)
     api_key = _api_key(route, address, options.api_key, settings)
     if api_key is not None and _can_be_overheard(address):
         host = urlsplit(address or "").hostname
@@ -232,6 +235,27 @@ def _on_server(
             f"VendorBase, not {backend!r}."
         )
     return backend
+
+
+def _refuse_other_makers(model: str) -> None:
+    """Refuse a model that OpenAI does not serve, instead of asking for a key of OpenAI's.
+
+    Raises:
+        RoutingError: it is one of those that are known to be others'.
+    """
+    maker = find_other_maker(model)
+    if maker is None:
+        return
+
+    if maker.base_url is None:
+        way_out = "a server that has it (vllm serve, Ollama, LM Studio, ...)"
+    else:
+        way_out = f"{maker.base_url} and api_key= for {maker.name}'s own service"
+    raise RoutingError(
+        f"OpenAI does not serve {model!r}. Give base_url=, such as {way_out}; any server that "
+        "speaks Chat Completions or Responses will do. (vendor='openai' sends the call to OpenAI "
+        "all the same.)"
+    )
 
 
 def _address(route: Route, base_url: str | None, settings: Settings) -> str | None:

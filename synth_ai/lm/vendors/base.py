@@ -13,13 +13,15 @@ Subclass `VendorBase` to put a model of your own behind `LM`. Only `respond` mus
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from synth_ai.api import API
-from synth_ai.content import name_and_text
+from synth_ai.content import Item, name_and_text
 from synth_ai.engines.base import Engine
+from synth_ai.errors import NotFoundError
 from synth_ai.events import (
     Completed,
     PreambleDelta,
@@ -27,12 +29,32 @@ from synth_ai.events import (
     StreamEvent,
     TextDelta,
     ToolCallDelta,
+    VendorEvent,
 )
 from synth_ai.lm.prices import Price
 from synth_ai.lm.request import LMRequest
+from synth_ai.lm.token_count import TokenCount, estimate_prompt_tokens
 from synth_ai.response import BaseLMResponse, Usage
 
 __all__ = ["API", "BaseLMResponse", "LMRequest", "StreamEvent", "Usage", "VendorBase"]
+
+
+Order: TypeAlias = Literal["asc", "desc"]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """Some of the items that went in on the way to a response.
+
+    Attributes:
+        items: the items.
+        last_id: the id of the last of them, behind which the next page begins; None if it has none.
+        has_more: whether there is a next page.
+    """
+
+    items: Sequence[Item]
+    last_id: str | None
+    has_more: bool
 
 
 class VendorBase(ABC):
@@ -72,7 +94,7 @@ class VendorBase(ABC):
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         """Answer one request.
 
-        Leave `response_id` None if the backend gives no ids; LM then makes one. Set
+        Leave `response_id` None if the backend gives no ids; it is then that of the request. Set
         `stored_on_server` if the server can continue from the id that it gave.
 
         Raises:
@@ -80,8 +102,10 @@ class VendorBase(ABC):
                 raises.
         """
 
-    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[VendorEvent, None]:
         """Answer one request as events, the last of which is `Completed`.
+
+        If the server gives the response an id, `Started` says so before the first of them.
 
         A backend that cannot stream need not write this: the whole answer then comes in one piece.
         """
@@ -96,6 +120,38 @@ class VendorBase(ABC):
     async def models(self) -> list[str]:
         """Return the names of the models that the backend has."""
         return []
+
+    async def retrieve(self, response_id: str) -> BaseLMResponse:
+        """Read a response that the server keeps.
+
+        Raises:
+            NotFoundError: the server does not have it.
+        """
+        raise NotFoundError(f"The {self.api.name} API does not give out {response_id!r:.100}.")
+
+    async def input_items(
+        self, response_id: str, *, after: str | None, limit: int, order: Order
+    ) -> ItemPage:
+        """Read a page of what went in on the way to a response that the server keeps.
+
+        Args:
+            response_id: the response.
+            after: the id of the last item of the page before; None for the first page.
+            limit: the most items.
+            order: `asc` for the oldest item first, `desc` for the newest.
+
+        Raises:
+            NotFoundError: the server does not have it.
+        """
+        raise NotFoundError(f"The {self.api.name} API does not give out {response_id!r:.100}.")
+
+    async def count_tokens(self, request: LMRequest) -> TokenCount:
+        """Count the tokens of a request's prompt, or estimate them.
+
+        Args:
+            request: the request, with its whole `history`.
+        """
+        return TokenCount(estimate_prompt_tokens(request), is_exact=False)
 
     async def delete(self, response_id: str) -> None:
         """Forget a response on the server, if one keeps it.

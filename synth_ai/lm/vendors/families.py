@@ -63,6 +63,54 @@ _WITHOUT_REASONING = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Somebody else than OpenAI whose models people ask for by their names.
+
+    Attributes:
+        pattern: the names.
+        name: who makes them.
+        base_url: where they speak Chat Completions; None for open weights, which anybody serves.
+    """
+
+    pattern: re.Pattern[str]
+    name: str
+    base_url: str | None = None
+
+
+#: OpenAI serves none of these, whatever comes.
+OTHER_MAKERS: tuple[Maker, ...] = (
+    # claude-opus-4-5
+    Maker(re.compile(r"claude-.+"), "Anthropic", "https://api.anthropic.com/v1"),
+    # gemini-3-pro
+    Maker(
+        re.compile(r"gemini-.+"),
+        "Google",
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+    ),
+    # grok-4
+    Maker(re.compile(r"grok-.+"), "xAI", "https://api.x.ai/v1"),
+    # mistral-large-latest, codestral-latest
+    Maker(
+        re.compile(r"(mistral|magistral|codestral|ministral)-.+"),
+        "Mistral",
+        "https://api.mistral.ai/v1",
+    ),
+    # deepseek-chat
+    Maker(re.compile(r"deepseek-.+"), "DeepSeek", "https://api.deepseek.com"),
+    # llama3.2, qwen3-8b, gemma-3-27b-it
+    Maker(re.compile(r"(llama|qwen|gemma|phi|mixtral)-?\d.*"), "others"),
+)
+
+
+def find_other_maker(model: str) -> Maker | None:
+    """Return who makes a model, if it is known not to be OpenAI; None for any other name."""
+    for maker in OTHER_MAKERS:
+        if maker.pattern.fullmatch(model.lower()):
+            return maker
+    return None
+
+
 def reasons(model: str) -> bool:
     """Tell whether a model may reason, by its name.
 

@@ -151,9 +151,24 @@ def _make_responses(endpoint: Endpoint) -> VendorBase:
 
 def _make_vllm_responses(endpoint: Endpoint) -> VendorBase:
     """Make the backend for vLLM's Responses API, whose chained calls ignore new tools."""
+    from synth_ai.lm.vendors.responses.vendor import VLLM as DIALECT
     from synth_ai.lm.vendors.responses.vendor import ResponsesVendor
 
-    return ResponsesVendor(endpoint.client(), remembers=False)
+    return ResponsesVendor(endpoint.client(), dialect=DIALECT)
+
+
+def _make_synth_chat(endpoint: Endpoint) -> VendorBase:
+    from synth_ai.lm.vendors.chat.encode import SYNTH as DIALECT
+    from synth_ai.lm.vendors.chat.vendor import ChatVendor
+
+    return ChatVendor(endpoint.client(), dialect=DIALECT)
+
+
+def _make_synth_responses(endpoint: Endpoint) -> VendorBase:
+    from synth_ai.lm.vendors.responses.vendor import SYNTH as DIALECT
+    from synth_ai.lm.vendors.responses.vendor import ResponsesVendor
+
+    return ResponsesVendor(endpoint.client(), dialect=DIALECT)
 
 
 OPENAI = Vendor(
@@ -168,7 +183,7 @@ OPENAI = Vendor(
 #: A Synth backend, wherever it runs.
 SYNTH = Vendor(
     name="synth",
-    apis={"responses": _make_responses, "chat": _make_chat},
+    apis={"responses": _make_synth_responses, "chat": _make_synth_chat},
     base_url_variable="SYNTH_BASE_URL",
     api_key_variable="SYNTH_API_KEY",
 )

@@ -133,6 +133,12 @@ def _refuse_what_is_not_hosted(model: str) -> None:
     """Refuse folders of other models, and names of a hub: nothing here serves them."""
     if families.looks_like_path(model):
         raise _folder_error(model)
+    maker, _, name = model.partition("/")
+    if maker == "openai" and families.family_of(name) is not None:
+        raise RoutingError(
+            f"OpenAI's own service knows {model!r} as {name!r}: drop the prefix. (A gateway that "
+            "wants it is at an address of its own: give base_url=.)"
+        )
     if "/" in model:
         raise RoutingError(
             f"{model!r} names a model on a hub, and nothing here serves it. Give base_url= for a "

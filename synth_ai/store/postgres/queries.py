@@ -91,14 +91,15 @@ async def descendants(connection: AsyncConnection, id: str) -> list[Turn]:
     return await _read_turns(connection, _DESCENDANTS, (id,))
 
 
-async def find(connection: AsyncConnection, fingerprint: str) -> Turn | None:
-    """Read the newest turn with this fingerprint that is not redacted."""
-    return await _find_readable(connection, _BY_FINGERPRINT, fingerprint)
+async def find_all(connection: AsyncConnection, fingerprint: str, limit: int) -> list[Turn]:
+    """Read the newest turns with this fingerprint that are not redacted."""
+    return await _find_readable(connection, _BY_FINGERPRINT, fingerprint, limit)
 
 
 async def find_answer(connection: AsyncConnection, request_key: str) -> Turn | None:
     """Read the newest turn that may be given for a request."""
-    return await _find_readable(connection, _BY_REQUEST_KEY, request_key)
+    found = await _find_readable(connection, _BY_REQUEST_KEY, request_key, 1)
+    return found[0] if found else None
 
 
 async def search(connection: AsyncConnection, tags: Tags) -> list[Turn]:
@@ -113,18 +114,22 @@ async def search(connection: AsyncConnection, tags: Tags) -> list[Turn]:
 
 
 async def _find_readable(
-    connection: AsyncConnection, query: LiteralString, digits: str
-) -> Turn | None:
+    connection: AsyncConnection, query: LiteralString, digits: str, limit: int
+) -> list[Turn]:
+    """Read the newest turns of a hash that are not redacted."""
     digest = decode_hash(digits)
     if digest is None:
-        return None  # no turn can have it
+        return []  # no turn can have it
 
+    found: list[Turn] = []
     cursor = await connection.execute(query, (digest,))
     for (id,) in await cursor.fetchall():
+        if len(found) == limit:
+            break
         turn = await get(connection, id)
         if turn is not None and not turn.redacted:
-            return turn
-    return None
+            found.append(turn)
+    return found
 
 
 async def _read_turns(

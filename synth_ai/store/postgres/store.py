@@ -84,9 +84,11 @@ class PostgreSQLStore(ResponseStore):
         session = self._require_open()
         return await session.run(lambda connection: queries.descendants(connection, id))
 
-    async def find(self, fingerprint: str) -> Turn | None:
+    async def find_all(self, fingerprint: str, limit: int) -> Sequence[Turn]:
         session = self._require_open()
-        return await session.run(lambda connection: queries.find(connection, fingerprint))
+        return await session.run(
+            lambda connection: queries.find_all(connection, fingerprint, limit)
+        )
 
     async def find_answer(self, request_key: str) -> Turn | None:
         session = self._require_open()

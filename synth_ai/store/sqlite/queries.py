@@ -91,14 +91,15 @@ def descendants(connection: sqlite3.Connection, id: str) -> list[Turn]:
     return [turn for turn in turns if turn.id != id]
 
 
-def find(connection: sqlite3.Connection, fingerprint: str) -> Turn | None:
-    """Read the newest turn with this fingerprint that is not redacted."""
-    return _find_readable(connection, _BY_FINGERPRINT, fingerprint)
+def find_all(connection: sqlite3.Connection, fingerprint: str, limit: int) -> list[Turn]:
+    """Read the newest turns with this fingerprint that are not redacted."""
+    return _find_readable(connection, _BY_FINGERPRINT, fingerprint, limit)
 
 
 def find_answer(connection: sqlite3.Connection, request_key: str) -> Turn | None:
     """Read the newest turn that may be given for a request."""
-    return _find_readable(connection, _BY_REQUEST_KEY, request_key)
+    found = _find_readable(connection, _BY_REQUEST_KEY, request_key, 1)
+    return found[0] if found else None
 
 
 def search(connection: sqlite3.Connection, tags: Tags) -> list[Turn]:
@@ -117,16 +118,22 @@ def search(connection: sqlite3.Connection, tags: Tags) -> list[Turn]:
     return turns
 
 
-def _find_readable(connection: sqlite3.Connection, query: str, digits: str) -> Turn | None:
+def _find_readable(
+    connection: sqlite3.Connection, query: str, digits: str, limit: int
+) -> list[Turn]:
+    """Read the newest turns of a hash that are not redacted."""
     digest = decode_hash(digits)
     if digest is None:
-        return None  # no turn can have it
+        return []  # no turn can have it
 
+    found: list[Turn] = []
     for (id,) in connection.execute(query, (digest,)):
+        if len(found) == limit:
+            break
         turn = get(connection, id)
         if turn is not None and not turn.redacted:
-            return turn
-    return None
+            found.append(turn)
+    return found
 
 
 def _read_turns(

@@ -95,9 +95,11 @@ class SQLiteStore(ResponseStore):
         readers = self._require_open().readers
         return await readers.run(lambda connection: queries.descendants(connection, id))
 
-    async def find(self, fingerprint: str) -> Turn | None:
+    async def find_all(self, fingerprint: str, limit: int) -> Sequence[Turn]:
         readers = self._require_open().readers
-        return await readers.run(lambda connection: queries.find(connection, fingerprint))
+        return await readers.run(
+            lambda connection: queries.find_all(connection, fingerprint, limit)
+        )
 
     async def find_answer(self, request_key: str) -> Turn | None:
         readers = self._require_open().readers

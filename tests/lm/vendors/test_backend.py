@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from servers.answers import Raw
+from servers.openai_fake import OpenAIServer
 from synth_ai import LM, MemoryStore
 from synth_ai.engines import registry as engines
 from synth_ai.errors import (
@@ -245,6 +247,84 @@ def test_servers_are_spoken_to_in_their_own_dialect() -> None:
         vendor = make_backend("gpt-4o", BackendOptions(**where), settings)
         assert isinstance(vendor, ChatVendor)
         assert vendor._dialect == dialect
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("claude-opus-4-5", "https://api.anthropic.com/v1 and api_key= for Anthropic's"),
+        ("gemini-3-pro", "https://generativelanguage.googleapis.com"),
+        ("grok-4", "https://api.x.ai/v1"),
+        ("mistral-large-latest", "https://api.mistral.ai/v1"),
+        ("deepseek-chat", "https://api.deepseek.com"),
+        ("llama3.2", "vllm serve, Ollama"),
+        ("Qwen3-8B", "vllm serve, Ollama"),
+    ],
+)
+def test_a_model_of_somebody_else(model: str, says: str) -> None:
+    """The error says where it is, and asks for no key of OpenAI's; who means it can go on."""
+    for settings in (Settings(), Settings(openai_api_key="k")):
+        with pytest.raises(RoutingError, match=f"does not serve '{model}'.*{says}"):
+            make_backend(model, BackendOptions(), settings)
+
+    proxied = Settings(openai_api_key="k", openai_base_url="https://proxy.test/v1")
+    make_backend(model, BackendOptions(), proxied)
+    make_backend(model, BackendOptions(base_url=LOCAL), Settings())
+    make_backend(model, BackendOptions(vendor="openai", api_key="k"), Settings())
+
+
+@pytest.mark.parametrize("api", ["responses", "chat"])
+async def test_synth_is_sent_its_own_names(openai_server: OpenAIServer, api: str) -> None:
+    """The published name has a prefix that the backend's list of models does not have."""
+    lm = LM(
+        "openai/gpt-oss-20b",
+        vendor="synth",
+        api=api,
+        base_url=openai_server.base_url,
+        api_key="sk-test",
+    )
+    await lm.respond_async("Hi")
+    assert openai_server.bodies[-1]["model"] == "gpt-oss-20b"
+    assert lm.model == "openai/gpt-oss-20b"
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+async def test_synth_is_told_of_a_stream_twice(openai_server: OpenAIServer, transport: Any) -> None:
+    """In the query, as its route has it, and in the body, as the SDK does; no other server is."""
+    for where in ({"vendor": "synth"}, {"api": "responses"}):
+        given: Any = where
+        async with LM(
+            "gpt-oss-20b",
+            base_url=openai_server.base_url,
+            api_key="sk-test",
+            transport=transport,
+            extra_query={"tenant": "a"},
+            **given,
+        ) as lm:
+            async for _ in lm.stream_async("Hi"):
+                pass
+            assert (await lm.respond_async("Hi")).text == "You said: Hi"
+
+    streamed, whole, of_another, _ = (request.query for request in openai_server.requests)
+    assert streamed == {"stream": "true", "tenant": "a"}
+    assert whole == of_another == {"tenant": "a"}
+    assert [body.get("stream") for body in openai_server.bodies] == [True, None, True, None]
+
+
+@pytest.mark.parametrize("mark", ["input_messages", "kv_transfer_params"])
+async def test_synth_remembers_though_vllm_is_behind_it(
+    openai_server: OpenAIServer, mark: str
+) -> None:
+    """It passes vLLM's own keys through, and continues from ids all the same."""
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+    output = [{**message, "content": [{"type": "output_text", "text": "Hello", "annotations": []}]}]
+    openai_server.enqueue(Raw({"id": "resp_1", "object": "response", "output": output, mark: None}))
+    lm = LM("gpt-oss-20b", vendor="synth", base_url=openai_server.base_url, api_key="sk-test")
+    first = await lm.respond_async("Hi")
+    assert first.stored_on_server
+    await lm.respond_async("more")
+    # (The stand-in does not know the id, so the conversation is then sent in full.)
+    assert openai_server.bodies[1]["previous_response_id"] == "resp_1"
 
 
 def test_a_vendor_object_and_an_engine_are_used_as_they_are() -> None:

@@ -280,6 +280,7 @@ async def test_a_stream_whose_final_response_is_empty(
         "call_id": "call_1",
         "name": "f",
         "arguments": "{}",
+        "status": "completed",
     }
     openai_server.enqueue(
         events(

@@ -215,6 +215,15 @@ def test_a_name_with_a_slash_needs_an_address(arguments: dict[str, Any]) -> None
         choose("Qwen/Qwen3-8B", **arguments)
 
 
+@pytest.mark.parametrize("model", ["openai/gpt-5.5", "openai/o4-mini", "openai/tomorrow-1"])
+def test_a_prefix_that_openai_does_not_know(model: str) -> None:
+    """Gateways call OpenAI's models so, OpenAI does not; gpt-oss may have it."""
+    with pytest.raises(RoutingError, match=f"'{model.removeprefix('openai/')}': drop the prefix"):
+        choose(model)
+    assert choose(model, base_url="http://localhost:4000/v1").api == "chat"
+    assert choose("openai/gpt-oss-20b").api == "harmony"
+
+
 def test_vllm_without_an_address_runs_gpt_oss_alone() -> None:
     """`vendor="vllm"` is this process for gpt-oss, and a server for all else."""
     assert choose("gpt-oss-20b", vendor="vllm").api == "harmony"

@@ -16,6 +16,7 @@ from synth_ai.content import (
     assistant_message,
     custom_tool_call,
     function_call,
+    mark_cut_off,
     output_text,
     reasoning_item,
     refusal_message,
@@ -86,6 +87,7 @@ def _decode_body(body: ChatBody) -> BaseLMResponse:
         status = "incomplete"
         # Chat Completions has one finish reason for all, and no status for a call.
         output, warnings = drop_truncated_calls(output, has_statuses=False)
+        output = mark_cut_off(output)
 
     logprobs = choice.get("logprobs") or {}
     return BaseLMResponse.of_output(

@@ -45,14 +45,17 @@ class Dialect:
             `max_tokens`; many other servers know nothing else.
         supports_reasoning: whether reasoning may go back with the tool calls it led to. gpt-oss
             needs it; OpenAI's own service has no field for it.
+        dropped_prefix: what the names of models begin with elsewhere, and not on the server.
     """
 
     max_tokens_name: str = "max_tokens"
     supports_reasoning: bool = True
+    dropped_prefix: str = ""
 
 
-#: OpenAI's own service, and all other servers.
+#: OpenAI's own service, a Synth backend, and all other servers.
 OPENAI = Dialect("max_completion_tokens", supports_reasoning=False)
+SYNTH = Dialect(dropped_prefix="openai/")
 COMPATIBLE = Dialect()
 
 #: Where reasoning goes of which nobody knows in which field the server has it. vLLM and Groq read
@@ -84,7 +87,8 @@ def encode_request(
     messages = encode_messages(
         request.items(), request.instructions, include_reasoning=dialect.supports_reasoning
     )
-    body: dict[str, object] = {"model": request.model, "messages": messages}
+    model = request.model.removeprefix(dialect.dropped_prefix)
+    body: dict[str, object] = {"model": model, "messages": messages}
     if request.tools:
         body["tools"] = [_encode_tool(tool) for tool in request.tools]
 

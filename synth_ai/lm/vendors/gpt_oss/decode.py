@@ -143,6 +143,8 @@ class CompletionReader:
             outcome = _OUTCOMES["stop"]
 
         output = self._make_items(completion.messages)
+        if outcome.status == "incomplete":
+            output = items.mark_cut_off(output)
         logprobs = [_logprob_entry(logprob) for logprob in self._logprobs]
         return BaseLMResponse(
             raw_response=text,

@@ -9,11 +9,12 @@ from contextlib import aclosing
 from weakref import WeakKeyDictionary
 
 from synth_ai import harmony
-from synth_ai.content import new_response_id
+from synth_ai.content import complete_items, new_response_id
 from synth_ai.engines.base import Engine
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm.compaction import is_whole
 from synth_ai.lm.request import LMRequest
+from synth_ai.lm.token_count import TokenCount
 from synth_ai.lm.vendors.apis import HARMONY
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.gpt_oss.cache import TranscriptCache
@@ -67,6 +68,14 @@ class HarmonyVendor(VendorBase):
         vendor.engine = engine
         return vendor
 
+    async def count_tokens(self, request: LMRequest) -> TokenCount:
+        """Render the prompt, and count its ids."""
+        await _load_vocabulary()
+        request, _ = adapt_history(request)
+        transcript = self._transcripts.render(request.history, request.input)
+        prompt = PromptSettings.of_request(request).render(transcript)
+        return TokenCount(len(prompt), is_exact=True)
+
     async def models(self) -> list[str]:
         return [self.engine.model]
 
@@ -115,8 +124,10 @@ class HarmonyVendor(VendorBase):
             yield event
 
         response = reader.response(prompt, self.engine.model)
-        response_id = new_response_id()
+        response_id = request.response_id or new_response_id()
         response.response_id = response_id
+        # As they will be in the store: the cache compares them.
+        response.output = complete_items(response.output, response_id)
         response.warnings += warnings
 
         can_be_cached = response.tokens_exact and is_whole(request.history)

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from synth_ai.content import Call, Item, Message, is_call, is_message
-from synth_ai.lm.vendors.responses.shapes import ResponseBody, ResponseUsage
+from synth_ai.lm.vendors.base import ItemPage
+from synth_ai.lm.vendors.responses.shapes import ItemList, ResponseBody, ResponseUsage
 from synth_ai.lm.vendors.truncated_calls import drop_truncated_calls
 from synth_ai.lm.vendors.wire import (
     CallIds,
@@ -90,6 +91,23 @@ def decode_output(output: Iterable[Item]) -> list[Item]:
             items.append(_decode_call(item, call_ids.take(item.get("call_id"))))
 
     return items
+
+
+def decode_item_page(body: Mapping[str, object]) -> ItemPage:
+    """Decode a page of the items that went in on the way to a response.
+
+    Raises:
+        MalformedAnswerError: the body is not a list of items.
+    """
+    page = cast("ItemList", body)
+    with malformed_as("The server's answer is not a list of items", body):
+        items = []
+        for item in page["data"]:
+            require_str(item["type"])
+            items.append(_without_odd_id(item))
+
+        last_id = page.get("last_id") or (items[-1].get("id") if items else None)
+        return ItemPage(items, last_id, has_more=bool(page.get("has_more")))
 
 
 def _without_odd_id(item: Item) -> Item:

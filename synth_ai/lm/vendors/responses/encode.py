@@ -39,6 +39,9 @@ def encode_request(request: LMRequest, *, stream: bool = False) -> dict[str, obj
         OptionError: `response_model` and `text=` both shape the answer.
     """
     body: dict[str, object] = {"model": request.model, "input": encode_items(request.items())}
+    if not request.items():
+        # A prompt that the server keeps needs none.
+        del body["input"]
     if request.previous_response_id is not None:
         body["previous_response_id"] = request.previous_response_id
     if request.instructions is not None:

@@ -10,7 +10,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from synth_ai.content import CALL_OUTPUTS, CALLS, Item, Reasoning, is_model_item, is_reasoning
+from synth_ai.content import (
+    CALL_OUTPUTS,
+    CALLS,
+    Item,
+    Reasoning,
+    is_model_item,
+    is_reasoning,
+    without_local_id,
+)
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.vendors.carry_over import Supports, drop_unsupported
 from synth_ai.turn import Turn
@@ -33,6 +41,18 @@ _NEEDS_NO_ID = frozenset({"message", "shell_call", "apply_patch_call"}) | CALLS
 
 #: By which a call and its answer refer to each other.
 _LINK_KEYS = ("id", "call_id", "approval_request_id")
+
+
+def drop_local_ids(request: LMRequest) -> LMRequest:
+    """Drop the ids of items that were made here, as no server knows them."""
+    history = []
+    for turn in request.history:
+        turn_input = tuple(map(without_local_id, turn.input))
+        turn_output = tuple(map(without_local_id, turn.output))
+        history.append(replace(turn, input=turn_input, output=turn_output))
+
+    new_input = tuple(map(without_local_id, request.input))
+    return replace(request, input=new_input, history=tuple(history))
 
 
 def adapt_history(request: LMRequest, server: str | None = None) -> tuple[LMRequest, list[str]]:

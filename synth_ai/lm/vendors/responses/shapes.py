@@ -9,7 +9,8 @@ https://platform.openai.com/docs/api-reference/responses/object
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
 
 from synth_ai.content import Item
 
@@ -88,3 +89,11 @@ class ResponseEvent(TypedDict, total=False):
     input: object
     item: AddedItem
     response: ResponseBody
+
+
+class ItemList(TypedDict):
+    """The answer to `GET /responses/{id}/input_items`: a page of items."""
+
+    data: Sequence[Item]
+    last_id: NotRequired[str | None]
+    has_more: NotRequired[bool]

@@ -10,7 +10,15 @@ from operator import itemgetter
 from typing import cast
 
 from synth_ai.content import CALLS
-from synth_ai.events import PreambleDelta, ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
+from synth_ai.events import (
+    PreambleDelta,
+    ReasoningDelta,
+    Started,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    VendorEvent,
+)
 from synth_ai.lm.vendors.responses.decode import is_placeholder
 from synth_ai.lm.vendors.responses.shapes import AddedItem, ResponseEvent
 from synth_ai.lm.vendors.wire import CallIds, malformed_as, require_json, require_str
@@ -52,7 +60,7 @@ class EventReader:
         self._begun: set[tuple[str, int, int]] = set()
         self._complete_items: list[tuple[int, Mapping[str, object]]] = []
 
-    def read(self, event: Mapping[str, object]) -> Iterator[StreamEvent]:
+    def read(self, event: Mapping[str, object]) -> Iterator[VendorEvent]:
         """Read an event of the server's and yield what it stands for: nothing, or one event.
 
         Events of unknown types are passed over, as servers add their own.
@@ -66,7 +74,7 @@ class EventReader:
         if delta is not None:
             yield delta
 
-    def _translate(self, event: ResponseEvent) -> StreamEvent | None:
+    def _translate(self, event: ResponseEvent) -> VendorEvent | None:
         event_type = event.get("type")
         output_index = event.get("output_index") or 0
 
@@ -90,6 +98,9 @@ class EventReader:
         if event_type == "response.output_item.done":
             self._complete_items.append((output_index, dict(event["item"])))
             return self._on_complete_item(output_index, event["item"])
+
+        if event_type == "response.created":
+            return _read_start(event)
 
         if event_type in _LAST_EVENTS:
             self.body = self._complete_body(dict(event["response"]))
@@ -168,6 +179,14 @@ class EventReader:
 
         in_order = sorted(self._complete_items, key=itemgetter(0))
         return {**body, "output": [item for _, item in in_order]}
+
+
+def _read_start(event: ResponseEvent) -> Started | None:
+    """Read the id of the response from the first event; some servers give it none there."""
+    response_id = event.get("response", {}).get("id")
+    if not isinstance(response_id, str) or not response_id:
+        return None
+    return Started(response_id)
 
 
 def _reasoning_part(event: ResponseEvent) -> tuple[str, int, int]:

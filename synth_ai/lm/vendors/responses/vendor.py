@@ -7,7 +7,7 @@ bodies, `decode` and `stream` read the answers, `background` waits for those tha
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +18,18 @@ from synth_ai.errors import (
     RejectedError,
     ServerError,
 )
-from synth_ai.events import Completed, StreamEvent
+from synth_ai.events import Completed, VendorEvent
 from synth_ai.http.client import HTTPClient, SendOptions
 from synth_ai.http.error_mapping import error_from_body
+from synth_ai.http.requests import QueryValue
 from synth_ai.ids import quote_id
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.vendors.apis import RESPONSES
-from synth_ai.lm.vendors.base import VendorBase
+from synth_ai.lm.vendors.base import ItemPage, Order, VendorBase
 from synth_ai.lm.vendors.responses.background import poll_until_done
-from synth_ai.lm.vendors.responses.decode import decode_response
+from synth_ai.lm.vendors.responses.decode import decode_item_page, decode_response
 from synth_ai.lm.vendors.responses.encode import encode_request
-from synth_ai.lm.vendors.responses.history import adapt_history
+from synth_ai.lm.vendors.responses.history import adapt_history, drop_local_ids
 from synth_ai.lm.vendors.responses.stream import EventReader
 from synth_ai.lm.vendors.send_options import split_send_options
 from synth_ai.lm.vendors.tool_choice import drop_unused_tool_choice
@@ -55,22 +56,45 @@ _BACKGROUND_HINT = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ResponsesDialect:
+    """What servers of the Responses API differ in.
+
+    Attributes:
+        remembers: whether the server can be trusted to continue from an id. vLLM cannot: it ignores
+            the instructions and tools of a chained call.
+        may_be_vllm: whether answers with vLLM's own keys come from vLLM, or from a server in front
+            of it that remembers by itself.
+        stream_in_query: whether the address too says that a stream is wanted, as the body does.
+        dropped_prefix: what the names of models begin with elsewhere, and not on the server.
+    """
+
+    remembers: bool = True
+    may_be_vllm: bool = True
+    stream_in_query: bool = False
+    dropped_prefix: str = ""
+
+
+COMPATIBLE = ResponsesDialect()
+VLLM = ResponsesDialect(remembers=False)
+SYNTH = ResponsesDialect(may_be_vllm=False, stream_in_query=True, dropped_prefix="openai/")
+
+
 class ResponsesVendor(VendorBase):
     """A server that speaks the Responses API.
 
     Args:
         client: the way to the server.
-        remembers: whether the server can be trusted to continue from an id. vLLM cannot: it ignores
-            the instructions and tools of a chained call.
+        dialect: what is particular to the server.
     """
 
     api = RESPONSES
 
-    def __init__(self, client: HTTPClient, *, remembers: bool = True) -> None:
+    def __init__(self, client: HTTPClient, *, dialect: ResponsesDialect = COMPATIBLE) -> None:
         self._client = client
-        self._remembers = remembers
+        self._dialect = dialect
         self.server = client.base_url
-        if not remembers:
+        if not dialect.remembers:
             self.replay_reason = VLLM_REPLAY_REASON
 
     async def respond(self, request: LMRequest) -> BaseLMResponse:
@@ -96,7 +120,7 @@ class ResponsesVendor(VendorBase):
         response.warnings += warnings
         return response
 
-    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[VendorEvent, None]:
         body, send_options, warnings = self._encode(request, stream=True)
         reader = EventReader()
         try:
@@ -125,6 +149,25 @@ class ResponsesVendor(VendorBase):
         answer = await self._client.get("/models")
         return answer.read(decode_model_names)
 
+    async def retrieve(self, response_id: str) -> BaseLMResponse:
+        segment = quote_id(response_id, "response_id")
+        answer = await self._client.get(f"{PATH}/{segment}")
+        response = answer.read(decode_response)
+        response.request_id = answer.request_id
+        response.stored_on_server = self._dialect.remembers
+        response._raw = partial(_as_sdk_object, answer.data)
+        return response
+
+    async def input_items(
+        self, response_id: str, *, after: str | None, limit: int, order: Order
+    ) -> ItemPage:
+        segment = quote_id(response_id, "response_id")
+        query: dict[str, QueryValue] = {"limit": limit, "order": order}
+        if after is not None:
+            query["after"] = after
+        answer = await self._client.get(f"{PATH}/{segment}/input_items", {"params": query})
+        return answer.read(decode_item_page)
+
     async def delete(self, response_id: str) -> None:
         segment = quote_id(response_id, "response_id")
         await self._client.delete(f"{PATH}/{segment}")
@@ -137,10 +180,13 @@ class ResponsesVendor(VendorBase):
     ) -> tuple[dict[str, object], SendOptions, list[str]]:
         """Make the body, how to send it, and the warnings of what it had to leave out."""
         request, send_options = split_send_options(request)
-        request, warnings = adapt_history(request, self.server)
+        request, warnings = adapt_history(drop_local_ids(request), self.server)
 
         body = encode_request(request, stream=stream)
         body = drop_unused_tool_choice(body, send_options.get("extra_json", {}))
+        body["model"] = request.model.removeprefix(self._dialect.dropped_prefix)
+        if stream and self._dialect.stream_in_query:
+            send_options["params"] = {"stream": "true", **send_options.get("params", {})}
         return body, send_options, warnings
 
     def _decode(self, request: LMRequest, body: Mapping[str, Any]) -> BaseLMResponse:
@@ -161,14 +207,14 @@ class ResponsesVendor(VendorBase):
         self, request: LMRequest, body: Mapping[str, Any], response: BaseLMResponse
     ) -> bool:
         """Whether the server can continue from a response by its id."""
-        if not self._remembers:
+        if not self._dialect.remembers:
             return False
         if request.options.get("store") is False:
             return False
         if body.get("store") is False:
             # Some servers keep nothing whatever they are asked, and say so in this way alone.
             return False
-        if not _VLLM_KEYS.isdisjoint(body):
+        if self._dialect.may_be_vllm and not _VLLM_KEYS.isdisjoint(body):
             self.replay_reason = VLLM_REPLAY_REASON
             return False
 

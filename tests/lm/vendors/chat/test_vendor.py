@@ -193,8 +193,12 @@ async def test_a_stream_ends_with_the_same_response(
     stream = hosted("chat").stream_async("Hi")
     events: list[Any] = [event async for event in stream]
     whole = await hosted("chat").respond_async("Hi")
-    left_out = {"response_id", "request_id"}
+    left_out = {"response_id", "request_id", "output"}
     assert stream.response.model_dump(exclude=left_out) == whole.model_dump(exclude=left_out)
+    # Each response has its own ids.
+    assert list(map(items.without_local_id, stream.response.output)) == (
+        list(map(items.without_local_id, whole.output))
+    )
     assert stream.response.usage is not None
     assert isinstance(events[-1], Completed)
     text = "".join(event.text for event in events if isinstance(event, TextDelta))

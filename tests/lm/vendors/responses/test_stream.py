@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from synth_ai import PreambleDelta, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai.events import Started
 from synth_ai.lm.vendors.responses.stream import EventReader
 
 
@@ -45,6 +46,7 @@ def test_events_are_told_apart() -> None:
         {"type": text, "output_index": 4, "delta": "Hello"},
     ]
     assert [event for one in sent for event in reader.read(one)] == [
+        Started(response()["id"]),
         ReasoningDelta("Hm"),
         ReasoningDelta("."),
         PreambleDelta("Wait"),

@@ -28,6 +28,7 @@ from synth_ai.errors import (
     MissingToolOutputError,
     OverloadedError,
     RejectedError,
+    RequestError,
     ServerError,
     SynthAIError,
     TimedOutError,
@@ -319,6 +320,23 @@ async def test_a_vllm_server_is_never_continued_by_id(
         "assistant",
         "user",
     ]
+
+
+async def test_a_prompt_of_the_server_s_own(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """It is one by itself: nothing has to be added, and `input` is left out."""
+    lm = hosted()
+    prompt = {"id": "pmpt_1", "variables": {"city": "Oslo"}}
+    openai_server.enqueue(Answer(text="Hello."), Answer(text="Bye."), Answer(text="Yes."))
+    assert (await lm.respond_async(prompt=prompt)).text == "Hello."
+    body = openai_server.bodies[-1]
+    assert body["prompt"] == prompt
+    assert "input" not in body
+
+    with_system = await lm.respond_async(system_message="Be terse.", prompt=prompt)
+    assert with_system.text == "Bye."
+    assert (await hosted(prompt=prompt).respond_async("And you?")).text == "Yes."
+    with pytest.raises(RequestError, match="nothing to send"):
+        await lm.respond_async()
 
 
 async def test_an_id_that_nobody_has(openai_server: OpenAIServer, hosted: Hosted) -> None:
