@@ -20,7 +20,7 @@ class Handle:
     """
 
     def __init__(self, lm: LM) -> None:
-        self.lm = lm._derive(Head(), chains=False)
+        self.lm = lm.detached()
         self.api: API = lm._config.vendor.api
 
     @property
@@ -35,7 +35,7 @@ class Handle:
 
         config = self.lm._config
         unwritten = replace(config, store=UnwrittenStore(config.store))
-        return self.lm._derive(Head(), chains=False, config=unwritten)
+        return self.lm._derive(Head(), starts_from_head=False, config=unwritten)
 
     async def find_turn(self, response_id: str) -> Turn | None:
         """Find the stored turn of a response; None if only a server has it."""

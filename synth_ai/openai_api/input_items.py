@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from synth_ai.content import Item, is_call_output, is_message
-from synth_ai.openai_api.output_items import OutputItem, complete_item, make_item_id
+from synth_ai.content import Item, is_call_output, is_message, local_item_id
+from synth_ai.openai_api.output_items import OutputItem, complete_item
 from synth_ai.openai_api.refusals import invalid_field
 
 
@@ -83,7 +83,7 @@ def _complete_inputs(items: Sequence[Item], response_id: str) -> list[OutputItem
     for index, item in enumerate(items):
         made = _complete_input(item, input_id, index)
         if made["id"] in ids:
-            made["id"] = make_item_id(made["type"], input_id, index)
+            made["id"] = local_item_id(made["type"], input_id, index)
         ids.add(made["id"])
         complete.append(made)
     return complete

@@ -8,37 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from synth_ai.content import Item
+from synth_ai.content import Item, local_item_id
 from synth_ai.openai_api.logprobs import find_logprobs, make_part_logprobs
 from synth_ai.response import BaseLMResponse
 
 OutputItem: TypeAlias = dict[str, Any]
 """An item as it goes out."""
-
-#: How the ids of items begin, by their types.
-_PREFIXES: Mapping[str, str] = {
-    "message": "msg",
-    "reasoning": "rs",
-    "function_call": "fc",
-    "custom_tool_call": "ctc",
-}
-_OTHER_PREFIX = "item"
-
-
-def make_item_id(item_type: str, response_id: str, index: int) -> str:
-    """Make an id for an item: the same one whenever the response is shown.
-
-    ::
-
-        "message", "resp_1f", 0  ->  "msg_1f_0"
-
-    Args:
-        item_type: the type of the item.
-        response_id: the response that has it.
-        index: its place there.
-    """
-    prefix = _PREFIXES.get(item_type, _OTHER_PREFIX)
-    return f"{prefix}_{response_id.removeprefix('resp_')}_{index}"
 
 
 def complete_output(answer: BaseLMResponse) -> list[OutputItem]:
@@ -56,7 +31,7 @@ def complete_item(item: Item, response_id: str, index: int) -> OutputItem:
     """Complete one item that a model wrote."""
     complete: OutputItem = dict(item)
     item_type = complete.setdefault("type", "message")
-    complete["id"] = complete.get("id") or make_item_id(item_type, response_id, index)
+    complete["id"] = complete.get("id") or local_item_id(item_type, response_id, index)
     complete["status"] = complete.get("status") or "completed"
 
     if item_type == "message":

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synth_ai.content import CALLS, reasoning_of, text_of
+from synth_ai.content import CALLS, local_item_id, reasoning_of, text_of
 from synth_ai.events import (
     Completed,
     PreambleDelta,
@@ -24,7 +24,6 @@ from synth_ai.openai_api.item_events import PART_FORMS, ItemEvents, ServerEvent
 from synth_ai.openai_api.output_items import (
     OutputItem,
     complete_output,
-    make_item_id,
     make_text_part,
 )
 from synth_ai.openai_api.responses_body import make_draft, make_response_body
@@ -204,7 +203,7 @@ class ResponseEventWriter:
         index = self._items
         self._items += 1
         if item_id is None:
-            item_id = make_item_id(item_type, self._response_id, index)
+            item_id = local_item_id(item_type, self._response_id, index)
         return ItemEvents(item_id, index)
 
     def _end_open_items(

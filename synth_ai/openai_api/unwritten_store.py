@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from synth_ai.store.base import ResponseStore
 from synth_ai.turn import Turn
 
@@ -24,6 +26,9 @@ class UnwrittenStore(ResponseStore):
 
     async def chain(self, id: str) -> list[Turn] | None:
         return await self._store.chain(id)
+
+    async def find_all(self, fingerprint: str, limit: int) -> Sequence[Turn]:
+        return await self._store.find_all(fingerprint, limit)
 
     async def delete(self, id: str, *, descendants: bool = False) -> bool:
         return await self._store.delete(id, descendants=descendants)

@@ -392,6 +392,10 @@ async def test_a_fingerprint_finds_the_newest_turn(store: ResponseStore) -> None
     assert await store.find("cc") is None
     assert await store.find("no hexadecimal digits") is None
 
+    assert [turn.id for turn in await store.find_all("aa", 5)] == ["new", "old"]
+    assert [turn.id for turn in await store.find_all("aa", 1)] == ["new"]
+    assert list(await store.find_all("cc", 5)) == []
+
     assert await store.delete("new")
     found = await store.find("aa")
     assert found is not None
