@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from synth_ai.errors import OverloadedError
 from synth_ai.openai_api.logprobs import find_logprobs, make_chat_logprobs
 from synth_ai.response import BaseLMResponse, Usage
 
@@ -69,6 +70,16 @@ def make_message(answer: BaseLMResponse) -> dict[str, Any]:
     if annotations:
         message["annotations"] = annotations
     return message
+
+
+def check_answer(answer: BaseLMResponse) -> None:
+    """Check that Chat Completions has a word for how an answer ended.
+
+    Raises:
+        OverloadedError: it failed, which is an error there.
+    """
+    if answer.status == "failed":
+        raise OverloadedError(f"The answer failed: {answer.error}")
 
 
 def find_finish_reason(answer: BaseLMResponse) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from synth_ai.errors import OverloadedError
 from synth_ai.events import (
     Completed,
     PreambleDelta,
@@ -18,6 +19,7 @@ from synth_ai.events import (
 )
 from synth_ai.openai_api.chat_body import (
     SEPARATOR,
+    check_answer,
     find_finish_reason,
     make_annotations,
     make_chat_id,
@@ -25,6 +27,7 @@ from synth_ai.openai_api.chat_body import (
     make_choice_logprobs,
 )
 from synth_ai.openai_api.custom_tools import find_custom_tools
+from synth_ai.openai_api.error_bodies import describe_error
 from synth_ai.openai_api.held_calls import HeldCalls
 from synth_ai.openai_api.item_events import ServerEvent
 from synth_ai.response import BaseLMResponse
@@ -116,6 +119,12 @@ class ChatChunkWriter:
         return {"index": delta.index, "id": delta.call_id, "type": call_type, call_type: called}
 
     def _complete(self, answer: BaseLMResponse) -> Iterator[ServerEvent]:
+        try:
+            check_answer(answer)
+        except OverloadedError as error:
+            yield from self.fail(describe_error(error))
+            return
+
         delta: dict[str, Any] = {}
         if answer.refusal is not None:
             delta["refusal"] = answer.refusal

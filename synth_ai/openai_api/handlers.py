@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from synth_ai.errors import OverloadedError, StructuredOutputError, UnknownResponseError
+from synth_ai.errors import StructuredOutputError, UnknownResponseError
 from synth_ai.lm.lm import LM
-from synth_ai.openai_api.chat_body import make_chat_body
+from synth_ai.openai_api.chat_body import check_answer, make_chat_body
 from synth_ai.openai_api.chat_chunks import ChatChunkWriter
 from synth_ai.openai_api.chat_request import read_chat_request
 from synth_ai.openai_api.handles import Handle
@@ -74,9 +74,7 @@ async def create_chat_completion(handle: Handle, request: APIRequest) -> JSONRep
         return _stream(handle, call, make_writer, last=DONE)
 
     answer = await _ask(handle, call)
-    if answer.status == "failed":
-        # Chat Completions has no word for an answer that failed.
-        raise OverloadedError(f"The answer failed: {answer.error}")
+    check_answer(answer)
     made = make_chat_body(answer, model=model, created_at=created_at)
     return JSONReply(made, headers=_make_headers(answer))
 

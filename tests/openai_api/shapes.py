@@ -93,4 +93,5 @@ def assemble(chunks: list[dict[str, Any]]) -> Any:
     state: Any = ChatCompletionStreamState()
     for chunk in chunks:
         state.handle_chunk(ChatCompletionChunk.model_validate(chunk))
-    return state.get_final_completion()
+    # The final completion of an answer that was cut off is an error to the SDK.
+    return state.current_completion_snapshot
