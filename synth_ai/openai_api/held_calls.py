@@ -24,7 +24,7 @@ class HeldCalls:
     def __init__(self, *, holds_all: bool) -> None:
         self._holds_all = holds_all
         self._held: ToolCallDelta | None = None
-        self._passed: set[int] = set()
+        self._sent = 0
 
     def feed(self, event: StreamEvent) -> Iterator[StreamEvent]:
         """Take an event, and yield those that can go out now."""
@@ -39,36 +39,39 @@ class HeldCalls:
         yield event
 
     def _on_call(self, delta: ToolCallDelta) -> Iterator[StreamEvent]:
-        if delta.index in self._passed:
+        if delta.index < self._sent:
             yield delta
             return
 
         held = self._held
-        if held is not None and held.index == delta.index and delta.name is None:
+        if held is not None and held.index != delta.index:
+            yield from self._release()
+            held = None
+
+        if held is not None and delta.name is None:
             self._held = replace(held, arguments=held.arguments + delta.arguments)
             return
 
-        # Another call follows, or this one begins anew: what was held of it is void then.
-        if held is not None and held.index != delta.index:
+        # A call that begins anew takes the place of what was held of it.
+        self._held = delta
+        if not self._holds_all:
             yield from self._release()
 
-        if self._holds_all or delta.call_id is None:
-            self._held = delta
-        else:
-            self._passed.add(delta.index)
-            yield delta
-
     def _release(self) -> Iterator[StreamEvent]:
-        # A call without an id waits for the end, which has it.
-        if self._held is None or self._held.call_id is None:
-            return
+        """Yield the call that is held, if it has an id and those before it are out."""
         held, self._held = self._held, None
-        self._passed.add(held.index)
+        if held is None:
+            return
+        if held.call_id is None or held.index != self._sent:
+            # The end has it.
+            return
+
+        self._sent += 1
         yield held
 
     def _release_at_end(self, answer: BaseLMResponse) -> Iterator[StreamEvent]:
-        """Yield every call of the answer that has not gone out; one that was cut off is not one."""
+        """Yield every call of the answer that is not out; one that was cut off is not one."""
         for index, call in enumerate(answer.tool_calls or ()):
-            if index not in self._passed:
+            if index >= self._sent:
                 name, text = name_and_text(call)
                 yield ToolCallDelta(index, name, text, call["id"])

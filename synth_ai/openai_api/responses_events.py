@@ -6,10 +6,9 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from synth_ai.content import CALLS, local_item_id, reasoning_of, text_of
+from synth_ai.content import local_item_id
 from synth_ai.events import (
     Completed,
     PreambleDelta,
@@ -20,13 +19,10 @@ from synth_ai.events import (
 )
 from synth_ai.openai_api.custom_tools import find_custom_tools
 from synth_ai.openai_api.held_calls import HeldCalls
-from synth_ai.openai_api.item_events import PART_FORMS, ItemEvents, ServerEvent
-from synth_ai.openai_api.output_items import (
-    OutputItem,
-    complete_output,
-    make_text_part,
-)
+from synth_ai.openai_api.item_events import ItemEvents, ServerEvent
+from synth_ai.openai_api.output_items import OutputItem, complete_output
 from synth_ai.openai_api.responses_body import make_draft, make_response_body
+from synth_ai.openai_api.streamed_items import StreamedItem, settle_output
 from synth_ai.response import BaseLMResponse
 
 #: The last event of a stream, by the status of the response.
@@ -34,67 +30,6 @@ _LAST_EVENTS: Mapping[str, str] = {
     "incomplete": "response.incomplete",
     "failed": "response.failed",
 }
-
-
-@dataclass(slots=True)
-class _StreamedItem:
-    """An item that has begun to go out.
-
-    Attributes:
-        item: the item as it is when it begins.
-        events: makes its events.
-        kind: `answer`, `preamble`, `reasoning`, or the call id of a call.
-        part_type: the type of its one part; None for a call.
-        pieces: its text so far.
-        is_done: whether all its events have gone out.
-        unread: what of its text the items of the finished answer have not accounted for.
-    """
-
-    item: OutputItem
-    events: ItemEvents
-    kind: str
-    part_type: str | None
-    pieces: list[str] = field(default_factory=list)
-    is_done: bool = False
-    unread: str = ""
-
-    @property
-    def text(self) -> str:
-        """Its text so far."""
-        return "".join(self.pieces)
-
-    def begin(self) -> Iterator[ServerEvent]:
-        yield self.events.item_added(self.item)
-        if self.part_type is not None:
-            yield self.events.part_added(_make_part(self.part_type, ""), 0)
-
-    def add(self, text: str) -> ServerEvent:
-        self.pieces.append(text)
-        if self.part_type is not None:
-            return self.events.part_delta(self.part_type, text, 0)
-        return self.events.call_delta(self.item, text)
-
-    def end(self, status: str = "completed") -> Iterator[ServerEvent]:
-        self.is_done = True
-        self.unread = self.text
-        whole = self.whole(status)
-        if self.part_type is not None:
-            yield from self.events.part_done(_make_part(self.part_type, self.text), 0)
-        else:
-            yield self.events.call_done(whole)
-        yield self.events.item_done(whole)
-
-    def whole(self, status: str = "completed") -> OutputItem:
-        """Make the item of what has gone out."""
-        whole = {**self.item, "status": status}
-        if self.part_type is None:
-            name = "input" if "input" in whole else "arguments"
-            whole[name] = self.text
-        elif self.part_type == "summary_text":
-            whole["summary"] = [_make_part(self.part_type, self.text)]
-        else:
-            whole["content"] = [_make_part(self.part_type, self.text)]
-        return whole
 
 
 class ResponseEventWriter:
@@ -122,9 +57,9 @@ class ResponseEventWriter:
         self._model = model
         self._created_at = created_at
         self._sequence_number = 0
-        self._streamed: list[_StreamedItem] = []
-        self._calls: dict[int, _StreamedItem] = {}
-        self._items = 0
+        self._streamed: list[StreamedItem] = []
+        self._calls: dict[int, StreamedItem] = {}
+        self._item_ids: list[str] = []
         self._held_calls = HeldCalls(holds_all=holds_calls)
         self._custom_tools = find_custom_tools(request)
 
@@ -193,18 +128,21 @@ class ResponseEventWriter:
             return {"type": "custom_tool_call", **call, "input": ""}
         return {"type": "function_call", **call, "arguments": ""}
 
-    def _add_item(self, item: OutputItem, kind: str, part_type: str | None) -> _StreamedItem:
-        events = self._next_events(item["type"])
-        streamed = _StreamedItem({"id": events.item_id, **item}, events, kind, part_type)
+    def _add_item(self, item: OutputItem, kind: str, part_type: str | None) -> StreamedItem:
+        index = len(self._item_ids)
+        item_id = local_item_id(item["type"], self._response_id, index)
+        self._item_ids.append(item_id)
+
+        events = ItemEvents(item_id, index)
+        streamed = StreamedItem({"id": item_id, **item}, events, kind, part_type)
         self._streamed.append(streamed)
         return streamed
 
-    def _next_events(self, item_type: str, item_id: str | None = None) -> ItemEvents:
-        index = self._items
-        self._items += 1
-        if item_id is None:
-            item_id = local_item_id(item_type, self._response_id, index)
-        return ItemEvents(item_id, index)
+    def _write_whole(self, item: OutputItem) -> Iterator[ServerEvent]:
+        """Yield the events of an item of which nothing has gone out."""
+        events = ItemEvents(item["id"], len(self._item_ids))
+        self._item_ids.append(item["id"])
+        yield from events.whole_item(item)
 
     def _end_open_items(
         self, status: str = "completed", *, but_calls: bool = False
@@ -222,23 +160,10 @@ class ResponseEventWriter:
         was_cut_off = answer.status == "incomplete"
         yield from self._end_open_items("incomplete" if was_cut_off else "completed")
 
-        output: list[OutputItem] = []
-        waiting = list(self._streamed)
-        last: _StreamedItem | None = None
-        for item in final:
-            kind = _find_kind(item)
-            streamed = _take_kind(waiting, kind)
-            if streamed is not None:
-                last = streamed
-                _account_for(streamed, item)
-                output.append({**item, "id": streamed.item["id"]})
-            elif last is not None and last.kind == kind and _account_for(last, item):
-                # One item went out for what are several messages of the model.
-                output[-1] = last.whole()
-            else:
-                events = self._next_events(item["type"], item["id"])
-                yield from events.whole_item(item)
-                output.append(item)
+        output = settle_output(self._streamed, final)
+        for item in output:
+            if item["id"] not in self._item_ids:
+                yield from self._write_whole(item)
 
         body = make_response_body(
             answer,
@@ -273,39 +198,3 @@ def _begin_item(kind: str) -> OutputItem:
     if kind == "preamble":
         message["phase"] = "commentary"
     return message
-
-
-def _make_part(part_type: str, text: str) -> dict[str, Any]:
-    if part_type == "output_text":
-        return make_text_part(text)
-    return {"type": part_type, PART_FORMS[part_type].text: text}
-
-
-def _find_kind(item: OutputItem) -> str | None:
-    """Find what an item of the finished answer was called while it went out."""
-    item_type = item["type"]
-    if item_type in CALLS:
-        return str(item["call_id"])
-    if item_type == "reasoning":
-        return "reasoning"
-    if item_type == "message":
-        return "preamble" if item.get("phase") == "commentary" else "answer"
-    return None
-
-
-def _take_kind(waiting: list[_StreamedItem], kind: str | None) -> _StreamedItem | None:
-    """Take the first streamed item of a kind; None if there is none left."""
-    for index, streamed in enumerate(waiting):
-        if streamed.kind == kind:
-            return waiting.pop(index)
-    return None
-
-
-def _account_for(streamed: _StreamedItem, item: OutputItem) -> bool:
-    """Take the text of a finished item off what a streamed one has sent, if it goes on so."""
-    text = reasoning_of(item) if item["type"] == "reasoning" else text_of(item)
-    unread = streamed.unread.lstrip("\n")
-    if not text or not unread.startswith(text):
-        return False
-    streamed.unread = unread.removeprefix(text)
-    return True

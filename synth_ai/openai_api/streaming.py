@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from synth_ai.content import new_response_id
 from synth_ai.errors import StructuredOutputError, SynthAIError
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm.streams import ResponseStream
@@ -61,11 +60,11 @@ class TranslatedStream:
         await self._stream.__aenter__()
 
         events: list[StreamEvent] = []
-        response_id = _find_id(self._stream)
+        response_id = self._stream.response_id
         while response_id is None:
             event = await anext(self._events)
             events.append(event)
-            response_id = _find_id(self._stream)
+            response_id = self._stream.response_id
             if isinstance(event, Completed):
                 response_id = event.response.response_id
 
@@ -132,10 +131,6 @@ class EncodedStream:
 
         self._is_over = True
         return self._last
-
-
-def _find_id(stream: ResponseStream) -> str | None:
-    return getattr(stream, "response_id", new_response_id())
 
 
 def _encode(events: Iterable[ServerEvent]) -> bytes:
