@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TypedDict, cast
 
 from synth_ai.content import new_call_id
@@ -97,6 +97,52 @@ def read_count(value: object) -> int:
     if isinstance(value, int) and 0 <= value <= _MAX_COUNT:
         return int(value)
     return 0
+
+
+class HalfCharacters:
+    """Joins the characters that a stream cuts in two.
+
+    JSON may spell a character as two escapes, and a server may send them in two events. Neither
+    half can be printed or stored by itself.
+    """
+
+    def __init__(self) -> None:
+        # The first halves that wait for the second, by the part of the answer that they are of.
+        self._waiting: dict[Hashable, str] = {}
+
+    def join(self, part: Hashable, text: str) -> str:
+        """Return what can be handed out once more text of a part has come.
+
+        ::
+
+            "a\\ud83d"     ->  "a"
+            "\\ude00b"     ->  "\N{GRINNING FACE}b", behind it
+            "b\\ude00"     ->  "b\\ufffd": there is no first half
+
+        A first half that is the last of its part is left out.
+
+        Args:
+            part: which text of the answer it is.
+            text: what comes next of that text.
+        """
+        # Nearly all texts are whole.
+        if text.isascii() and not self._waiting:
+            return text
+
+        text = self._waiting.pop(part, "") + text
+        if "\ud800" <= text[-1:] <= "\udbff":
+            self._waiting[part] = text[-1]
+            text = text[:-1]
+
+        return _join_halves(text)
+
+
+def _join_halves(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 class CallIds:

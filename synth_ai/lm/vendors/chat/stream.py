@@ -31,7 +31,13 @@ from synth_ai.lm.vendors.chat.shapes import (
     ChatToolCall,
     ReasoningDetail,
 )
-from synth_ai.lm.vendors.wire import CallIds, malformed_as, require_json, require_str
+from synth_ai.lm.vendors.wire import (
+    CallIds,
+    HalfCharacters,
+    malformed_as,
+    require_json,
+    require_str,
+)
 
 #: What the body of an answer has beside its choices. Each may come with any chunk.
 _FACTS = ("id", "model")
@@ -90,6 +96,7 @@ class ChunkReader:
         self._is_truncated = False
         self._logprobs: list[object] = []
         self._is_done = False
+        self._halves = HalfCharacters()
 
         # Its message, in pieces.
         self._content: list[str] = []
@@ -172,12 +179,14 @@ class ChunkReader:
     def _on_delta(self, delta: ChatMessage) -> Iterator[StreamEvent]:
         thinking, content = split_content(delta.get("content"))
         reasoning, field = read_reasoning(delta, thinking)
+        reasoning = self._halves.join("reasoning", reasoning)
+        content = self._halves.join("content", content)
         if reasoning:
             self._reasoning.append(reasoning)
             self._reasoning_field = self._reasoning_field or field
             yield ReasoningDelta(reasoning)
         for detail in delta.get("reasoning_details") or ():
-            _add_detail(self._reasoning_details, detail)
+            _add_detail(self._reasoning_details, self._join_detail(detail))
         if content:
             self._content.append(content)
             yield TextDelta(content)
@@ -188,12 +197,22 @@ class ChunkReader:
 
         refusal = delta.get("refusal")
         if refusal:
-            self._refusal.append(require_str(refusal))
+            self._refusal.append(self._halves.join("refusal", require_str(refusal)))
 
         self._annotations += delta.get("annotations") or ()
 
         for call in find_tool_calls(delta):
             yield from self._on_tool_delta(call)
+
+    def _join_detail(self, detail: ReasoningDetail) -> ReasoningDetail:
+        joined = detail.copy()
+        for name in _DETAIL_TEXTS:
+            text = detail.get(name)
+            if text:
+                part = ("detail", detail.get("index"), name)
+                joined[name] = self._halves.join(part, require_str(text))
+
+        return joined
 
     def _on_audio_delta(self, delta: ChatAudio) -> Iterator[StreamEvent]:
         if delta.get("id"):
@@ -206,10 +225,9 @@ class ChunkReader:
             self._sound.append(require_str(sound))
 
         # What is spoken is the text of the answer.
-        transcript = delta.get("transcript")
+        transcript = self._halves.join("transcript", require_str(delta.get("transcript") or ""))
         if transcript:
-            before = self._audio.get("transcript", "")
-            self._audio["transcript"] = before + require_str(transcript)
+            self._audio["transcript"] = self._audio.get("transcript", "") + transcript
             yield TextDelta(transcript)
 
     def _on_tool_delta(self, delta: ChatToolCall) -> Iterator[StreamEvent]:
@@ -225,6 +243,7 @@ class ChunkReader:
         if position == len(self._calls):
             self._calls.append(_Call())
 
+        piece = self._halves.join(("call", position), piece)
         call = self._calls[position]
         call.add(call_id, delta.get("extra_content"), piece)
         if call.name is not None:
@@ -322,7 +341,7 @@ def _add_detail(details: list[ReasoningDetail], piece: ReasoningDetail) -> None:
     """
     last = details[-1] if details else None
     if last is None or not _continues(last, piece):
-        details.append(piece.copy())
+        details.append(piece)
         return
 
     whole = {**last, **{key: value for key, value in piece.items() if value is not None}}

@@ -21,7 +21,13 @@ from synth_ai.events import (
 )
 from synth_ai.lm.vendors.responses.decode import is_placeholder
 from synth_ai.lm.vendors.responses.shapes import AddedItem, ResponseEvent
-from synth_ai.lm.vendors.wire import CallIds, malformed_as, require_json, require_str
+from synth_ai.lm.vendors.wire import (
+    CallIds,
+    HalfCharacters,
+    malformed_as,
+    require_json,
+    require_str,
+)
 
 _REASONING_DELTAS = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
 _CALL_DELTAS = (
@@ -59,6 +65,7 @@ class EventReader:
         # The parts of which deltas have come: by item, and by their places in it.
         self._begun: set[tuple[str, int, int]] = set()
         self._complete_items: list[tuple[int, Mapping[str, object]]] = []
+        self._halves = HalfCharacters()
 
     def read(self, event: Mapping[str, object]) -> Iterator[VendorEvent]:
         """Read an event of the server's and yield what it stands for: nothing, or one event.
@@ -80,17 +87,15 @@ class EventReader:
 
         # Texts are asked for first, as most events are some.
         if event_type == "response.output_text.delta":
-            self._begun.add(("text", output_index, event.get("content_index") or 0))
-            return self._text_delta(output_index, event["delta"])
+            text = self._next_text(("text", output_index, event.get("content_index") or 0), event)
+            return self._text_delta(output_index, text)
 
         if event_type in _REASONING_DELTAS:
-            self._begun.add(_reasoning_part(event))
-            return ReasoningDelta(require_str(event["delta"]))
+            return ReasoningDelta(self._next_text(_reasoning_part(event), event))
 
         if event_type in _CALL_DELTAS:
-            self._begun.add(("call", output_index, 0))
-            call_index = self._call_indexes.get(output_index, 0)
-            return ToolCallDelta(call_index, None, require_json(event["delta"]))
+            text = self._next_text(("call", output_index, 0), event)
+            return ToolCallDelta(self._call_indexes.get(output_index, 0), None, text)
 
         if event_type == "response.output_item.added":
             return self._on_new_item(output_index, event["item"])
@@ -108,6 +113,13 @@ class EventReader:
 
         return self._on_complete_part(event)
 
+    def _next_text(self, part: tuple[str, int, int], event: ResponseEvent) -> str:
+        """Note that a delta of a part has come, and return its text, or the JSON of its object."""
+        self._begun.add(part)
+        delta = event["delta"]
+        text = require_json(delta) if part[0] == "call" else require_str(delta)
+        return self._halves.join(part, text)
+
     def _text_delta(self, output_index: int, text: str) -> StreamEvent:
         if output_index in self._preambles:
             return PreambleDelta(require_str(text))
@@ -117,9 +129,11 @@ class EventReader:
         if item.get("type") in CALLS:
             call_index = len(self._call_indexes)
             self._call_indexes[output_index] = call_index
+            part = ("call", output_index, 0)
             text = require_json(item.get("arguments") or item.get("input") or None)
             if text:
-                self._begun.add(("call", output_index, 0))
+                self._begun.add(part)
+                text = self._halves.join(part, text)
             call_id = self._call_ids.take(item.get("call_id"))
             return ToolCallDelta(call_index, item.get("name"), text, call_id)
 

@@ -167,3 +167,47 @@ def test_a_refusal_has_no_text() -> None:
     events, _, response = streamed({"refusal": "I "}, {"refusal": "cannot."})
     assert events == []
     assert (response.raw_response, response.refusal) == ("", "I cannot.")
+
+
+def test_halves_of_a_character_find_together() -> None:
+    """Each text by itself, however the others come in between."""
+    first, second = "\ud83d", "\ude00"
+    details = [
+        {"type": "reasoning.text", "index": 0, "text": text} for text in (f"x{first}", f"{second}y")
+    ]
+    deltas: list[dict[str, Any]] = [
+        {"reasoning_details": [details[0]]},
+        {"content": f"a{first}", "refusal": first},
+        {"reasoning_details": [details[1]]},
+        {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": first}}]},
+        {"tool_calls": [{"index": 1, "id": "d", "function": {"name": "g", "arguments": second}}]},
+        {"refusal": f"{second}no"},
+        {"content": f"{second}b"},
+        {"tool_calls": [{"index": 0, "function": {"arguments": second}}]},
+    ]
+    events, _, response = streamed(*deltas)
+    texts = [event.text for event in events if isinstance(event, TextDelta)]
+    assert ("".join(texts), response.text) == ("a\N{GRINNING FACE}b",) * 2
+    assert response.refusal == "\N{GRINNING FACE}no"
+    assert response.reasoning == "x\N{GRINNING FACE}y"
+    assert response.tool_calls is not None
+    arguments = [call["function"]["arguments"] for call in response.tool_calls]
+    assert arguments == ["\N{GRINNING FACE}", "\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (["a\ud83d", "b"], "a\ufffdb"),
+        (["a\ud83d", "", "\ude00"], "a\N{GRINNING FACE}"),
+        (["\ude00b"], "\ufffdb"),
+        (["\ud83d\ud83d", "\ude00"], "\ufffd\N{GRINNING FACE}"),
+        (["a", "\ud83d"], "a"),
+    ],
+)
+def test_half_a_character_alone_can_be_printed(pieces: list[str], text: str) -> None:
+    """The text and its deltas have UTF-8, whatever came."""
+    events, _, response = streamed(*({"content": piece} for piece in pieces))
+    deltas = [event.text for event in events if isinstance(event, TextDelta)]
+    assert ("".join(deltas), response.text) == (text, text)
+    assert response.text.encode()

@@ -90,3 +90,31 @@ def test_a_custom_tool_s_call_is_streamed() -> None:
         ),
     ]
     assert events == [ToolCallDelta(0, "sql", "", "call_1"), ToolCallDelta(0, None, "select 1")]
+
+
+def test_halves_of_a_character_find_together() -> None:
+    """Each part by itself, as deltas of several parts may take turns."""
+    first, second = "\ud83d", "\ude00"
+    call = {"type": "function_call", "name": "add", "arguments": first, "call_id": "call_1"}
+    text, arguments = "response.output_text.delta", "response.function_call_arguments.delta"
+    reasoning = "response.reasoning_text.delta"
+    sent: list[dict[str, Any]] = [
+        {"type": "response.output_item.added", "output_index": 1, "item": call},
+        {"type": text, "output_index": 2, "delta": f"a{first}"},
+        {"type": reasoning, "output_index": 0, "delta": first},
+        {"type": arguments, "output_index": 1, "delta": f"{second}{first}"},
+        {"type": reasoning, "output_index": 0, "delta": f"{second}r"},
+        {"type": text, "output_index": 2, "delta": f"{second}b"},
+        {"type": arguments, "output_index": 1, "delta": "x"},
+    ]
+    reader = EventReader()
+    events = [event for one in sent for event in reader.read(one)]
+    face = "\N{GRINNING FACE}"
+    assert [event for event in events if not isinstance(event, ToolCallDelta)] == [
+        TextDelta("a"),
+        ReasoningDelta(""),
+        ReasoningDelta(f"{face}r"),
+        TextDelta(f"{face}b"),
+    ]
+    pieces = [event.arguments for event in events if isinstance(event, ToolCallDelta)]
+    assert pieces == ["", face, "\ufffdx"]
