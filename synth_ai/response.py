@@ -104,7 +104,8 @@ class BaseLMResponse(BaseModel, Generic[AnswerT]):
         model: the model that answered.
         status: `completed`; `incomplete`, with the reason in `incomplete_reason`; or `failed`, with
             it in `error`.
-        incomplete_reason: such as `max_output_tokens` or `content_filter`.
+        incomplete_reason: `max_output_tokens`, `content_filter`, `interrupted` (the server or the
+            engine gave up) or `control_token` (a constrained answer that left its shape).
         error: what went wrong, on a failed response.
         previous_response_id: the turn that this one continues.
         output: the output items, in the shape of the Responses API.

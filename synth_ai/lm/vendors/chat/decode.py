@@ -36,6 +36,7 @@ from synth_ai.lm.vendors.chat.shapes import (
     ChatUsage,
     ReasoningDetail,
 )
+from synth_ai.lm.vendors.stop_reasons import find_incomplete_reason
 from synth_ai.lm.vendors.truncated_calls import drop_truncated_calls
 from synth_ai.lm.vendors.wire import (
     CallIds,
@@ -45,9 +46,6 @@ from synth_ai.lm.vendors.wire import (
     require_str,
 )
 from synth_ai.response import BaseLMResponse, Status, Usage
-
-#: The finish reasons of answers that stop short, and our word for why.
-TRUNCATED = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 #: Where servers put the reasoning of a message, in the order in which they are looked at.
 _REASONING_FIELDS: tuple[Literal["reasoning", "reasoning_content"], ...] = (
@@ -80,7 +78,7 @@ def _decode_body(body: ChatBody) -> BaseLMResponse:
     raise_if_error(choice)
 
     output = decode_message(choice["message"])
-    incomplete_reason = TRUNCATED.get(choice.get("finish_reason", ""))
+    incomplete_reason = find_incomplete_reason(choice.get("finish_reason"))
     status: Status = "completed"
     warnings: list[str] = []
     if incomplete_reason is not None:

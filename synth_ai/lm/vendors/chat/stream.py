@@ -12,7 +12,6 @@ from typing import Literal, cast
 
 from synth_ai.events import ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta
 from synth_ai.lm.vendors.chat.decode import (
-    TRUNCATED,
     find_called,
     find_tool_calls,
     find_usage,
@@ -31,6 +30,7 @@ from synth_ai.lm.vendors.chat.shapes import (
     ChatToolCall,
     ReasoningDetail,
 )
+from synth_ai.lm.vendors.stop_reasons import find_incomplete_reason
 from synth_ai.lm.vendors.wire import (
     CallIds,
     HalfCharacters,
@@ -171,7 +171,7 @@ class ChunkReader:
         finish_reason = choice.get("finish_reason")
         if finish_reason:
             self._finish_reason = finish_reason
-            self._is_truncated = finish_reason in TRUNCATED
+            self._is_truncated = find_incomplete_reason(finish_reason) is not None
 
         logprobs = choice.get("logprobs") or {}
         self._logprobs += logprobs.get("content") or ()

@@ -16,6 +16,11 @@ from synth_ai.engines.base import FinishReason, TokenDelta, TokenLogprob
 from synth_ai.events import StreamEvent, TextDelta, ToolCallDelta
 from synth_ai.harmony.history import count_reasoning_tokens
 from synth_ai.lm.stop_strings import StopStrings
+from synth_ai.lm.vendors.stop_reasons import (
+    CONTROL_TOKEN,
+    MAX_OUTPUT_TOKENS,
+    find_incomplete_reason,
+)
 from synth_ai.response import BaseLMResponse, Status, Usage
 
 
@@ -31,7 +36,7 @@ class _Outcome(NamedTuple):
 _OUTCOMES = {
     "stop": _Outcome("completed"),
     "tool_calls": _Outcome("completed"),
-    "length": _Outcome("incomplete", incomplete_reason="max_output_tokens"),
+    "length": _Outcome("incomplete", incomplete_reason=MAX_OUTPUT_TOKENS),
     "malformed": _Outcome(
         "failed", error="The model stopped without an answer or a complete tool call."
     ),
@@ -108,7 +113,8 @@ class CompletionReader:
 
     def finish(self) -> list[StreamEvent]:
         """End the completion, and return the events that had to wait for its end."""
-        self._completion = self._parser.close("length" if self._was_cut_off() else "stop")
+        is_cut_off = self._find_cut() is not None
+        self._completion = self._parser.close("length" if is_cut_off else "stop")
         events = self._convert_events(self._parser.take_pending())
 
         # The answer may have ended like the beginning of a stop string.
@@ -130,11 +136,12 @@ class CompletionReader:
         text = completion.final or ""
         warnings = list(completion.warnings)
         outcome = _OUTCOMES[completion.finish]
-        if self._was_cut_off():
+        cut = self._find_cut()
+        if cut is not None:
             # What came so far may look whole, but the model had more to say.
-            outcome = _OUTCOMES["length"]
+            outcome = _Outcome("incomplete", incomplete_reason=cut)
         elif self._left_its_shape():
-            outcome = _Outcome("incomplete", incomplete_reason="control_token")
+            outcome = _Outcome("incomplete", incomplete_reason=CONTROL_TOKEN)
             warnings.append(_LEFT_ITS_SHAPE)
 
         if self.stopped:
@@ -167,12 +174,11 @@ class CompletionReader:
             tokens_exact=not self.stopped,
         )
 
-    def _was_cut_off(self) -> bool:
-        """Whether the completion reached its last token before its end."""
-        if self._finish_reason != "length":
-            return False
+    def _find_cut(self) -> str | None:
+        """Find why the completion was cut off before its end; None if it was not."""
         # An engine may say so of a completion that ended by itself with the last token.
-        return not any(stop in self.sampled_ids for stop in harmony.STOP_TOKEN_IDS)
+        has_end = any(stop in self.sampled_ids for stop in harmony.STOP_TOKEN_IDS)
+        return None if has_end else find_incomplete_reason(self._finish_reason)
 
     def _left_its_shape(self) -> bool:
         """Whether a control token stands inside a constrained answer.

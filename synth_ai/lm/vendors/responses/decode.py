@@ -11,6 +11,7 @@ from typing import Any, cast
 from synth_ai.content import Call, Item, Message, is_call, is_message
 from synth_ai.lm.vendors.base import ItemPage
 from synth_ai.lm.vendors.responses.shapes import ItemList, ResponseBody, ResponseUsage
+from synth_ai.lm.vendors.stop_reasons import find_incomplete_reason
 from synth_ai.lm.vendors.truncated_calls import drop_truncated_calls
 from synth_ai.lm.vendors.wire import (
     CallIds,
@@ -51,14 +52,17 @@ def _decode_response(body: ResponseBody) -> BaseLMResponse:
     if failure:
         error = f"{failure.get('code')}: {failure.get('message')}"
 
+    # A word that is not known is better than none.
     details = body.get("incomplete_details") or {}
+    reason = details.get("reason")
+    incomplete_reason = find_incomplete_reason(reason) or reason
     return BaseLMResponse.of_output(
         output,
         response_id=response_id,
         api_type="responses",
         model=body.get("model"),
         status=_decode_status(body.get("status")),
-        incomplete_reason=details.get("reason"),
+        incomplete_reason=incomplete_reason,
         error=error,
         usage=decode_usage(body.get("usage")),
         logprobs=_collect_logprobs(output),
