@@ -154,6 +154,29 @@ async def test_a_context_that_is_none(served: Serving, length: object) -> None:
     await engine.aclose()
 
 
+@pytest.mark.parametrize("nothing", [{}, {"max_model_len": None}])
+@pytest.mark.parametrize("parent", ["gpt-oss-20b", "openai/gpt-oss-20b"])
+async def test_an_adapter_has_the_context_of_its_model(
+    served: Serving, parent: str, nothing: dict[str, Any]
+) -> None:
+    """vLLM lists LoRA adapters with their model, and without a context length."""
+    base = {"id": "gpt-oss-20b", "max_model_len": 4096, "parent": None}
+    listing = {"data": [base, {"id": "poet", "root": "/a", "parent": parent, **nothing}]}
+    engine = RemoteEngine(served(json.dumps(listing).encode()), "poet")
+    assert (await engine.facts()).context_length == 4096
+    assert engine.model == "poet"
+    await engine.aclose()
+
+
+async def test_an_adapter_whose_model_is_not_listed(served: Serving) -> None:
+    """Its context is not known, and not guessed."""
+    listing = {"data": [{"id": "poet", "parent": "gpt-oss-20b"}]}
+    engine = RemoteEngine(served(json.dumps(listing).encode()), "poet")
+    with pytest.raises(MalformedAnswerError, match="'poet' as an adapter for 'gpt-oss-20b'"):
+        await engine.facts()
+    await engine.aclose()
+
+
 def usage(cached_tokens: int) -> dict[str, Any]:
     """What an answer or an event says of the cache."""
     return {"usage": {"prompt_tokens_details": {"cached_tokens": cached_tokens}}}

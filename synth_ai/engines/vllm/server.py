@@ -34,10 +34,17 @@ _NEEDS_VLLM = (
 
 
 class _Model(TypedDict):
-    """An entry in a server's list of models. The context length is vLLM's addition."""
+    """An entry in a server's list of models. The last two are vLLM's additions.
+
+    Attributes:
+        id: the name that the server serves it under.
+        max_model_len: its context length; a LoRA adapter has none of its own.
+        parent: the model that an adapter is for.
+    """
 
     id: str
     max_model_len: NotRequired[object]
+    parent: NotRequired[object]
 
 
 class RemoteEngine(Engine):
@@ -94,7 +101,8 @@ class RemoteEngine(Engine):
             answer = await self._client.get("/models", self._options)
             models = _read_models(answer.data, self.base_url)
             model = _find_model(models, self.model, self.base_url)
-            self._facts = _read_facts(model, self.base_url)
+            base = _find_base(models, model, self.base_url)
+            self._facts = _read_facts(base, self.base_url)
             self.model = model["id"]
 
         return self._facts
@@ -217,6 +225,32 @@ def _find_model(models: Sequence[_Model], name: str, base_url: str) -> _Model:
     raise NotFoundError(
         f"{base_url} does not serve {name!r}; it serves {names or 'no model at all'}.",
         status_code=404,
+    )
+
+
+def _find_base(models: Sequence[_Model], model: _Model, base_url: str) -> _Model:
+    """Find the model that an adapter is for, whose context it has; any other model is its own base.
+
+    ::
+
+        {"id": "poet", "parent": "gpt-oss-20b", "max_model_len": None}
+        ->  {"id": "gpt-oss-20b", "parent": None, "max_model_len": 131072}
+
+    Raises:
+        MalformedAnswerError: it is not in the list.
+    """
+    parent = model.get("parent")
+    if model.get("max_model_len") is not None or not isinstance(parent, str):
+        return model
+
+    for other in models:
+        if full_name(other["id"]) == full_name(parent):
+            return other
+
+    raise MalformedAnswerError(
+        f"{base_url} serves {model['id']!r} as an adapter for {parent!r}, which it does not list, "
+        "so the context length is not known. Give the adapter the name of a served model "
+        "(base_model_name of vLLM's --lora-modules)."
     )
 
 
