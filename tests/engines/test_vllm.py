@@ -219,14 +219,21 @@ async def test_cache_too_small(
     engine = VLLMEngine(tiny_model, **tiny_engine_args | {"kv_cache_memory_bytes": 1})
     with pytest.raises(
         EngineStartError, match=r"log above, on stdout.*lower gpu_memory_utilization"
-    ):
+    ) as error:
         await engine.start()
+    _, last_lines = str(error.value).split("The last lines of its log:")
+    assert "No available memory for the cache blocks." in last_lines
+    assert "increasing" not in str(error.value)
     assert processes.started() == []
 
 
 @needs_vllm
 async def test_death_and_restart(
-    tiny_model: Path, tiny_engine_args: dict[str, Any], prompt_of: Any, processes: Any, until: Until
+    tiny_model: Path,
+    tiny_engine_args: dict[str, Any],
+    prompt_of: Any,
+    processes: Any,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """kill -9 of the engine fails all calls at once, later ones too, and a restart serves again."""
     engine = VLLMEngine(tiny_model, **tiny_engine_args)
@@ -244,10 +251,15 @@ async def test_death_and_restart(
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert time.monotonic() - before < 10
     assert {type(result) for result in results} == {EngineDeadError}
+    assert "its log on stdout says more" in str(results[0])
     with pytest.raises(EngineDeadError, match=r"engine\.restart\(\)"):
         await complete(engine, prompt_of("Hello!"))
 
     await engine.restart()
+    said = [record.getMessage() for record in caplog.records if record.name == "synth_ai"]
+    assert "is restarted" in said[0]
+    assert "is loading" in said[1]
+    assert "is loaded again" in said[-1]
     assert (await complete(engine, prompt_of("Hello!"))).finish_reason == "stop"
     running = asyncio.create_task(complete(engine, prompt_of("Tell me a story."), endless))
     await asyncio.sleep(0.1)

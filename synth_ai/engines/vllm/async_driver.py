@@ -130,7 +130,7 @@ class AsyncDriver:
         except BaseException as error:
             # Whatever it was, the callers must hear of it: they wait on another thread. If the
             # engine was closed meanwhile, that is the cause; read before `_shut_down` sets it.
-            failure = self._processes.error or start_error(error)
+            failure = self._processes.error or start_error(error, self._processes.log.read_end())
             self._shut_down()
             self._facts.set_exception(failure)
             return
@@ -159,9 +159,13 @@ class AsyncDriver:
     def _shut_down(self) -> None:
         llm = self._llm
         self._llm = None
+        # Asked for first: nothing tells whose they are once the process that started them is gone.
+        workers = self._processes.find_workers()
         if llm is not None:
             llm.shutdown()
+
         self._processes.cancel()
+        self._processes.wait_for_end(workers)
 
     def _start_call(self, call: EngineCall) -> None:
         if self._stopping.is_set():
@@ -198,7 +202,7 @@ class AsyncDriver:
             raise
         except Exception as error:
             # The caller waits on another loop: it must get whatever went wrong.
-            call.put(call_error(error))
+            call.put(call_error(error, self._processes.log.read_end()))
 
 
 def _start_llm(plan: LoadPlan, processes: EngineProcesses) -> AsyncLLM:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
@@ -34,6 +36,13 @@ from synth_ai.timeout import paused_clock
 if TYPE_CHECKING:
     from vllm import LLM, SamplingParams
 
+
+# What happens at a restart is said at a level that shows without a set-up: somebody waits for as
+# long as the first load took.
+_logger = logging.getLogger("synth_ai")
+
+# How often a restart says that it still loads.
+_REPORT_SECONDS = 10.0
 
 _CHUNKED_PREFILL = "a prompt that it prefills in chunks (it would die of it)"
 
@@ -180,14 +189,25 @@ class VLLMEngine(Engine):
     async def restart(self) -> None:
         """Stop the engine and load it again; calls in flight fail with EngineDeadError.
 
-        The engine may be dead, closed or in use.
+        The engine may be dead, closed or in use. The log says how far it has come.
 
         Raises:
             EngineStartError: it could not be loaded.
         """
+        begin = time.monotonic()
+        _logger.warning("The engine of %s is restarted: it is being stopped.", self.model)
         await asyncio.to_thread(self._stop)
+
         self._closed = False
-        await self.start()
+        loading = asyncio.wrap_future(self._ensure_session().facts)
+        while not loading.done():
+            seconds = time.monotonic() - begin
+            _logger.warning("%s is loading, %.0f s since the restart.", self.model, seconds)
+            await asyncio.wait([loading], timeout=_REPORT_SECONDS)
+
+        loading.result()
+        seconds = time.monotonic() - begin
+        _logger.warning("%s is loaded again, after %.0f s.", self.model, seconds)
 
     def close(self, *, wait: bool = True) -> None:
         """Stop the engine and end its processes. Safe to call twice.

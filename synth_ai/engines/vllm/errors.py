@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
+from synth_ai.engines.vllm.process_log import log_stream
 from synth_ai.errors import EngineDeadError, EngineRequestError, EngineStartError, SynthAIError
 
 _Error = TypeVar("_Error", bound=BaseException)
@@ -22,23 +24,38 @@ _LESS_MEMORY = (
 #   No available memory for the cache blocks.
 _SHORT_OF_MEMORY = ("Free memory on device", "out of memory", "No available memory")
 
-_DEAD = (
-    "The engine has died: its process was killed or failed, for example for want of memory; its "
-    "log on stdout says more. Call `await engine.restart()` (an LM has its engine as `lm.engine`), "
-    "or make a new engine."
+# Advice of vLLM's own that contradicts ours: a larger part of the GPU does not help if others hold
+# the rest.
+#   No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when
+#   initializing the engine (...). See https://docs.vllm.ai/... for more details.
+#   -> No available memory for the cache blocks.
+_MORE_MEMORY = re.compile(
+    r" *Try increasing `gpu_memory_utilization`[^\n]*?(?: for more details\.|$)", re.MULTILINE
 )
 
+# What vLLM says if its process has failed, so that the log of that alone has the cause.
+_CAUSE_IN_LOG = "See root cause above"
 
-def start_error(error: BaseException) -> EngineStartError:
-    """Make the error of a load from the exception that ended it."""
+
+def start_error(error: BaseException, log: str = "") -> EngineStartError:
+    """Make the error of a load from the exception that ended it.
+
+    Args:
+        error: the exception.
+        log: the last lines of the log of vLLM's process.
+    """
     if isinstance(error, EngineStartError):
         return error
 
-    return _with_cause(EngineStartError(_explain_load_error(error)), error)
+    return _with_cause(EngineStartError(_explain_load_error(error, log)), error)
 
 
-def call_error(error: BaseException) -> SynthAIError:
+def call_error(error: BaseException, log: str = "") -> SynthAIError:
     """Make the error of one call from the exception that ended it.
+
+    Args:
+        error: the exception.
+        log: the last lines of the log of vLLM's process.
 
     Returns:
         An EngineDeadError if the whole engine is dead, an EngineRequestError if vLLM refused this
@@ -50,7 +67,7 @@ def call_error(error: BaseException) -> SynthAIError:
     if isinstance(error, SynthAIError):
         return error
     if isinstance(error, VLLMEngineDeadError):
-        return _with_cause(EngineDeadError(_DEAD), error)
+        return _with_cause(dead_error(log), error)
     if isinstance(error, VLLMClientError):
         return _with_cause(EngineRequestError(f"vLLM refused this request: {error}"), error)
 
@@ -60,19 +77,37 @@ def call_error(error: BaseException) -> SynthAIError:
     return _with_cause(EngineRequestError(message), cause)
 
 
+def dead_error(log: str = "") -> EngineDeadError:
+    """Make the error of a call whose engine has died.
+
+    Args:
+        log: the last lines of the log of vLLM's process.
+    """
+    message = (
+        "The engine has died: its process was killed or failed, for example for want of memory; "
+        f"its log on {log_stream()} says more. Call `await engine.restart()` (an LM has its engine "
+        "as `lm.engine`), or make a new engine."
+    )
+    return EngineDeadError(_with_log(message, log))
+
+
 def closed_error() -> EngineDeadError:
     """Make the error of a call whose engine was closed."""
     return EngineDeadError("The engine was closed while this call was waiting or running.")
 
 
-def _explain_load_error(error: BaseException) -> str:
+def _with_log(message: str, log: str) -> str:
+    return f"{message}\nThe last lines of its log:\n{log}" if log else message
+
+
+def _explain_load_error(error: BaseException, log: str) -> str:
     text = str(error)
-    # vLLM's process has failed, and only its log says why.
-    if isinstance(error, RuntimeError) and "See root cause above" in text:
-        return (
+    if isinstance(error, RuntimeError) and _CAUSE_IN_LOG in text:
+        message = (
             "vLLM's engine process failed while it was loading. The cause is in its log above, on "
-            f"stdout. {_LESS_MEMORY}"
+            f"{log_stream()}. {_LESS_MEMORY}"
         )
+        return _with_log(message, _MORE_MEMORY.sub("", log))
 
     if isinstance(error, ImportError) and "openai_harmony" in text:
         return (
@@ -82,7 +117,7 @@ def _explain_load_error(error: BaseException) -> str:
         )
 
     if any(word in text for word in _SHORT_OF_MEMORY):
-        return f"vLLM could not load the model: {text} {_LESS_MEMORY}"
+        return f"vLLM could not load the model: {_MORE_MEMORY.sub('', text)} {_LESS_MEMORY}"
     return f"vLLM could not load the model: {text}"
 
 

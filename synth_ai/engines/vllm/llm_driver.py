@@ -21,6 +21,7 @@ from synth_ai.engines.base import EngineFacts, TokenDelta
 from synth_ai.engines.mailbox import EngineCall, ResultQueue
 from synth_ai.engines.vllm.errors import call_error, closed_error
 from synth_ai.engines.vllm.params import read_output
+from synth_ai.engines.vllm.process_log import log_stream
 from synth_ai.errors import EngineDeadError, EngineStartError
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ _WATCH_SECONDS = 0.2
 
 # How long `stop` waits for the thread, which may be in the middle of a step.
 _STOP_SECONDS = 20.0
-
-_DEAD = (
-    "The LLM behind this engine has died: its process was killed or failed; its log on stdout "
-    "says more. Make a new vllm.LLM and a new engine from it."
-)
 
 Command: TypeAlias = Callable[[], None]
 
@@ -84,7 +80,7 @@ class LLMDriver:
         # A running future cannot be cancelled by one of those who wait for it.
         self._facts.set_running_or_notify_cancel()
         if _is_dead(self._engine):
-            self._facts.set_exception(EngineStartError(_DEAD))
+            self._facts.set_exception(EngineStartError(_explain_death()))
             return self._facts
 
         config = self._engine.model_config
@@ -159,7 +155,7 @@ class LLMDriver:
 
     def _end_error(self) -> EngineDeadError:
         if self._dead:
-            return EngineDeadError(_DEAD)
+            return EngineDeadError(_explain_death())
         return closed_error()
 
     def _watch_process(self) -> None:
@@ -307,6 +303,13 @@ class LLMDriver:
             yield
         finally:
             del self._engine.step
+
+
+def _explain_death() -> str:
+    return (
+        "The LLM behind this engine has died: its process was killed or failed; its log on "
+        f"{log_stream()} says more. Make a new vllm.LLM and a new engine from it."
+    )
 
 
 def _do_nothing() -> None:

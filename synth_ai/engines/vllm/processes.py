@@ -15,10 +15,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import process, spawn
+from typing import TYPE_CHECKING
 
+from synth_ai.engines.vllm.process_log import ProcessLog, copy_streams
 from synth_ai.errors import EngineStartError
+
+if TYPE_CHECKING:
+    import psutil
 
 # From SIGTERM to SIGKILL, for an engine process whose parent is gone.
 _GRACE_SECONDS = 5.0
@@ -50,10 +55,12 @@ class EngineProcesses:
 
     Attributes:
         error: why no more may be spawned, once `cancel` was called.
+        log: what they say.
     """
 
     def __init__(self) -> None:
         self.error: EngineStartError | None = None
+        self.log = ProcessLog()
         # While it spawns: the names of its processes, and the processes that were there before.
         self._names: set[str] = set()
         self._others: frozenset[process.BaseProcess] = frozenset()
@@ -88,7 +95,8 @@ class EngineProcesses:
             self._others = frozenset(multiprocessing.active_children())
             spawn.get_preparation_data = get_preparation_data
             try:
-                yield
+                with self.log.copying():
+                    yield
             finally:
                 spawn.get_preparation_data = original
                 self._spawned = frozenset(self._find_running())
@@ -99,6 +107,31 @@ class EngineProcesses:
         self.error = EngineStartError("The engine was closed while it was loading.")
         for child in self._find_running():
             child.kill()
+
+    def find_workers(self) -> list[psutil.Process]:
+        """Find the processes that the engine's own have started: what they end with."""
+        import psutil  # comes with vLLM
+
+        workers: list[psutil.Process] = []
+        for child in self._find_running():
+            # It may be gone by now.
+            with suppress(psutil.NoSuchProcess):
+                workers += psutil.Process(child.pid).children(recursive=True)
+        return workers
+
+    def wait_for_end(self, workers: list[psutil.Process]) -> None:
+        """Wait until all processes are gone, which takes a moment after they were killed.
+
+        Args:
+            workers: the processes that these have started.
+        """
+        import psutil
+
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for child in self._find_running():
+            child.join(max(deadline - time.monotonic(), 0))
+
+        psutil.wait_procs(workers, timeout=max(deadline - time.monotonic(), 0))
 
     def _find_running(self) -> list[process.BaseProcess]:
         """Find the processes of this engine that are still running."""
@@ -136,6 +169,7 @@ def _is_parent_alive() -> bool:
 
 
 def _become_engine_process() -> None:
+    copy_streams()
     # A process group to itself keeps Ctrl-C for the program: it cancels calls there, and the engine
     # goes on serving.
     os.setpgid(0, 0)
