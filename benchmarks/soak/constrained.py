@@ -4,7 +4,8 @@
 
 Every prompt is asked for ten shapes at temperature 1.5, where the model would break out of any
 constraint that lets it, and then some at temperature 0, where nearly all answers must be complete
-if their strings have an end: the model was taught no JSON, and goes on in a string for ever.
+if their texts and numbers have an end: the model was taught no JSON, and repeats itself in either
+for as long as it may.
 """
 
 from __future__ import annotations

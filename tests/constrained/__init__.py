@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from synth_ai import LM
 from synth_ai.harmony import MESSAGE, START_OF_TEXT, STOP_TOKEN_IDS
@@ -88,8 +88,56 @@ SHAPES: tuple[type[BaseModel], ...] = (
 )  # fmt: skip
 
 
-# Those without a string that may go on for ever.
-BOUNDED: tuple[type[BaseModel], ...] = (Sum, Flags, Short)
+# The same shapes with an end to every text, number and list. The tiny model was taught no JSON:
+# cold, it repeats itself in a text (`eeee`, `460 460 460`) or in a number (`11001100`) for as long
+# as the constraint lets it. Blanks between the tokens of JSON are limited already.
+Text = Annotated[str, StringConstraints(max_length=24)]
+Count = Annotated[int, Field(ge=-9999, le=9999)]
+
+
+class ShortPerson(_Shape):
+    name: Text
+    age: Count
+
+
+class SmallSum(_Shape):
+    left: Count
+    right: Count
+    total: Annotated[float, Field(ge=-9999, le=9999)]
+
+
+class ShortFeeling(_Shape):
+    mood: Mood
+    because: Text
+
+
+class SmallTeam(_Shape):
+    people: Annotated[list[ShortPerson], Field(max_length=3)]
+
+
+class ShortCode(_Shape):
+    code: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,12}$")]
+
+
+class ShortChoice(_Shape):
+    kind: Literal["yes", "no"]
+    note: Text | None
+
+
+class Row(_Shape):
+    cells: Annotated[list[Text], Field(min_length=1, max_length=3)]
+
+
+class ShortReply(_Shape):
+    question: Text
+    answer: Text
+    source: ShortPerson | ShortChoice
+
+
+BOUNDED: tuple[type[BaseModel], ...] = (
+    ShortPerson, SmallSum, ShortFeeling, SmallTeam, Flags, ShortCode, Short, ShortChoice, Row,
+    ShortReply,
+)  # fmt: skip
 
 
 def check_answer(response: BaseLMResponse, shape: type[BaseModel]) -> str | None:

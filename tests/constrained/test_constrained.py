@@ -39,7 +39,7 @@ async def test_hot_answers_keep_their_shape(
 async def test_cold_answers_are_complete(tiny_engine: VLLMEngine) -> None:
     """The constraint does not keep the model from its end.
 
-    Its strings must have one: the tiny model was taught no JSON, and goes on in a string for ever.
+    Its texts and numbers must have one, see `BOUNDED`.
     """
     lm = LM("tiny-gpt-oss", engine=tiny_engine, temperature=0, max_tokens=400)
     responses, wrong = await ask_all(lm, PROMPTS[:4], BOUNDED)
