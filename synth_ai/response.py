@@ -113,11 +113,24 @@ class BaseLMResponse(BaseModel, Generic[AnswerT]):
         refusal: the text in which the model refused to answer.
         prompt_token_ids: the exact ids of the prompt, where the backend has them.
         output_token_ids: the exact ids that the model sampled, where the backend has them.
-        logprobs: one entry per output token, where asked for.
+        logprobs: one entry per output token, where asked for. A response that was read from a store
+            has them without their alternatives, and with the tokens themselves on Harmony alone.
+        logprobs_mode: what they are, in vLLM's words: `raw_logprobs` are those before temperature
+            and penalties, `processed_logprobs` those after. None where the backend does not say.
+        temperature: the temperature at which these tokens were sampled; None where only the server
+            knows its default.
         request_id: the server's id of the request, to quote when asking for help.
-        attempts: how many times the call was sent.
+        attempts: how many times the call was sent; 0 for an answer of the response cache.
         tries: how many answers the model gave until one fit `response_model`, see `reask=`. The
             ones before are the turns before this one; each has its own usage.
+        created_at: when the answer was there, in seconds since the epoch.
+        latency: seconds from the sending of the call, in its last try, to the whole answer. Of a
+            stream, what its reader took is in it too.
+        time_to_first_token: seconds from the same moment to the first piece of the answer, for
+            streams and where an engine says it; else None.
+        cached: whether the response cache answered, so that no call was made; see `LM(cache=True)`.
+        reward: how good the answer was, as `lm.responses.annotate` was told.
+        tags: the labels of the call, and those of `lm.responses.annotate`.
         replayed: whether the whole conversation was sent again because the server could not
             continue from its id.
         replay_reason: why.
@@ -149,9 +162,17 @@ class BaseLMResponse(BaseModel, Generic[AnswerT]):
     prompt_token_ids: list[int] | None = Field(default=None, repr=False)
     output_token_ids: list[int] | None = Field(default=None, repr=False)
     logprobs: list[dict[str, Any]] | None = Field(default=None, repr=False)
+    logprobs_mode: str | None = None
+    temperature: float | None = None
     request_id: str | None = None
     attempts: int = 1
     tries: int = 1
+    created_at: float | None = None
+    latency: float | None = None
+    time_to_first_token: float | None = None
+    cached: bool = False
+    reward: float | None = None
+    tags: dict[str, Any] = Field(default_factory=dict)
     replayed: bool = False
     replay_reason: str | None = None
     warnings: list[str] = Field(default_factory=list)

@@ -113,6 +113,11 @@ class ScriptedVendor(VendorBase):
         self._remembers = remembers and self.api.keeps_responses
         self._forgotten: set[str] = set()
 
+    @property
+    def cache_scope(self) -> str:
+        # One script stands for the same server as the next one.
+        return "scripted"
+
     def add(self, *answers: Answer | AnswerFunction) -> None:
         """Put more answers at the end of the script."""
         self._answers.extend(answers)
@@ -277,7 +282,12 @@ class ScriptedEngine(Engine):
         self.aborted = 0
         self.closed = False
         self._completions = deque(_check_script(completions))
-        self._facts = EngineFacts(context_length, harmony.VOCABULARY_SIZE)
+        self._facts = EngineFacts(
+            context_length,
+            harmony.VOCABULARY_SIZE,
+            temperature=1.0,
+            logprobs_mode="raw_logprobs",
+        )
 
     def add(self, *completions: Completion | CompletionFunction) -> None:
         """Put more completions at the end of the script."""

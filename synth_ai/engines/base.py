@@ -110,12 +110,15 @@ class TokenDelta:
         finish_reason: why the completion ended; None while it goes on.
         logprobs: one entry per new id, if they were asked for.
         cached_tokens: prompt tokens that came from the prefix cache, if the engine knows.
+        time_to_first_token: seconds from the engine's hearing of the request to the first token, if
+            the engine knows.
     """
 
     token_ids: Sequence[int]
     finish_reason: FinishReason | None = None
     logprobs: Sequence[TokenLogprob] | None = None
     cached_tokens: int | None = None
+    time_to_first_token: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +129,17 @@ class EngineFacts:
         context_length: the most tokens that prompt and completion may have together.
         vocabulary_size: ids run from 0 to this, exclusive.
         context_option: the engine's own argument that sets the context length, for error messages.
+        temperature: the temperature of completions that name none, if the engine knows.
+        logprobs_mode: what its log probabilities are, in vLLM's words: `raw_logprobs` are those
+            before temperature and penalties, `processed_logprobs` those after; None if it does not
+            know.
     """
 
     context_length: int
     vocabulary_size: int
     context_option: str | None = None
+    temperature: float | None = None
+    logprobs_mode: str | None = None
 
 
 class Engine(ABC):
@@ -250,6 +259,7 @@ def join_deltas(deltas: Sequence[TokenDelta]) -> TokenDelta:
     finish_reason = None
     logprobs: list[TokenLogprob] = []
     cached_tokens = None
+    time_to_first_token = None
     for delta in deltas:
         token_ids += delta.token_ids
         logprobs += delta.logprobs or ()
@@ -257,8 +267,12 @@ def join_deltas(deltas: Sequence[TokenDelta]) -> TokenDelta:
             finish_reason = delta.finish_reason
         if delta.cached_tokens is not None:
             cached_tokens = delta.cached_tokens
+        if delta.time_to_first_token is not None:
+            time_to_first_token = delta.time_to_first_token
 
-    return TokenDelta(token_ids, finish_reason, logprobs or None, cached_tokens)
+    return TokenDelta(
+        token_ids, finish_reason, logprobs or None, cached_tokens, time_to_first_token
+    )
 
 
 def sampling_of_each(sampling: Sampling | Sequence[Sampling], count: int) -> Sequence[Sampling]:

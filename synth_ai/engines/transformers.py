@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
     StoppingCriterion: TypeAlias = Callable[..., Tensor]
 
+# That of a call that names none.
+_DEFAULT_TEMPERATURE = 1.0
+
 # Options that `generate` of transformers has by the same names.
 _SAME_NAMES = ("top_p", "top_k", "min_p", "repetition_penalty")
 _UNSUPPORTED = ("presence_penalty", "frequency_penalty", "constraint")
@@ -240,7 +243,14 @@ class _Worker:
             facts.set_exception(failure)
             return
 
-        facts.set_result(EngineFacts(model.config.max_position_embeddings, model.config.vocab_size))
+        facts.set_result(
+            EngineFacts(
+                model.config.max_position_embeddings,
+                model.config.vocab_size,
+                temperature=_DEFAULT_TEMPERATURE,
+                logprobs_mode="raw_logprobs",
+            )
+        )
 
         while True:
             batch = self._next_batch()
@@ -374,7 +384,9 @@ def _generation_options(sampling: Sampling) -> dict[str, object]:
         options["top_k"] = None
 
     options["do_sample"] = True
-    options["temperature"] = 1.0 if sampling.temperature is None else sampling.temperature
+    options["temperature"] = _DEFAULT_TEMPERATURE
+    if sampling.temperature is not None:
+        options["temperature"] = sampling.temperature
     return options
 
 

@@ -44,6 +44,8 @@ class LMArguments(GenerationOptions, total=False):
     transport: Transport | None
     max_response_bytes: int | None
     compact: Compact | None
+    tags: Mapping[str, Any] | None
+    cache: bool
 
 
 class UnshapedArguments(GenerationOptions, total=False):
@@ -61,6 +63,7 @@ class UnshapedArguments(GenerationOptions, total=False):
     tool_outputs: ToolOutputs | None
     previous_response_id: str | None
     auto_store: bool | None
+    tags: Mapping[str, Any] | None
 
 
 class CallArguments(UnshapedArguments, total=False):
@@ -75,6 +78,8 @@ class CallArguments(UnshapedArguments, total=False):
     `{"call_id": ..., "output": ...}`. `response_model` is the shape of the answer; None for plain
     text in spite of the LM's own. `previous_response_id` is the response to continue from; an
     earlier one forks the conversation. `auto_store=False` leaves the LM's head where it is.
+    `tags` are labels of your own, as JSON, which are kept with the turn and never sent; they come
+    on top of the LM's, and None is for none at all.
     """
 
     response_model: Any

@@ -143,6 +143,19 @@ class CompactedTurn(Turn):
     replaced: tuple[Turn, ...] = ()
 
 
+def make_compacted_turn(items: tuple[Item, ...], replaced: tuple[Turn, ...]) -> CompactedTurn:
+    """Make what stands in the place of turns."""
+    return CompactedTurn(
+        id="",
+        parent_id=None,
+        api_type="",
+        model="",
+        input=items,
+        output=(),
+        replaced=replaced,
+    )
+
+
 def _find_cut(request: LMRequest) -> int | None:
     """Find how many turns to replace: about half; None if the history cannot be cut.
 
@@ -175,18 +188,8 @@ def _replace_turns(request: LMRequest, count: int, replacement: tuple[Item, ...]
     replaced = request.history[:count]
     remaining = request.history[count:]
 
-    history = remaining
-    if replacement:
-        first = CompactedTurn(
-            id="",
-            parent_id=None,
-            api_type="",
-            model="",
-            input=replacement,
-            output=(),
-            replaced=replaced,
-        )
-        history = (first, *remaining)
+    # Also for turns that nothing replaces: a history must not look whole without them.
+    history = (make_compacted_turn(replacement, replaced), *remaining)
     # A server that continues from an id has the turns that were replaced.
     return replace(request, history=history, previous_response_id=None)
 

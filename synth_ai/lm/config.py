@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from synth_ai.errors import RequestError
 from synth_ai.limiter import ConcurrencyLimiter
@@ -53,6 +54,8 @@ class LMConfig:
         retry: what is tried again, and when.
         limiter: how many calls may be under way at once.
         prices: what models cost, by name.
+        tags: labels of every call.
+        cache: whether the store answers a deterministic request that it has an answer to.
         compactor: what shortens a conversation that no longer fits; None for an error.
         usage: adds up what the calls use, and has the cap on what they cost.
         lifetime: whether the LM was closed.
@@ -68,6 +71,8 @@ class LMConfig:
     retry: RetryPolicy
     limiter: ConcurrencyLimiter
     prices: Mapping[str, Price]
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    cache: bool = False
     compactor: Compactor | None = None
     usage: UsageTotals = field(default_factory=UsageTotals)
     lifetime: Lifetime = field(default_factory=Lifetime)

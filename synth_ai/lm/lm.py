@@ -40,6 +40,7 @@ from synth_ai.lm.arguments import (
     split_lm_arguments,
 )
 from synth_ai.lm.batch import BatchPrompt, as_calls, check_progress, gather
+from synth_ai.lm.cache import check_cache
 from synth_ai.lm.compaction import Compactor
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent
@@ -62,6 +63,7 @@ from synth_ai.store.base import ResponseStore
 from synth_ai.store.memory import MemoryStore
 from synth_ai.store.null import NullStore
 from synth_ai.store.open import open_store
+from synth_ai.store.tags import read_tags
 from synth_ai.tree.tree import Tree
 
 ShapeT = TypeVar("ShapeT")
@@ -116,6 +118,10 @@ class LM(Generic[AnswerT]):
         compact: is called when a conversation no longer fits into the context, with the items of
             the oldest turns, and returns what stands in their place: a summary, or items.
             (`truncation="auto"` just leaves them out; without either, such a call is an error.)
+        tags: labels of all calls, as JSON, such as `{"run": "july"}`: kept with their turns, never
+            sent. Those of a call come on top of them.
+        cache: have the response store answer a request that it has an answer to, if that is
+            deterministic (`temperature=0`, or a `seed`): see `synth_ai.lm.cache`.
         prices: what models cost, by the name that the server reports or the one given here, in
             place of OpenAI's list prices of `synth_ai.lm.prices`.
         max_cost: the most that all calls of this LM and its forks may cost together, in US dollars,
@@ -175,6 +181,10 @@ class LM(Generic[AnswerT]):
         own_prices = None if prices is None else read_prices(prices)
         max_cost = given.get("max_cost")
         usage = UsageTotals(read_max_cost(max_cost))
+        own_tags = read_tags(given.get("tags"))
+        response_store = given.get("response_store")
+        keeps_turns = response_store is not False and not isinstance(response_store, NullStore)
+        cache = check_cache(given.get("cache", False), keeps_turns=keeps_turns)
 
         vendor = given.get("vendor")
         backend = make_backend(
@@ -197,10 +207,8 @@ class LM(Generic[AnswerT]):
         known_prices = backend.list_prices if own_prices is None else own_prices
         if max_cost is not None:
             check_has_price(model, known_prices)
-        response_store = given.get("response_store")
         auto_store_responses = given.get("auto_store_responses")
         defaults = backend.api.read_options(options)
-        keeps_turns = response_store is not False and not isinstance(response_store, NullStore)
         self._starts_from_head = _may_start_from_head(
             backend.api, keeps_turns, auto_store_responses
         )
@@ -219,6 +227,8 @@ class LM(Generic[AnswerT]):
             limiter=limiter,
             prices=known_prices,
             usage=usage,
+            tags=own_tags,
+            cache=cache,
             compactor=compactor,
         )
         self.responses = StoredResponses(self._config)
@@ -342,6 +352,7 @@ class LM(Generic[AnswerT]):
         # A stream's mistakes are told when it is made: a web service that has begun to answer with
         # it cannot take that back.
         pipeline.read_options(self._config, call)
+        pipeline.read_call_tags(self._config, call)
         call, shape = pipeline.read_shape(self._config, call)
         reask.check_stream(self._config, call, shape)
         facts = StreamFacts(shape)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 from synth_ai.content import complete_items, new_response_id
 from synth_ai.errors import (
@@ -27,14 +27,17 @@ from synth_ai.events import Completed, ReasoningDelta, Started, StreamEvent, Ven
 from synth_ai.limiter import Place
 from synth_ai.lm import conversation
 from synth_ai.lm.arguments import CallArguments
+from synth_ai.lm.cache import CachedAnswer, as_hit, find_request_key, may_be_given_again
 from synth_ai.lm.compaction import Compactor, drop_oldest
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent, Ticket
 from synth_ai.lm.deadline import Deadline
 from synth_ai.lm.fingerprints import fingerprint
 from synth_ai.lm.known_history import find_known_beginning
+from synth_ai.lm.logprobs import pack_logprobs
 from synth_ai.lm.prices import find_price
 from synth_ai.lm.prompt import NOT_GIVEN, Prompt, build_prompt, load_images
+from synth_ai.lm.prompt_ids import describe_compaction, hash_token_ids
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.response_ids import unique_response_id
 from synth_ai.lm.streams import StreamFacts
@@ -47,6 +50,8 @@ from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse, in_one_line
 from synth_ai.spending import limited_spending
 from synth_ai.store.credentials import open_tools, seal_tools
+from synth_ai.store.json import copy_json
+from synth_ai.store.tags import read_tags
 from synth_ai.timeout import Timeout, paused_clock
 from synth_ai.turn import Turn
 
@@ -101,6 +106,9 @@ class PreparedCall:
         include_reasoning: whether the caller wants to see the reasoning.
         compactor: what shortens the conversation if it is too long.
         warnings: what the response says of all this.
+        tags: the caller's labels.
+        request_key: the hash by which its answer is found again; None if it may not be.
+        source: the turn that has the answer already; None if the call has to be made.
     """
 
     request: LMRequest
@@ -110,6 +118,9 @@ class PreparedCall:
     include_reasoning: bool
     compactor: Compactor | None = None
     warnings: tuple[str, ...] = ()
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    request_key: str | None = None
+    source: Turn | None = None
 
 
 async def respond(
@@ -137,13 +148,15 @@ async def respond(
     try:
         async with deadline:
             prepared = await prepare(config, call, options, timeout)
-            delivery = _Delivery(config, prepared, config.vendor.respond, place, deadline)
+            vendor = _choose_vendor(config, prepared)
+            delivery = _Delivery(config, prepared, vendor.respond, place, deadline)
             response = await delivery.run()
+            response.latency = delivery.seconds_since_sent()
         _count(config, response)
     finally:
         place.release()
 
-    response.attempts = delivery.attempts
+    response.attempts = 0 if response.cached else delivery.attempts
     await _record_in_time(config, call, head, delivery.call, response, deadline)
     _log(response, started_at)
     return read_structured_output(delivery.call.request.response_format, response)
@@ -172,9 +185,11 @@ async def stream(
     try:
         async with deadline:
             prepared = await prepare(config, call, options, timeout)
-            open_stream = partial(_open_stream, config.vendor, facts)
+            open_stream = partial(_open_stream, _choose_vendor(config, prepared), facts)
             delivery = _Delivery(config, prepared, open_stream, place, deadline)
             events, event = await delivery.run()
+            time_to_first_event = delivery.seconds_since_sent()
+            is_in_pieces = not isinstance(event, Completed)
 
         async with aclosing(events):
             deadline.note("while it waited for the next event of the stream", is_sent=True)
@@ -191,7 +206,10 @@ async def stream(
         place.release()
 
     response = event.response
-    response.attempts = delivery.attempts
+    response.attempts = 0 if response.cached else delivery.attempts
+    response.latency = delivery.seconds_since_sent()
+    if is_in_pieces and not response.cached:
+        response.time_to_first_token = time_to_first_event
     await _record_in_time(config, call, head, delivery.call, response, deadline)
     facts.response_id = response.response_id
     _log(response, started_at)
@@ -229,6 +247,19 @@ def read_options(config: LMConfig, call: Call) -> tuple[GenerationOptions, Timeo
     return options, timeout
 
 
+def read_call_tags(config: LMConfig, call: Call) -> dict[str, Any]:
+    """Read the tags of a call, on top of those of the LM.
+
+    Raises:
+        OptionError: they are no JSON.
+    """
+    if "tags" not in call.arguments:
+        return dict(config.tags)
+    if call.arguments["tags"] is None:
+        return {}
+    return {**config.tags, **read_tags(call.arguments["tags"])}
+
+
 async def prepare(
     config: LMConfig, call: Call, options: GenerationOptions, timeout: Timeout
 ) -> PreparedCall:
@@ -239,6 +270,7 @@ async def prepare(
     """
     arguments = call.arguments
     _check_continue_known(arguments)
+    tags = read_call_tags(config, call)
     prompt = build_prompt(
         call.texts,
         system_message=arguments.get("system_message", NOT_GIVEN),
@@ -278,6 +310,11 @@ async def prepare(
         response_id=new_response_id(),
         compactable=compactor is not None and parent is not None,
     )
+    request_key = await find_request_key(config, request, None if parent is None else parent.id)
+    source = None
+    if request_key is not None:
+        source = await config.store.find_answer(request_key)
+
     if compactor is not None:
         request = compactor.reapply(request)
 
@@ -289,6 +326,9 @@ async def prepare(
         include_reasoning=bool(include_reasoning),
         compactor=compactor,
         warnings=tuple(warnings),
+        tags=tags,
+        request_key=request_key,
+        source=source,
     )
 
 
@@ -415,6 +455,13 @@ def _choose_compactor(config: LMConfig, options: GenerationOptions) -> Compactor
 # --- send -------------------------------------------------------------------------------------
 
 
+def _choose_vendor(config: LMConfig, prepared: PreparedCall) -> VendorBase:
+    """Return the backend, or what stands in for it if the store has the answer."""
+    if prepared.source is None:
+        return config.vendor
+    return CachedAnswer(prepared.source, config.vendor)
+
+
 class _Delivery(Generic[T]):
     """Sends a call until it is taken: tried again, with its history, or with less of it.
 
@@ -437,6 +484,11 @@ class _Delivery(Generic[T]):
         self._send = send
         self._place = place
         self._deadline = deadline
+        self._sent_at = 0.0
+
+    def seconds_since_sent(self) -> float:
+        """Measure the time since the last try began."""
+        return time.monotonic() - self._sent_at
 
     async def run(self) -> T:
         """Return what `send` gives for the call.
@@ -477,8 +529,10 @@ class _Delivery(Generic[T]):
             )
 
     def _attempt(self) -> Awaitable[T]:
-        self._config.usage.check_cap()
+        if self.call.source is None:
+            self._config.usage.check_cap()
         self.attempts += 1
+        self._sent_at = time.monotonic()
         self._deadline.begin_try()
         return self._send(self.call.request)
 
@@ -590,7 +644,7 @@ def _count(config: LMConfig, response: BaseLMResponse) -> None:
     # A server may report a name that has no price here, such as that of a deployment.
     model = config.model
     price = find_price(response.model or model, config.prices) or find_price(model, config.prices)
-    if price is not None and response.usage is not None:
+    if price is not None and response.usage is not None and not response.cached:
         response.cost = price.cost_of(response.usage)
     config.usage.add(response)
 
@@ -650,7 +704,14 @@ def _complete_response(config: LMConfig, prepared: PreparedCall, response: BaseL
     response.output = complete_items(response.output, response.response_id)
     response.api_type = config.vendor.api.name
     response.previous_response_id = None if prepared.parent is None else prepared.parent.id
+    response.created_at = time.time()
+    response.tags = copy_json(prepared.tags)
+    if response.cached:
+        return  # it has the warnings of the call that was made
+
     response.warnings += prepared.warnings
+    if response.logprobs is not None and response.temperature is None:
+        response.temperature = prepared.request.options.get("temperature")
     if prepared.replay_reason is not None:
         response.replayed = True
         response.replay_reason = prepared.replay_reason
@@ -659,7 +720,13 @@ def _complete_response(config: LMConfig, prepared: PreparedCall, response: BaseL
 def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse) -> Turn:
     request = prepared.request
     assert response.response_id is not None
-    return Turn(
+    assert response.created_at is not None
+    compaction = describe_compaction(request, response.response_id)
+    request_key = prepared.request_key
+    if compaction is not None or not may_be_given_again(response):
+        request_key = None
+
+    turn = Turn(
         id=response.response_id,
         parent_id=response.previous_response_id,
         api_type=config.vendor.api.name,
@@ -677,12 +744,52 @@ def _turn_of(config: LMConfig, prepared: PreparedCall, response: BaseLMResponse)
         replay_reason=response.replay_reason,
         warnings=tuple(response.warnings),
         usage=None if response.usage is None else response.usage.model_dump(),
-        # Ids that are not all that was sampled would be a false history.
-        output_token_ids=response.output_token_ids if response.tokens_exact else None,
         settings=_settings_of(prepared),
         date=request.date,
+        created_at=response.created_at,
+        latency=response.latency,
+        time_to_first_token=response.time_to_first_token,
+        compaction=compaction,
+        request_key=request_key,
+        tags=prepared.tags,
         fingerprint=_fingerprint_of(prepared, response),
+        **_sampled_facts(response),
     )
+    if prepared.source is not None:
+        return as_hit(turn, prepared.source)
+    return turn
+
+
+class _SampledFacts(TypedDict, total=False):
+    """The fields of a turn that say what was sampled after which prompt."""
+
+    output_token_ids: Sequence[int] | None
+    output_logprobs: Sequence[float] | None
+    logprobs_mode: str | None
+    temperature: float | None
+    prompt_hash: str | None
+
+
+def _sampled_facts(response: BaseLMResponse) -> _SampledFacts:
+    """Collect what a turn keeps of the ids, as far as they are exact."""
+    facts: _SampledFacts = {}
+    if response.prompt_token_ids is not None:
+        facts["prompt_hash"] = hash_token_ids(response.prompt_token_ids)
+    # Ids that are not all that was sampled would be a false history.
+    if not response.tokens_exact:
+        return facts
+
+    facts["output_token_ids"] = response.output_token_ids
+    logprobs = pack_logprobs(response.logprobs)
+    if logprobs is not None and _are_aligned(logprobs, response.output_token_ids):
+        facts["output_logprobs"] = logprobs
+        facts["logprobs_mode"] = response.logprobs_mode
+        facts["temperature"] = response.temperature
+    return facts
+
+
+def _are_aligned(logprobs: Sequence[float], token_ids: Sequence[int] | None) -> bool:
+    return token_ids is None or len(logprobs) == len(token_ids)
 
 
 def _settings_of(prepared: PreparedCall) -> dict[str, object]:

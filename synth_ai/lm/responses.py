@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from synth_ai.content import Item, complete_items
 from synth_ai.errors import NotFoundError, OptionError, RequestError, UnknownResponseError
@@ -18,11 +18,15 @@ from synth_ai.ids import check_id
 from synth_ai.limiter import is_positive_int
 from synth_ai.lm import sync
 from synth_ai.lm.config import LMConfig
+from synth_ai.lm.logprobs import unpack_logprobs
 from synth_ai.lm.prices import Price, find_price
+from synth_ai.lm.prompt_ids import render_prompt_ids
 from synth_ai.lm.vendors.base import ItemPage, Order
 from synth_ai.response import BaseLMResponse, Usage
 from synth_ai.store.json import copy_json
+from synth_ai.store.tags import UNCHANGED, Annotation, Unchanged, read_reward, read_tags
 from synth_ai.store.transfer import export_turns, import_turns
+from synth_ai.store.workers import run_on_thread
 from synth_ai.turn import Turn
 
 if TYPE_CHECKING:
@@ -46,9 +50,10 @@ class StoredResponses:
     async def retrieve_async(self, response_id: str) -> BaseLMResponse:
         """Read the response of this id; a copy, to do with as you like.
 
-        Its cost is that of today's prices. The store does not have, and the copy lacks,
-        `structured_output`, `logprobs`, `prompt_token_ids`, `attempts` and `raw`. A response that
-        the store lacks is read from the server that keeps it; it is not stored here.
+        Its cost is that of today's prices. Its `prompt_token_ids` are rendered again from its
+        branch; where that does not give the very ids, there are none. The store does not have, and
+        the copy lacks, `structured_output`, `attempts`, `raw` and the alternatives of `logprobs`. A
+        response that the store lacks is read from the server that keeps it; it is not stored here.
 
         Raises:
             UnknownResponseError: neither the store nor the server has it.
@@ -58,7 +63,7 @@ class StoredResponses:
         check_id(response_id, "response_id")
         turn = await self._config.store.get(response_id)
         if turn is not None:
-            return as_response(turn, self._config.prices)
+            return await self._read_whole(turn)
 
         vendor = self._config.vendor
         response = await self._ask_server(response_id, partial(vendor.retrieve, response_id))
@@ -111,19 +116,51 @@ class StoredResponses:
         items += last.input
         return [copy_json(item) for item in _cut_page(items, after, limit, order)]
 
-    async def training_examples_async(self, response_id: str) -> list[TrainingExample]:
+    async def training_examples_async(
+        self, response_id: str, *, only_from: str | None = None
+    ) -> list[TrainingExample]:
         """Make training examples of the branch up to this response: token ids with a loss mask.
 
         See `synth_ai.lm.training`.
 
+        Args:
+            response_id: the last response of the branch.
+            only_from: the response after which the samples begin. What was sampled up to it is
+                context alone, so that n samples of one prefix are n examples. The id of the last
+                response itself stands for that one alone.
+
         Raises:
             UnknownResponseError: it, or a turn before it, is not in the store.
-            RequestError: no turn of the branch has sampled ids.
+            RequestError: no turn of the branch has sampled ids, or `only_from` is not of it.
         """
         # Imported here: an LM of another API never needs the modules of Harmony.
         from synth_ai.lm.training import training_examples
 
-        return training_examples(await self._get_chain(response_id))
+        return training_examples(await self._get_chain(response_id), only_from)
+
+    async def annotate_async(
+        self, response_id: str, /, *, reward: float | Unchanged | None = UNCHANGED, **tags: Any
+    ) -> None:
+        """Say of a response how good it was, and label it.
+
+        Args:
+            response_id: the response.
+            reward: a number; True is 1 and False is 0. None takes away the one that it has, and
+                without this argument that one stays.
+            **tags: labels, as JSON. Each takes the place of one of its name, and None takes that
+                away; the others stay.
+
+        Raises:
+            UnknownResponseError: it is not in the store.
+            OptionError: the reward is no finite number, or a tag is no JSON.
+            StoreError: it could not be written.
+        """
+        check_id(response_id, "response_id")
+        new_reward = reward if isinstance(reward, Unchanged) else read_reward(reward)
+        annotation = Annotation(new_reward, read_tags(tags))
+        store = self._config.store
+        if not await store.annotate(response_id, annotation):
+            raise UnknownResponseError(store.explain_missing(response_id))
 
     async def export_async(
         self, path: str | os.PathLike[str], response_ids: Iterable[str] | None = None
@@ -190,14 +227,15 @@ class StoredResponses:
             if not was_stored:
                 raise UnknownResponseError(store.explain_missing(response_id)) from error
 
-    async def redact_async(self, response_id: str) -> None:
+    async def redact_async(self, response_id: str, *, tags: bool = False) -> None:
         """Remove the text of a response for good; the responses that continue from it stay.
 
         Every text, argument and picture of what was asked and answered becomes `[redacted]`.
         Removed are also its reasoning, token ids and warnings, and all settings but numbers. Its
         place in the tree, its usage, roles, call ids and the names of functions stay, and so do the
-        system message and the tools, which belong to the whole branch. In the file of a store the
-        old bytes are overwritten.
+        system message and the tools, which belong to the whole branch. Its reward and its tags
+        stay too, as they are your own words, unless `tags` is set. In the file of a store the old
+        bytes are overwritten.
 
         A server that keeps the response is asked to delete it, and those that continue from it, as
         they would bring the text back. Conversations can still continue from any of them: they are
@@ -206,6 +244,10 @@ class StoredResponses:
         Not reached are other turns that quote it, files that were exported, a call that is under
         way, and servers other than this LM's. `ResponseStore.redact` does the same in a store
         alone, without a server.
+
+        Args:
+            response_id: the response.
+            tags: take away its reward and its tags, too.
 
         Raises:
             UnknownResponseError: it is not in the store.
@@ -219,12 +261,27 @@ class StoredResponses:
 
         # The server first: a redacted turn no longer says that a server has it.
         await self._delete_on_server([turn, *descendants])
+        if tags:
+            await store.annotate(response_id, Annotation(reward=None, replaces_tags=True))
         if not await store.redact(response_id):
             raise UnknownResponseError(store.explain_missing(response_id))
 
-    async def list_async(self) -> list[BaseLMResponse]:
-        """Read every response in the store, oldest first."""
-        turns = await self._config.store.list()
+    async def list_async(self, *, tags: Mapping[str, Any] | None = None) -> list[BaseLMResponse]:
+        """Read the responses in the store, oldest first.
+
+        They have no `prompt_token_ids`, which `retrieve` renders.
+
+        Args:
+            tags: read only those that have all these tags, each with this very value.
+
+        Raises:
+            OptionError: `tags` are no JSON.
+        """
+        turns: Sequence[Turn]
+        if tags:
+            turns = await self._config.store.search(read_tags(tags))
+        else:
+            turns = await self._config.store.list()
         return [as_response(turn, self._config.prices) for turn in turns]
 
     # --- the sync twins ---------------------------------------------------------------------------
@@ -244,9 +301,17 @@ class StoredResponses:
         """`input_items_async` for callers that do not await."""
         return sync.run(self.input_items_async(response_id, after=after, limit=limit, order=order))
 
-    def training_examples(self, response_id: str) -> list[TrainingExample]:
+    def training_examples(
+        self, response_id: str, *, only_from: str | None = None
+    ) -> list[TrainingExample]:
         """`training_examples_async` for callers that do not await."""
-        return sync.run(self.training_examples_async(response_id))
+        return sync.run(self.training_examples_async(response_id, only_from=only_from))
+
+    def annotate(
+        self, response_id: str, /, *, reward: float | Unchanged | None = UNCHANGED, **tags: Any
+    ) -> None:
+        """`annotate_async` for callers that do not await."""
+        sync.run(self.annotate_async(response_id, reward=reward, **tags))
 
     def export(
         self, path: str | os.PathLike[str], response_ids: Iterable[str] | None = None
@@ -262,15 +327,26 @@ class StoredResponses:
         """`delete_async` for callers that do not await."""
         sync.run(self.delete_async(response_id, descendants=descendants))
 
-    def redact(self, response_id: str) -> None:
+    def redact(self, response_id: str, *, tags: bool = False) -> None:
         """`redact_async` for callers that do not await."""
-        sync.run(self.redact_async(response_id))
+        sync.run(self.redact_async(response_id, tags=tags))
 
-    def list(self) -> list[BaseLMResponse]:
+    def list(self, *, tags: Mapping[str, Any] | None = None) -> list[BaseLMResponse]:
         """`list_async` for callers that do not await."""
-        return sync.run(self.list_async())
+        return sync.run(self.list_async(tags=tags))
 
     # --- the store and the server -----------------------------------------------------------------
+
+    async def _read_whole(self, turn: Turn) -> BaseLMResponse:
+        """Make the response of a turn with the ids of its prompt, which takes its whole branch."""
+        response = as_response(turn, self._config.prices)
+        if turn.prompt_hash is None:
+            return response
+
+        chain = await self._config.store.chain(turn.id)
+        # Rendering a long branch takes a while.
+        response.prompt_token_ids = await run_on_thread(render_prompt_ids, chain or ())
+        return response
 
     async def _get_turn(self, response_id: str) -> Turn:
         check_id(response_id, "response_id")
@@ -412,7 +488,9 @@ def as_response(turn: Turn, prices: Mapping[str, Price]) -> BaseLMResponse:
     usage = Usage(**turn.usage) if turn.usage else None
     price = find_price(turn.model, prices)
     cost = None
-    if price is not None and usage is not None:
+    if turn.cached:
+        cost = 0.0
+    elif price is not None and usage is not None:
         cost = price.cost_of(usage)
 
     token_ids = turn.output_token_ids
@@ -428,7 +506,17 @@ def as_response(turn: Turn, prices: Mapping[str, Price]) -> BaseLMResponse:
         usage=usage,
         cost=cost,
         output_token_ids=None if token_ids is None else list(token_ids),
+        logprobs=unpack_logprobs(turn),
+        logprobs_mode=turn.logprobs_mode,
+        temperature=turn.temperature,
         request_id=turn.request_id,
+        attempts=0 if turn.cached else 1,
+        created_at=turn.created_at,
+        latency=turn.latency,
+        time_to_first_token=turn.time_to_first_token,
+        cached=turn.cached,
+        reward=turn.reward,
+        tags=copy_json(dict(turn.tags)),
         replayed=turn.replay_reason is not None,
         replay_reason=turn.replay_reason,
         warnings=list(turn.warnings),

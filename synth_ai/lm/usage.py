@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
 from synth_ai.errors import OptionError, SpendingCapError
@@ -22,6 +22,8 @@ class Totals:
         unpriced: how many calls are not in `cost`, because their model has no price here, or their
             server did not say how many tokens they took.
         max_cost: the most that the calls may cost, in US dollars; None for no cap.
+        cached: how many answers came from the response cache. They used nothing, so they are in
+            none of the others.
     """
 
     calls: int = 0
@@ -29,6 +31,7 @@ class Totals:
     cost: float | None = None
     unpriced: int = 0
     max_cost: float | None = None
+    cached: int = 0
 
 
 class UsageTotals:
@@ -52,16 +55,20 @@ class UsageTotals:
         """Count one answered call."""
         with self._lock:
             before = self._totals
+            if response.cached:
+                self._totals = replace(before, cached=before.cached + 1)
+                return
+
             usage = before.usage
             if response.usage is not None:
                 usage = add_usage(usage, response.usage)
 
-            self._totals = Totals(
+            self._totals = replace(
+                before,
                 calls=before.calls + 1,
                 usage=usage,
                 cost=add_cost(before.cost, response.cost),
                 unpriced=before.unpriced + (response.cost is None),
-                max_cost=before.max_cost,
             )
             # Servers charge nothing for an answer that failed, and report no tokens for it.
             if response.cost is None and response.status != "failed":

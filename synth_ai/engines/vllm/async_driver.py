@@ -22,7 +22,7 @@ from synth_ai.engines.mailbox import EngineCall, Mailbox
 from synth_ai.engines.vllm.args import LoadPlan, set_environment
 from synth_ai.engines.vllm.errors import call_error, closed_error, start_error
 from synth_ai.engines.vllm.grammar_tokenizer import write_grammar_tokenizer
-from synth_ai.engines.vllm.params import read_output
+from synth_ai.engines.vllm.params import DEFAULT_TEMPERATURE, read_output
 from synth_ai.engines.vllm.processes import EngineProcesses, check_can_spawn
 from synth_ai.errors import EngineStartError
 
@@ -154,6 +154,8 @@ class AsyncDriver:
             context_length=config.max_model_len,
             vocabulary_size=config.get_vocab_size(),
             context_option="max_model_len",
+            temperature=DEFAULT_TEMPERATURE,
+            logprobs_mode=config.logprobs_mode,
         )
 
     def _shut_down(self) -> None:

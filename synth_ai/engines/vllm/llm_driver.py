@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from synth_ai.engines.base import EngineFacts, TokenDelta
 from synth_ai.engines.mailbox import EngineCall, ResultQueue
 from synth_ai.engines.vllm.errors import call_error, closed_error
-from synth_ai.engines.vllm.params import read_output
+from synth_ai.engines.vllm.params import DEFAULT_TEMPERATURE, read_output
 from synth_ai.engines.vllm.process_log import log_stream
 from synth_ai.errors import EngineDeadError, EngineStartError
 
@@ -85,7 +85,13 @@ class LLMDriver:
 
         config = self._engine.model_config
         self._facts.set_result(
-            EngineFacts(config.max_model_len, config.get_vocab_size(), "max_model_len")
+            EngineFacts(
+                config.max_model_len,
+                config.get_vocab_size(),
+                "max_model_len",
+                temperature=DEFAULT_TEMPERATURE,
+                logprobs_mode=config.logprobs_mode,
+            )
         )
         self._thread.start()
         self._watcher.start()

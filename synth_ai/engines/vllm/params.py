@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
     from vllm.logprobs import Logprob
 
+# That of `SamplingParams`.
+DEFAULT_TEMPERATURE = 1.0
+
 # The options that have the same name and meaning in `Sampling`, in vLLM and on its server.
 _OPTIONS = (
     "temperature",
@@ -101,7 +104,16 @@ def read_output(output: RequestOutput, num_logprobs: int | None) -> TokenDelta:
         finish_reason=read_finish_reason(completion.finish_reason),
         logprobs=_read_logprobs(completion.token_ids, completion.logprobs, num_logprobs),
         cached_tokens=output.num_cached_tokens,
+        time_to_first_token=_read_time_to_first_token(output),
     )
+
+
+def _read_time_to_first_token(output: RequestOutput) -> float | None:
+    """Read the seconds to the first token, which vLLM measures where it keeps statistics."""
+    metrics = output.metrics
+    if metrics is None or metrics.first_token_latency <= 0:
+        return None
+    return float(metrics.first_token_latency)
 
 
 def read_finish_reason(reason: str | None) -> FinishReason | None:

@@ -90,6 +90,18 @@ class VendorBase(ABC):
         """The name of the API."""
         return self.api.name
 
+    @property
+    def cache_scope(self) -> str:
+        """Names the place where the model runs: the response cache answers for the same place.
+
+        It is the server's name, else the engine, else the class.
+        """
+        if self.server is not None:
+            return self.server
+        if self.engine is not None:
+            return f"{type(self.engine).__name__} {self.engine.model}"
+        return f"{type(self).__module__}.{type(self).__qualname__}"
+
     @abstractmethod
     async def respond(self, request: LMRequest) -> BaseLMResponse:
         """Answer one request.

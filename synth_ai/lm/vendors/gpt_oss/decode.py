@@ -71,6 +71,7 @@ class CompletionReader:
 
     Attributes:
         sampled_ids: the ids so far, without the prefill.
+        time_to_first_token: seconds to the first of them, if the engine has said so.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class CompletionReader:
         constrained: bool = False,
     ) -> None:
         self.sampled_ids: list[int] = []
+        self.time_to_first_token: float | None = None
         self._prefill = tuple(prefill)
         self._constrained = constrained
         self._logprobs: list[TokenLogprob] = []
@@ -106,6 +108,8 @@ class CompletionReader:
 
         if delta.cached_tokens is not None:
             self._cached_tokens = max(self._cached_tokens, delta.cached_tokens)
+        if delta.time_to_first_token is not None:
+            self.time_to_first_token = delta.time_to_first_token
         if delta.finish_reason is not None:
             self._finish_reason = delta.finish_reason
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from synth_ai import harmony
 from synth_ai.content import Item, is_call, is_message, is_reasoning, reasoning_of
@@ -21,6 +21,14 @@ _SUPPORTS = Supports(
     parts=frozenset({"input_text", "output_text", "text", "refusal"}),
     tools=frozenset({"function", "python", "browser"}),
 )
+
+
+class Transcripts(Protocol):
+    """Renders conversations, and may remember what it has rendered."""
+
+    def render(self, history: Sequence[Turn], new_items: Sequence[Item]) -> harmony.Transcript:
+        """Render a history and what follows it."""
+
 
 #: Options that are lines of the system message.
 _SYSTEM_OPTIONS = ("reasoning_effort", "knowledge_cutoff", "model_identity")
@@ -116,6 +124,39 @@ def adapt_history(request: LMRequest) -> tuple[LMRequest, list[str]]:
     """
     request, warnings = drop_unsupported(request, _SUPPORTS)
     return request, _warn_of_reasoning(request.history, request.input) + warnings
+
+
+def render_turn(
+    turn: Turn, history: Sequence[Turn], transcripts: Transcripts | None = None
+) -> list[int]:
+    """Render the prompt of a stored turn, as it was rendered for the call.
+
+    Args:
+        turn: the turn.
+        history: the turns before it that the call was sent with.
+        transcripts: renders a history and what follows it; without it all is rendered anew.
+
+    Raises:
+        RequestError: an item cannot be rendered.
+        OptionError: an option has a value that gpt-oss does not take.
+        ToolError: a tool cannot be declared to gpt-oss.
+    """
+    request = LMRequest(
+        model=turn.model,
+        input=turn.input,
+        history=tuple(history),
+        tools=turn.tools or (),
+    )
+    request, _ = adapt_history(request)
+    settings = replace(PromptSettings.of_turn(turn), tools=request.tools)
+
+    if transcripts is not None:
+        return settings.render(transcripts.render(request.history, turn.input))
+
+    transcript = harmony.Transcript()
+    for earlier in request.history:
+        transcript = append_turn(transcript, earlier)
+    return settings.render(transcript.with_items(turn.input))
 
 
 def append_turn(transcript: harmony.Transcript, turn: Turn) -> harmony.Transcript:

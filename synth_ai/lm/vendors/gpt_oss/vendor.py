@@ -129,6 +129,12 @@ class HarmonyVendor(VendorBase):
         # As they will be in the store: the cache compares them.
         response.output = complete_items(response.output, response_id)
         response.warnings += warnings
+        response.time_to_first_token = reader.time_to_first_token
+        if response.logprobs is not None:
+            response.logprobs_mode = facts.logprobs_mode
+            response.temperature = sampling.temperature
+            if sampling.temperature is None:
+                response.temperature = facts.temperature
 
         can_be_cached = response.tokens_exact and is_whole(request.history)
         if can_be_cached:
