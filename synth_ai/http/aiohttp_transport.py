@@ -123,6 +123,16 @@ class AiohttpTransport(HTTPTransport):
     async def aclose(self) -> None:
         await self._session.close()
 
+    def abandon(self) -> None:
+        connector = self._session.connector
+        if connector is None:
+            return
+
+        # Both would say that they were not closed. With its loop gone, closing awaits nothing.
+        self._session.detach()
+        for _ in connector.close().__await__():
+            return
+
     async def _notice_closed_connections(self) -> None:
         """Let the event loop see which idle connections their servers have closed.
 

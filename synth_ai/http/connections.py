@@ -60,12 +60,14 @@ class ConnectionPool:
         max_response_bytes: as given.
         slots: one for each connection that calls of a model may have; such a call waits for a slot
             before it is sent.
+        waiting: how many calls wait for a response, or for more of one.
     """
 
     def __init__(self, base_url: str, transport: HTTPTransport, max_response_bytes: int) -> None:
         self.transport = transport
         self.max_response_bytes = max_response_bytes
         self.slots = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self.waiting = 0
         self._base_url = base_url.rstrip("/")
         # Kept here: a generator that nobody refers to is closed at once by its loop, and with it
         # the connections of a pool that was dropped.
@@ -81,6 +83,10 @@ class ConnectionPool:
         """Close the connections."""
         await self._closer.aclose()
 
+    def abandon(self) -> None:
+        """Let go of the connections; their event loop was closed before it could close them."""
+        self.transport.abandon()
+
     async def send(self, request: Request) -> Response:
         """Send a request and read the response to its end.
 
@@ -89,11 +95,15 @@ class ConnectionPool:
             ServerError: the server could not be reached, answered with another status than success,
                 redirects elsewhere, or sent more than `max_response_bytes`.
         """
-        response = await self._open(request)
+        self.waiting += 1
         try:
-            content = await BoundedBody(response, self.max_response_bytes).read()
+            response = await self._open(request)
+            try:
+                content = await BoundedBody(response, self.max_response_bytes).read()
+            finally:
+                await response.aclose()
         finally:
-            await response.aclose()
+            self.waiting -= 1
 
         return Response(response.headers, content)
 
@@ -156,7 +166,11 @@ class StreamingResponse:
         self._request = request
 
     async def __aenter__(self) -> StreamingResponse:
-        self._response = await self._pool._open(self._request)
+        self._pool.waiting += 1
+        try:
+            self._response = await self._pool._open(self._request)
+        finally:
+            self._pool.waiting -= 1
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -184,7 +198,7 @@ class StreamingResponse:
         """
         decoder = EventDecoder()
         body = BoundedBody(self._response, self._pool.max_response_bytes)
-        while piece := await body.read_piece():
+        while piece := await self._read_piece(body):
             for data in decoder.feed(piece):
                 # Told by its beginning, as the SDK does itself.
                 if data.startswith(DONE):
@@ -195,6 +209,13 @@ class StreamingResponse:
                 yield data
 
         decoder.finish()
+
+    async def _read_piece(self, body: BoundedBody) -> bytes:
+        self._pool.waiting += 1
+        try:
+            return await body.read_piece()
+        finally:
+            self._pool.waiting -= 1
 
 
 def _merge_headers(own: Mapping[str, str], more: Mapping[str, str] | None) -> Mapping[str, str]:

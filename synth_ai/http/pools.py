@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 import threading
+import time
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 
 from synth_ai.http.connections import ConnectionPool
 from synth_ai.timeout import paused_clock
+
+# Seconds for which the end of the program waits for connections to be closed.
+_END_PATIENCE = 1.0
 
 
 class ConnectionPools:
     """The pools of connections to one server.
 
     A connection belongs to the event loop it was opened on, so each loop gets a pool when it first
-    calls, and closes it when it ends.
+    calls, and closes it when it ends. The end of the program closes the pools of other loops, and
+    so does whoever drops this object.
 
     Args:
         make_pool: makes a pool, on a thread.
@@ -25,6 +34,12 @@ class ConnectionPools:
         self._open: dict[asyncio.AbstractEventLoop, ConnectionPool] = {}
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Future[ConnectionPool]] = {}
         self._lock = threading.Lock()
+        # It holds the open pools. They must not be part of what a garbage collection finds: that
+        # would finalize connections before anybody could close them on their loop.
+        dropped = weakref.finalize(self, _close_dropped, self._open)
+        # The end of the program is seen to below.
+        dropped.atexit = False
+        _all.add(self)
 
     async def for_running_loop(self) -> ConnectionPool:
         """Return the pool of the running event loop, which the first call makes and opens."""
@@ -47,17 +62,31 @@ class ConnectionPools:
     async def aclose(self) -> None:
         """Close all pools; those of other event loops as soon as their loops get to it."""
         with self._lock:
-            pools = self._open
-            self._open = {}
+            pools = dict(self._open)
+            self._open.clear()
 
         local_pool = pools.pop(asyncio.get_running_loop(), None)
         for loop, pool in pools.items():
             # Not waited for: that loop may be waiting for this one.
-            if loop.is_running():
-                asyncio.run_coroutine_threadsafe(pool.aclose(), loop)
+            _Closing.begin(loop, pool)
 
         if local_pool is not None:
             await local_pool.aclose()
+
+    def begin_close_idle(self) -> None:
+        """Begin to close the pools that no call is waiting for."""
+        with self._lock:
+            for loop, pool in list(self._open.items()):
+                if pool.waiting == 0:
+                    del self._open[loop]
+                    _Closing.begin(loop, pool)
+
+    def forget_open(self) -> None:
+        """Leave the open pools to the parent, in a forked child."""
+        _inherited.append(dict(self._open))
+        self._open.clear()
+        self._opening.clear()
+        self._lock = threading.Lock()
 
     async def _open_pool(self, loop: asyncio.AbstractEventLoop) -> ConnectionPool:
         pool = await asyncio.to_thread(self._make_pool)
@@ -67,8 +96,101 @@ class ConnectionPools:
             # A pool refers to its loop, so neither would ever be collected after the loop's end.
             ended_loops = [other for other in self._open if other.is_closed()]
             for ended_loop in ended_loops:
-                del self._open[ended_loop]
+                self._open.pop(ended_loop).abandon()
 
             self._open[loop] = pool
 
         return pool
+
+
+class _Closing:
+    """A pool that is being closed on its loop.
+
+    Args:
+        loop: the pool's loop.
+        pool: the pool.
+
+    Attributes:
+        loop: as given.
+        done: whether the pool is closed; to be waited for on the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: ConnectionPool) -> None:
+        self.loop = loop
+        self.done = asyncio.Event()
+        self._pool = pool
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def begin(cls, loop: asyncio.AbstractEventLoop, pool: ConnectionPool) -> None:
+        """Begin to close a pool, from any thread, without a wait."""
+        closing = cls(loop, pool)
+        _closings.add(closing)
+        try:
+            loop.call_soon_threadsafe(closing._start)
+        except RuntimeError:
+            # The loop is closed.
+            _closings.discard(closing)
+            pool.abandon()
+
+    def _start(self) -> None:
+        self._task = self.loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            # A loop that ends meanwhile closes the pool itself.
+            with suppress(RuntimeError):
+                await self._pool.aclose()
+            # A socket is closed the next time round the loop.
+            await asyncio.sleep(0)
+        finally:
+            _closings.discard(self)
+            self.done.set()
+
+
+_all: weakref.WeakSet[ConnectionPools] = weakref.WeakSet()
+
+# What is being closed; each stands for itself until it is done.
+_closings: set[_Closing] = set()
+
+
+def _close_dropped(pools: dict[asyncio.AbstractEventLoop, ConnectionPool]) -> None:
+    """Begin to close the pools of an object that is gone. A garbage collection may come here."""
+    for loop, pool in pools.items():
+        _Closing.begin(loop, pool)
+
+
+def _close_at_end() -> None:
+    """Close the connections at the end of the program, but for those of calls under way.
+
+    What is left open would say so while the interpreter ends.
+    """
+    for pools in list(_all):
+        pools.begin_close_idle()
+
+    ends_at = time.monotonic() + _END_PATIENCE
+    for closing in list(_closings):
+        loop = closing.loop
+        # A loop between two of its runs, as a notebook has them, is run for this.
+        if not loop.is_running() and not loop.is_closed():
+            with suppress(Exception):
+                loop.run_until_complete(asyncio.wait_for(closing.done.wait(), _END_PATIENCE))
+
+    while _closings and time.monotonic() < ends_at:
+        time.sleep(0.001)
+
+
+# Pools of the process that this one was forked from. They are not finalized here, where their
+# loops do not run.
+_inherited: list[dict[asyncio.AbstractEventLoop, ConnectionPool]] = []
+
+
+def _forget_parents_pools() -> None:
+    for pools in list(_all):
+        pools.forget_open()
+    _closings.clear()
+
+
+atexit.register(_close_at_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents_pools)

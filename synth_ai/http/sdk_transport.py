@@ -99,6 +99,10 @@ class SDKTransport(HTTPTransport):
     async def aclose(self) -> None:
         await self._sdk.close()
 
+    def abandon(self) -> None:
+        # httpx says nothing of what was not closed.
+        return
+
 
 class _SDKResponse(HTTPResponse):
     """A response of httpx."""

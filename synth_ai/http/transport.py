@@ -86,3 +86,7 @@ class HTTPTransport(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Close the connections."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Let go of the connections; their event loop was closed before it could close them."""
