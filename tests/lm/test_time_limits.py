@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from servers.slow import call_many, serve_slowly
 from servers.sockets import chat_body
 from synth_ai import LM, LMRequest, SQLiteStore, Timeout
 from synth_ai.errors import NotFoundError, OptionError, RateLimitError, TimedOutError
@@ -88,6 +89,25 @@ async def test_no_call_times_out_in_the_queue() -> None:
     lm = LM("m", vendor=vendor, max_concurrency=64, timeout=1)
     answers = await lm.respond_batch_async([f"row {n}" for n in range(2000)])
     assert len(answers) == 2000
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("api", "streamed"), [("chat", False), ("responses", True)])
+async def test_no_call_to_a_server_times_out_in_the_queue(
+    api: str, streamed: bool, transport: str
+) -> None:
+    """The last one waits for longer than a call may take; benchmarks/soak has the long form."""
+    with serve_slowly(0.05) as base_url:
+        outcomes = await call_many(
+            base_url,
+            300,
+            api=api,
+            streamed=streamed,
+            transport=transport,
+            max_concurrency=4,
+            timeout=2,
+        )
+    assert outcomes == {"answered": 300}
 
 
 def test_the_wait_for_the_store_counts(tmp_path: Path) -> None:
