@@ -156,11 +156,13 @@ class _SampledIds:
         if location.end is None:
             return b"\0"
 
+        # In a prompt an answer has an `<|end|>`.
+        proper_ends = (END, RETURN) if end == END else (end,)
         index = self.controls[location.end]
-        sampled_end = self.ids[index]
-        # In a prompt every answer has an `<|end|>`.
-        is_proper = sampled_end == end or (sampled_end == RETURN and end == END)
-        return self.mask[index : index + 1] if is_proper else b"\0"
+        if self.ids[index] not in proper_ends:
+            return b"\0"
+
+        return self.mask[index : index + 1]
 
 
 def _render(

@@ -46,7 +46,7 @@ _DETAILS = {
 _COMBINATIONS = ("oneOf", "anyOf", "allOf")
 
 #: What makes a type of a schema that does not name one.
-_TYPE_KEYS = ("$ref", "const", "enum", *_COMBINATIONS)
+_TYPE_KEYS = {"$ref", "const", "enum", *_COMBINATIONS}
 
 #: What a reference takes over from its definition, to stand in the comment of a property.
 _INHERITED = ("description", "default", "nullable")
@@ -608,7 +608,7 @@ def _says_more(part: object, own_type: object) -> bool:
         return part is not True
     if _has_details(part):
         return True
-    if any(key in part for key in _TYPE_KEYS):
+    if not _TYPE_KEYS.isdisjoint(part):
         return True
 
     return part.get("type") not in (None, own_type)
@@ -618,7 +618,7 @@ def _wrapped_parts(schema: object) -> list[object]:
     """List the types of a schema that is nothing but an `anyOf` or `allOf`."""
     if not isinstance(schema, Mapping) or _has_details(schema):
         return []
-    if any(key in schema for key in ("oneOf", "const", "enum")):
+    if not {"oneOf", "const", "enum"}.isdisjoint(schema):
         return []
 
     combinations = _list_combinations(schema)

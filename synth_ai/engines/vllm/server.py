@@ -239,8 +239,11 @@ def _find_base(models: Sequence[_Model], model: _Model, base_url: str) -> _Model
     Raises:
         MalformedAnswerError: it is not in the list.
     """
+    if model.get("max_model_len") is not None:
+        return model
+
     parent = model.get("parent")
-    if model.get("max_model_len") is not None or not isinstance(parent, str):
+    if not isinstance(parent, str):
         return model
 
     for other in models:
