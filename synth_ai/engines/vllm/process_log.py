@@ -1,7 +1,7 @@
-"""What vLLM's process says on stdout and stderr, kept for the error if it dies.
+"""What vLLM's processes say on stdout and stderr, kept for the error if one dies.
 
-vLLM tells why it failed in its log alone. The process goes on writing there, and what it writes
-goes into a file as well, which only this library has open.
+vLLM tells why it failed in its log alone. Its process, and the workers of that, go on writing
+there, and what they write goes into a file as well, which nobody else has open.
 """
 
 from __future__ import annotations
@@ -71,7 +71,13 @@ def copy_streams() -> None:
     if path is None:
         return
 
-    log = open(path, "a", encoding="utf-8", errors="replace")  # noqa: SIM115 # for its whole life
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        # It has no name any more: vLLM has started this process after it had loaded the model.
+        return
+
+    log = open(descriptor, "a", encoding="utf-8", errors="replace")  # noqa: SIM115 # never closed
     # vLLM's log goes to either, and tracebacks to stderr.
     sys.stdout = cast("TextIO", _CopiedStream(sys.stdout, log))
     sys.stderr = cast("TextIO", _CopiedStream(sys.stderr, log))
