@@ -487,7 +487,7 @@ def text_of(item: Mapping[str, Any]) -> str:
 
     texts = []
     for part in content or ():
-        texts.append(part if isinstance(part, str) else part.get("text", ""))
+        texts.append(part if isinstance(part, str) else part.get("text") or "")
     return "".join(texts)
 
 

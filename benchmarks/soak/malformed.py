@@ -21,16 +21,29 @@ from servers.openai_fake import OpenAIServer
 APIS = ("chat", "responses", "harmony")
 
 
-async def send_lists(api: str, server: OpenAIServer, count: int, rng: random.Random) -> None:
-    """Send so many malformed lists."""
+async def send_lists(api: str, server: OpenAIServer, count: int, rng: random.Random) -> list[str]:
+    """Send so many malformed lists; return the errors that are not this library's."""
+    raw = []
     async with make_lm(api, server) as lm:
         for _ in range(count):
             messages = [make_message(rng) for _ in range(rng.randint(1, 3))]
             try:
                 await try_messages(lm, server, messages)
-            except Exception:
-                sys.stdout.write(f"{api}: {messages!r}\n")
-                raise
+            except Exception as error:
+                raw.append(f"{type(error).__name__}: {error!s:.100}: {messages!r:.300}")
+    return raw
+
+
+def import_many(api: str, server: OpenAIServer, count: int, rng: random.Random) -> list[str]:
+    """Import so many mutated exports; return the errors that are not this library's."""
+    raw = []
+    with tempfile.TemporaryDirectory() as directory:
+        for _ in range(count):
+            try:
+                try_import(api, server, Path(directory), rng)
+            except Exception as error:
+                raw.append(f"import: {type(error).__name__}: {error!s:.300}")
+    return raw
 
 
 def main() -> None:
@@ -46,20 +59,23 @@ def main() -> None:
     rng = random.Random(arguments.seed)
     server = OpenAIServer()
     server.start()
+    failed = False
     for api in APIS:
         start = time.monotonic()
         lists = -(-arguments.lists // len(APIS))
-        asyncio.run(send_lists(api, server, lists, rng))
-
+        raw = asyncio.run(send_lists(api, server, lists, rng))
         imports = -(-arguments.imports // len(APIS))
-        with tempfile.TemporaryDirectory() as directory:
-            taken = sum(try_import(api, server, Path(directory), rng) for _ in range(imports))
+        raw += import_many(api, server, imports, rng)
+
+        failed = failed or bool(raw)
+        seconds = time.monotonic() - start
         sys.stdout.write(
-            f"{api}: {lists} lists and {imports} exports ({taken} imported) raised only errors of "
-            f"this library ({time.monotonic() - start:.0f} s)\n"
+            f"{api}: {lists} lists, {imports} exports, {len(raw)} raw errors ({seconds:.0f} s)\n"
         )
+        sys.stdout.write("".join(f"  {line}\n" for line in raw[:20]))
         sys.stdout.flush()
     server.stop()
+    raise SystemExit(failed)
 
 
 if __name__ == "__main__":

@@ -523,12 +523,16 @@ class _Delivery(Generic[T]):
 
     def _note_attempts(self, error: ServerError) -> None:
         error.attempts = self.attempts
+        if self._config.lifetime.is_over:
+            error.add_note("The LM was closed while this call was under way.")
         if self.attempts > 1:
             error.add_note(
                 f"The call was sent {self.attempts} times; this is what the last one met."
             )
 
     def _attempt(self) -> Awaitable[T]:
+        # The LM may have been closed since the call was made, or since its last try.
+        self._config.lifetime.check()
         if self.call.source is None:
             self._config.usage.check_cap()
         self.attempts += 1

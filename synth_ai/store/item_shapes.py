@@ -129,6 +129,9 @@ def _is_part(part: object) -> bool:
     part_type = part.get("type")
     if not isinstance(part_type, str):
         return False
+    # Whoever reads the text of a message reads that of all its parts.
+    if not _is_text_or_none(part.get("text")):
+        return False
     shape = _PART_SHAPES.get(part_type, {})
     return all(check(part.get(name)) for name, check in shape.items())
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import pickle
+import socket
+import threading
+import time
 import warnings
+from typing import Any
 
 import pytest
 
-from synth_ai import LM
-from synth_ai.errors import RequestError
+from servers.sockets import SentRequest, serve
+from synth_ai import LM, RetryPolicy
+from synth_ai.errors import ConnectionFailedError, RequestError
 from synth_ai.testing import ScriptedVendor
 
 
@@ -36,6 +42,35 @@ async def test_a_closed_lm_takes_no_calls() -> None:
             await closed.run_tools_async("Hi")
         with pytest.raises(RequestError, match="This LM was closed"):
             await closed.models_async()
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+@pytest.mark.parametrize("retry", [1, 3])
+async def test_calls_under_way_end_when_the_lm_is_closed(transport: Any, retry: int) -> None:
+    """They are not tried again on connections that nobody would close; those that wait end too."""
+    has_come = threading.Event()
+
+    def answer(request: SentRequest, connection: socket.socket) -> None:
+        has_come.set()
+        time.sleep(30)
+
+    with serve(answer) as server:
+        policy = RetryPolicy(attempts=retry, wait_initial=0)
+        lm = LM("m", base_url=server.base_url, transport=transport, retry=policy, max_concurrency=1)
+        call = asyncio.ensure_future(lm.respond_async("x"))
+        waiting = asyncio.ensure_future(lm.respond_async("y"))
+        await asyncio.to_thread(has_come.wait)
+        await lm.aclose()
+        with pytest.raises((ConnectionFailedError, RequestError)) as ended:
+            await call
+        with pytest.raises(RequestError, match="This LM was closed"):
+            await waiting
+        assert len(server.requests) == 1
+
+    if retry == 1:
+        assert ended.value.__notes__ == ["The LM was closed while this call was under way."]
+    else:
+        assert "This LM was closed" in str(ended.value)
 
 
 def test_an_lm_cannot_be_pickled() -> None:
