@@ -101,6 +101,16 @@ class ContentPart(dict[str, Any]):
     __slots__ = ()
 
 
+class PlacedMessage(dict[str, Any]):
+    """A message that stays where it is in the conversation.
+
+    Without this class a system message at its beginning becomes the system message of the call,
+    which another call may replace.
+    """
+
+    __slots__ = ()
+
+
 # --- items ------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from synth_ai.content import (
     Message,
     Part,
     Phase,
+    PlacedMessage,
     Reasoning,
     Role,
     Status,
@@ -305,7 +306,8 @@ def _read_messages(messages: Iterable[object]) -> tuple[list[Item], str | None]:
             )
 
         # A system message between others stays where it is.
-        if not items and _is_system_message(message):
+        is_first = not items and not isinstance(message, PlacedMessage)
+        if is_first and _is_system_message(message):
             instructions.append(_read_system(message))
             continue
 

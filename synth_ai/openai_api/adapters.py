@@ -29,7 +29,8 @@ def response(answer: BaseLMResponse) -> dict[str, Any]:
     Returns:
         The body; `openai.types.responses.Response.model_validate` takes it.
     """
-    return make_response_body(answer, {}, model=_NO_MODEL, created_at=time.time())
+    request = {"previous_response_id": answer.previous_response_id}
+    return make_response_body(answer, request, model=_NO_MODEL, created_at=time.time())
 
 
 def chat_completion(answer: BaseLMResponse) -> dict[str, Any]:

@@ -53,6 +53,8 @@ def read_chat_request(api: API, body: Mapping[str, object]) -> RequestedCall:
 
     arguments: dict[str, Any] = {
         "messages": request.messages,
+        # Clients send whole conversations: what the model wrote stays as it was sampled.
+        "continue_known": True,
         "tools": request.tools,
         "system_message": None,
     }

@@ -83,8 +83,6 @@ def make_response_body(
     body["output"] = complete_output(answer) if output is None else list(output)
     body["usage"] = make_usage(answer.usage)
 
-    if answer.previous_response_id is not None:
-        body["previous_response_id"] = answer.previous_response_id
     if answer.status == "completed":
         body["completed_at"] = time.time()
     if answer.status == "incomplete":

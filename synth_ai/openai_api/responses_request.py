@@ -5,10 +5,11 @@ https://platform.openai.com/docs/api-reference/responses/create
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synth_ai.api import API
+from synth_ai.content import PlacedMessage
 from synth_ai.openai_api.answer_formats import read_answer_format
 from synth_ai.openai_api.call_options import read_option, read_options
 from synth_ai.openai_api.refusals import invalid_field, unsupported_field
@@ -52,12 +53,18 @@ def read_responses_request(api: API, body: Mapping[str, object]) -> RequestedCal
     request = read_fields(ResponsesRequest, body)
     check_stream_options(request.stream_options, known=())
 
-    arguments: dict[str, Any] = {"tools": request.tools, "system_message": None}
-    messages = _read_messages(request)
+    arguments: dict[str, Any] = {
+        "tools": request.tools,
+        "system_message": request.instructions,
+    }
+    messages = _read_messages(request.input)
     if messages:
         arguments["messages"] = messages
     if request.previous_response_id is not None:
         arguments["previous_response_id"] = request.previous_response_id
+    elif messages:
+        # Clients send whole conversations again: what the model wrote stays as it was sampled.
+        arguments["continue_known"] = True
     if request.tool_choice is not None:
         arguments["tool_choice"] = read_tool_choice(request.tool_choice)
 
@@ -75,20 +82,15 @@ def read_responses_request(api: API, body: Mapping[str, object]) -> RequestedCal
     )
 
 
-def _read_messages(request: ResponsesRequest) -> list[JSONObject]:
-    """Read the input as messages, with the instructions before it.
+def _read_messages(given: str | list[JSONObject] | None) -> Sequence[Mapping[str, Any]]:
+    """Read the input as messages.
 
-    As the first of the messages, they stand beside system messages that the input begins with.
+    System messages at its beginning are part of the conversation: instructions go with one request,
+    and what was said stays said.
     """
-    messages: list[JSONObject] = []
-    if request.instructions is not None:
-        messages.append({"role": "system", "content": request.instructions})
-
-    if isinstance(request.input, str):
-        messages.append({"role": "user", "content": request.input})
-    else:
-        messages += request.input or ()
-    return messages
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    return [PlacedMessage(message) for message in given or ()]
 
 
 def _read_reasoning(api: API, reasoning: JSONObject | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def echo_turn(turn: Turn) -> dict[str, Any]:
     """Make the fields of the request that became a turn."""
     echo: dict[str, Any] = {
         "instructions": turn.instructions,
+        "previous_response_id": turn.parent_id,
         "tools": list(turn.tools or ()),
     }
     for name, field in _FIELDS.items():

@@ -30,8 +30,16 @@ def read_chat(api: str, **body: Any) -> dict[str, Any]:
 
 
 def without_common(arguments: Any) -> dict[str, Any]:
-    common = {"messages": USER, "tools": None, "system_message": None, "response_model": None}
-    assert common.keys() <= arguments.keys()
+    common = {
+        "messages": USER,
+        "continue_known": True,
+        "tools": None,
+        "system_message": None,
+        "response_model": None,
+    }
+    continues = {"previous_response_id", "continue_known"} & arguments.keys()
+    assert common.keys() - {"continue_known"} <= arguments.keys()
+    assert len(continues) == 1
     return {
         name: value
         for name, value in arguments.items()
@@ -78,14 +86,14 @@ def test_a_tool_is_chosen_by_its_name(choice: Any, name: Any) -> None:
     assert read_chat("chat", tool_choice=choice)["tool_choice"] == name
 
 
-def test_instructions_stand_before_the_input() -> None:
-    """As its first system message, so that others may follow."""
+def test_instructions_go_beside_the_input() -> None:
+    """System messages of the input stay in it."""
     developer = {"role": "developer", "content": "Be kind."}
     call = read_responses_request(
         BUILT_IN["harmony"], {"input": [developer, *USER], "instructions": "Be terse."}
     )
-    system = {"role": "system", "content": "Be terse."}
-    assert call.arguments["messages"] == [system, developer, *USER]
+    assert call.arguments["system_message"] == "Be terse."
+    assert call.arguments["messages"] == [developer, *USER]
 
 
 def test_the_continued_response_and_the_tools_go_along() -> None:
