@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeAlias
 
 from synth_ai.content import AnswerT
@@ -16,23 +16,42 @@ class TextDelta:
     """More of the answer: together, the `text` of the finished response.
 
     A refusal is no answer and has no deltas; the finished response has it in `refusal`.
+
+    Attributes:
+        text: the text.
+        item_id: the server's id of the output item that it is part of; None if it gives none.
     """
 
     text: str
+    item_id: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """More of the reasoning."""
+    """More of the reasoning.
+
+    Attributes:
+        text: the text.
+        item_id: the server's id of the output item that it is part of; None if it gives none.
+        is_summary: whether it is a summary of the reasoning.
+    """
 
     text: str
+    item_id: str | None = field(default=None, compare=False, repr=False)
+    is_summary: bool = field(default=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PreambleDelta:
-    """More of what the model shows before it calls tools."""
+    """More of what the model shows before it calls tools.
+
+    Attributes:
+        text: the text.
+        item_id: the server's id of the output item that it is part of; None if it gives none.
+    """
 
     text: str
+    item_id: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +67,14 @@ class ToolCallDelta:
         name: the name of the function or custom tool, with the first delta of a call; else None.
         arguments: more of the arguments' JSON text, or of a custom tool's input.
         call_id: the call's id, with the first delta where the backend knows it then.
+        item_id: the server's id of the output item, with the first delta; None if it gives none.
     """
 
     index: int
     name: str | None
     arguments: str
     call_id: str | None = None
+    item_id: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

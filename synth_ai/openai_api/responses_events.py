@@ -88,11 +88,12 @@ class ResponseEventWriter:
 
     def _translate(self, event: StreamEvent) -> Iterator[ServerEvent]:
         if isinstance(event, TextDelta):
-            yield from self._write_text("answer", "output_text", event.text)
+            yield from self._write_text("answer", "output_text", event)
         elif isinstance(event, ReasoningDelta):
-            yield from self._write_text("reasoning", "reasoning_text", event.text)
+            part_type = "summary_text" if event.is_summary else "reasoning_text"
+            yield from self._write_text("reasoning", part_type, event)
         elif isinstance(event, PreambleDelta):
-            yield from self._write_text("preamble", "output_text", event.text)
+            yield from self._write_text("preamble", "output_text", event)
         elif isinstance(event, ToolCallDelta):
             yield from self._write_call(event)
         elif isinstance(event, Completed):
@@ -100,14 +101,16 @@ class ResponseEventWriter:
 
     # --- while the model writes -------------------------------------------------------------------
 
-    def _write_text(self, kind: str, part_type: str, text: str) -> Iterator[ServerEvent]:
+    def _write_text(
+        self, kind: str, part_type: str, delta: TextDelta | ReasoningDelta | PreambleDelta
+    ) -> Iterator[ServerEvent]:
         current = self._streamed[-1] if self._streamed else None
-        if current is None or current.kind != kind or current.is_done:
+        if current is None or not current.takes(kind, part_type, delta.item_id):
             yield from self._end_open_items()
-            current = self._add_item(_begin_item(kind), kind, part_type)
+            current = self._add_item(_begin_item(kind), kind, part_type, delta.item_id)
             yield from current.begin()
 
-        yield current.add(text)
+        yield current.add(delta.text)
 
     def _write_call(self, delta: ToolCallDelta) -> Iterator[ServerEvent]:
         # The first delta of a call has its id, see `HeldCalls`.
@@ -115,7 +118,7 @@ class ResponseEventWriter:
             # Servers may mix the deltas of parallel calls, so these stay open together.
             yield from self._end_open_items(but_calls=True)
             item = self._begin_call(delta.call_id, delta.name or "")
-            call = self._add_item(item, delta.call_id, None)
+            call = self._add_item(item, delta.call_id, None, delta.item_id)
             self._calls[delta.index] = call
             yield from call.begin()
 
@@ -128,13 +131,17 @@ class ResponseEventWriter:
             return {"type": "custom_tool_call", **call, "input": ""}
         return {"type": "function_call", **call, "arguments": ""}
 
-    def _add_item(self, item: OutputItem, kind: str, part_type: str | None) -> StreamedItem:
+    def _add_item(
+        self, item: OutputItem, kind: str, part_type: str | None, server_id: str | None
+    ) -> StreamedItem:
         index = len(self._item_ids)
-        item_id = local_item_id(item["type"], self._response_id, index)
+        item_id = server_id
+        if item_id is None or item_id in self._item_ids:
+            item_id = local_item_id(item["type"], self._response_id, index)
         self._item_ids.append(item_id)
 
         events = ItemEvents(item_id, index)
-        streamed = StreamedItem({"id": item_id, **item}, events, kind, part_type)
+        streamed = StreamedItem({"id": item_id, **item}, events, kind, part_type, server_id)
         self._streamed.append(streamed)
         return streamed
 

@@ -24,6 +24,7 @@ class StreamedItem:
         events: makes its events.
         kind: `answer`, `preamble`, `reasoning`, or the call id of a call.
         part_type: the type of its one part; None for a call.
+        server_id: the id that the server behind the LM gives it; None if it gives none.
         pieces: its text so far.
         is_done: whether all its events have gone out.
         unread: what of its text the finished answer has not accounted for.
@@ -34,6 +35,7 @@ class StreamedItem:
     events: ItemEvents
     kind: str
     part_type: str | None
+    server_id: str | None = None
     pieces: list[str] = field(default_factory=list)
     is_done: bool = False
     unread: str = ""
@@ -43,6 +45,12 @@ class StreamedItem:
     def text(self) -> str:
         """Its text so far."""
         return "".join(self.pieces)
+
+    def takes(self, kind: str, part_type: str, item_id: str | None) -> bool:
+        """Whether more text is part of it: of the same item, if the server says of which."""
+        if self.is_done or self.kind != kind or self.part_type != part_type:
+            return False
+        return item_id == self.server_id
 
     def begin(self) -> Iterator[ServerEvent]:
         """Yield the events that announce it."""
@@ -74,6 +82,8 @@ class StreamedItem:
         if self.part_type is None:
             name = "input" if "input" in whole else "arguments"
             whole[name] = self.text
+        elif self.part_type == "summary_text":
+            whole["summary"] = [_make_part(self.part_type, self.text)]
         else:
             whole["content"] = [_make_part(self.part_type, self.text)]
         return whole

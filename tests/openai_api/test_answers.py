@@ -137,6 +137,25 @@ async def test_a_stream_that_ends_with_an_error_of_the_server(
     assert check_last["code"] == "server_error"
 
 
+async def test_items_of_a_server_keep_its_ids(openai_server: OpenAIServer, hosted: Hosted) -> None:
+    """While they are streamed too, as the server knows them by no others when they come back."""
+    asked = calls(call("weather", city="Oslo"), reasoning="I look.", preamble="One moment.")
+    openai_server.respond_with(lambda _: asked)
+    lm = hosted("responses", retry=False)
+    events = await stream_response(lm, tools=[FLAT_TOOL], reasoning={"summary": "auto"})
+    check_events(events)
+    kinds = {event["type"] for event in events}
+    assert "response.reasoning_summary_text.delta" in kinds
+    assert "response.reasoning_text.delta" not in kinds
+
+    answer = await lm.responses.retrieve_async(events[-1]["response"]["id"])
+    ids = [item.get("id") for item in answer.output]
+    assert [item["id"] for item in events[-1]["response"]["output"]] == ids
+    added = [event["item"]["id"] for event in events if event["type"].endswith("item.added")]
+    assert added == ids
+    assert not any("_local_" in str(item_id) for item_id in ids)
+
+
 CUSTOM = [{"type": "custom", "name": "sql", "description": "Runs SQL."}]
 NESTED_CUSTOM = [{"type": "custom", "custom": {"name": "sql", "description": "Runs SQL."}}]
 

@@ -65,6 +65,7 @@ class ResponseBody(TypedDict, total=False):
 class AddedItem(TypedDict, total=False):
     """An item at its beginning, as the event that announces it has it."""
 
+    id: str
     type: str
     phase: str
     name: str
@@ -80,6 +81,7 @@ class ResponseEvent(TypedDict, total=False):
     """
 
     type: str
+    item_id: str
     output_index: int
     content_index: int
     summary_index: int

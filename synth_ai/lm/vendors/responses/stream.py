@@ -88,10 +88,10 @@ class EventReader:
         # Texts are asked for first, as most events are some.
         if event_type == "response.output_text.delta":
             text = self._next_text(("text", output_index, event.get("content_index") or 0), event)
-            return self._text_delta(output_index, text)
+            return self._text_delta(event, text)
 
         if event_type in _REASONING_DELTAS:
-            return ReasoningDelta(self._next_text(_reasoning_part(event), event))
+            return _reasoning_delta(event, self._next_text(_reasoning_part(event), event))
 
         if event_type in _CALL_DELTAS:
             text = self._next_text(("call", output_index, 0), event)
@@ -120,10 +120,12 @@ class EventReader:
         text = require_json(delta) if part[0] == "call" else require_str(delta)
         return self._halves.join(part, text)
 
-    def _text_delta(self, output_index: int, text: str) -> StreamEvent:
+    def _text_delta(self, event: ResponseEvent, text: str) -> StreamEvent:
+        item_id = _read_id(event.get("item_id"))
+        output_index = event.get("output_index") or 0
         if output_index in self._preambles:
-            return PreambleDelta(require_str(text))
-        return TextDelta(require_str(text))
+            return PreambleDelta(require_str(text), item_id)
+        return TextDelta(require_str(text), item_id)
 
     def _on_new_item(self, output_index: int, item: AddedItem) -> ToolCallDelta | None:
         if item.get("type") in CALLS:
@@ -135,7 +137,8 @@ class EventReader:
                 self._begun.add(part)
                 text = self._halves.join(part, text)
             call_id = self._call_ids.take(item.get("call_id"))
-            return ToolCallDelta(call_index, item.get("name"), text, call_id)
+            item_id = _read_id(item.get("id"))
+            return ToolCallDelta(call_index, item.get("name"), text, call_id, item_id)
 
         if item.get("phase") == "commentary":
             self._preambles.add(output_index)
@@ -159,12 +162,12 @@ class EventReader:
         if event_type == _TEXT_DONE:
             text = event.get("text")
             if text and self._begin(("text", output_index, event.get("content_index") or 0)):
-                return self._text_delta(output_index, text)
+                return self._text_delta(event, text)
 
         if event_type in _REASONING_DONE:
             text = event.get("text")
             if text and self._begin(_reasoning_part(event)):
-                return ReasoningDelta(require_str(text))
+                return _reasoning_delta(event, text)
 
         return None
 
@@ -201,6 +204,16 @@ def _read_start(event: ResponseEvent) -> Started | None:
     if not isinstance(response_id, str) or not response_id:
         return None
     return Started(response_id)
+
+
+def _reasoning_delta(event: ResponseEvent, text: str) -> ReasoningDelta:
+    is_summary = "summary" in str(event.get("type"))
+    return ReasoningDelta(require_str(text), _read_id(event.get("item_id")), is_summary)
+
+
+def _read_id(item_id: object) -> str | None:
+    """Read the id of an item; None if the server gives none that could be one."""
+    return item_id if isinstance(item_id, str) and item_id else None
 
 
 def _reasoning_part(event: ResponseEvent) -> tuple[str, int, int]:
