@@ -30,7 +30,7 @@ def response(answer: BaseLMResponse) -> dict[str, Any]:
         The body; `openai.types.responses.Response.model_validate` takes it.
     """
     request = {"previous_response_id": answer.previous_response_id}
-    return make_response_body(answer, request, model=_NO_MODEL, created_at=time.time())
+    return make_response_body(answer, request, model=_NO_MODEL)
 
 
 def chat_completion(answer: BaseLMResponse) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def chat_completion(answer: BaseLMResponse) -> dict[str, Any]:
     Returns:
         The body; `openai.types.chat.ChatCompletion.model_validate` takes it.
     """
-    return make_chat_body(answer, model=_NO_MODEL, created_at=time.time())
+    return make_chat_body(answer, model=_NO_MODEL)
 
 
 async def events(stream: ResponseStream) -> AsyncIterator[ServerEvent]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from synth_ai.errors import OverloadedError
 from synth_ai.openai_api.logprobs import find_logprobs, make_chat_logprobs
+from synth_ai.openai_api.times import find_start
 from synth_ai.response import BaseLMResponse, Usage
 
 #: The finish reasons of answers that stop short.
@@ -20,7 +21,7 @@ _TRUNCATED = "length"
 SEPARATOR = "\n\n"
 
 
-def make_chat_body(answer: BaseLMResponse, *, model: str, created_at: float) -> dict[str, Any]:
+def make_chat_body(answer: BaseLMResponse, *, model: str) -> dict[str, Any]:
     """Make the body of an answer.
 
     Its reasoning is in `reasoning`, where vLLM has it: Chat Completions has no field for it.
@@ -28,7 +29,6 @@ def make_chat_body(answer: BaseLMResponse, *, model: str, created_at: float) -> 
     Args:
         answer: the answer.
         model: the model to name if the answer names none.
-        created_at: when it was made, in seconds since the epoch.
     """
     choice = {
         "index": 0,
@@ -39,7 +39,7 @@ def make_chat_body(answer: BaseLMResponse, *, model: str, created_at: float) -> 
     return {
         "id": make_chat_id(answer.response_id),
         "object": "chat.completion",
-        "created": int(created_at),
+        "created": int(find_start(answer)),
         "model": answer.model or model,
         "choices": [choice],
         "usage": make_chat_usage(answer.usage),

@@ -18,6 +18,7 @@ from synth_ai.openai_api.requested import (
     RequestFields,
     check_stream_options,
     read_fields,
+    read_metadata,
 )
 from synth_ai.openai_api.tool_choices import read_tool_choice
 
@@ -60,9 +61,8 @@ def read_chat_request(api: API, body: Mapping[str, object]) -> RequestedCall:
     }
     if request.tool_choice is not None:
         arguments["tool_choice"] = read_tool_choice(request.tool_choice)
-    if request.metadata is not None and api.accepts("metadata"):
-        arguments["metadata"] = request.metadata
 
+    arguments |= read_metadata(api, request)
     arguments |= read_options(api, request.options)
     arguments |= read_answer_format(api, request.response_format, "response_format")
 

@@ -37,20 +37,19 @@ async def create_response(handle: Handle, request: APIRequest) -> JSONReply | St
     _check_model(handle.lm, body)
     call = read_responses_request(handle.api, body)
     model = handle.lm.model
-    created_at = time.time()
 
     if call.stream:
         make_writer = partial(
             ResponseEventWriter,
             request=call.echo,
             model=model,
-            created_at=created_at,
+            created_at=time.time(),
             holds_calls=handle.holds_calls,
         )
         return _stream(handle, call, make_writer)
 
     answer = await _ask(handle, call)
-    made = make_response_body(answer, call.echo, model=model, created_at=created_at)
+    made = make_response_body(answer, call.echo, model=model)
     return JSONReply(made, headers=_make_headers(answer))
 
 
@@ -60,14 +59,13 @@ async def create_chat_completion(handle: Handle, request: APIRequest) -> JSONRep
     _check_model(handle.lm, body)
     call = read_chat_request(handle.api, body)
     model = handle.lm.model
-    created_at = time.time()
 
     if call.stream:
         make_writer = partial(
             ChatChunkWriter,
             request=call.echo,
             model=model,
-            created_at=created_at,
+            created_at=time.time(),
             include_usage=call.include_usage,
             holds_calls=handle.holds_calls,
         )
@@ -75,7 +73,7 @@ async def create_chat_completion(handle: Handle, request: APIRequest) -> JSONRep
 
     answer = await _ask(handle, call)
     check_answer(answer)
-    made = make_chat_body(answer, model=model, created_at=created_at)
+    made = make_chat_body(answer, model=model)
     return JSONReply(made, headers=_make_headers(answer))
 
 
@@ -90,8 +88,7 @@ async def retrieve_response(handle: Handle, request: APIRequest, response_id: st
     answer = await _retrieve(handle, response_id)
     turn = await handle.find_turn(response_id)
     echo: Mapping[str, object] = {} if turn is None else echo_turn(turn)
-    created_at = time.time() if turn is None else turn.created_at
-    return JSONReply(make_response_body(answer, echo, model=handle.lm.model, created_at=created_at))
+    return JSONReply(make_response_body(answer, echo, model=handle.lm.model))
 
 
 async def delete_response(handle: Handle, request: APIRequest, response_id: str) -> JSONReply:

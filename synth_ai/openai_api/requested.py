@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from synth_ai.api import API
 from synth_ai.openai_api.refusals import RefusedRequestError, invalid_field
 
 JSONObject = dict[str, Any]
@@ -94,6 +95,15 @@ def read_fields(kind: type[Fields], body: Mapping[str, object]) -> Fields:
             code="invalid_type",
             param=name,
         ) from error
+
+
+def read_metadata(api: API, request: RequestFields) -> JSONObject:
+    """Read the metadata of a request, as an option of an LM; as tags if its API has none."""
+    if request.metadata is None:
+        return {}
+    if api.accepts("metadata"):
+        return {"metadata": request.metadata}
+    return {"tags": request.metadata}
 
 
 def check_stream_options(options: Mapping[str, object] | None, known: Sequence[str]) -> None:

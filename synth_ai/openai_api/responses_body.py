@@ -5,11 +5,11 @@ https://platform.openai.com/docs/api-reference/responses/object
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synth_ai.openai_api.output_items import OutputItem, complete_output
+from synth_ai.openai_api.times import find_end, find_start
 from synth_ai.response import BaseLMResponse, Usage
 
 #: The fields that an answer repeats of its request, with what stands there if it had none.
@@ -66,7 +66,7 @@ def make_response_body(
     request: Mapping[str, object],
     *,
     model: str,
-    created_at: float,
+    created_at: float | None = None,
     output: Sequence[OutputItem] | None = None,
 ) -> dict[str, Any]:
     """Make the body of an answer.
@@ -75,16 +75,17 @@ def make_response_body(
         answer: the answer.
         request: the request, which the body repeats in part.
         model: the model to name if the answer names none.
-        created_at: when it was made, in seconds since the epoch.
+        created_at: when it began, in seconds since the epoch, if that has gone out already.
         output: its items, if they have gone out already; by default those of the answer.
     """
-    body = make_draft(answer.response_id, request, model=answer.model or model, at=created_at)
+    began_at = find_start(answer) if created_at is None else created_at
+    body = make_draft(answer.response_id, request, model=answer.model or model, at=began_at)
     body["status"] = answer.status
     body["output"] = complete_output(answer) if output is None else list(output)
     body["usage"] = make_usage(answer.usage)
 
     if answer.status == "completed":
-        body["completed_at"] = time.time()
+        body["completed_at"] = find_end(answer)
     if answer.status == "incomplete":
         body["incomplete_details"] = _make_incomplete_details(answer.incomplete_reason)
     if answer.status == "failed":

@@ -19,6 +19,7 @@ from synth_ai.openai_api.requested import (
     RequestFields,
     check_stream_options,
     read_fields,
+    read_metadata,
 )
 from synth_ai.openai_api.tool_choices import read_tool_choice
 
@@ -72,7 +73,7 @@ def read_responses_request(api: API, body: Mapping[str, object]) -> RequestedCal
     arguments |= _read_reasoning(api, request.reasoning)
     arguments |= _read_include(api, request.include)
     arguments |= _read_text(api, request.text)
-    arguments |= _read_kept_by_server(api, request)
+    arguments |= _read_kept(api, request)
 
     return RequestedCall(
         arguments=arguments,
@@ -140,11 +141,9 @@ def _read_text(api: API, text: JSONObject | None) -> dict[str, Any]:
     return options | read_answer_format(api, answer_format, "text.format")
 
 
-def _read_kept_by_server(api: API, request: ResponsesRequest) -> dict[str, Any]:
-    """Read what goes on to a server; without one that has a field for it, it is kept here."""
+def _read_kept(api: API, request: ResponsesRequest) -> dict[str, Any]:
+    """Read what is kept with the response: by a server that has a field for it, or here."""
     options: dict[str, Any] = {}
     if request.store is not None and api.keeps_responses:
         options["store"] = request.store
-    if request.metadata is not None and api.accepts("metadata"):
-        options["metadata"] = request.metadata
-    return options
+    return options | read_metadata(api, request)

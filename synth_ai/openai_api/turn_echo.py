@@ -23,7 +23,9 @@ _FIELDS = {
 
 def echo_turn(turn: Turn) -> dict[str, Any]:
     """Make the fields of the request that became a turn."""
+    # An API without metadata has it as tags.
     echo: dict[str, Any] = {
+        "metadata": {name: str(value) for name, value in turn.tags.items()},
         "instructions": turn.instructions,
         "previous_response_id": turn.parent_id,
         "tools": list(turn.tools or ()),

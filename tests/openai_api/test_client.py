@@ -161,6 +161,7 @@ async def test_a_stored_response_is_retrieved_listed_and_deleted(api: str) -> No
     assert found.output == made.output
     assert (found.instructions, found.temperature) == ("Be terse.", 0.5)
     assert found.tools == made.tools
+    assert (found.created_at, found.completed_at) == (made.created_at, made.completed_at)
 
     second = await client.responses.create(model="m", input="On", previous_response_id=made.id)
     listed = [item async for item in await client.responses.input_items.list(second.id, limit=1)]

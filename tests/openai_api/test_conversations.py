@@ -77,6 +77,15 @@ async def test_a_system_message_of_the_input_stays_in_the_conversation(role: str
     assert ("system", "Be brief.") in prompts[2]
 
 
+async def test_metadata_is_kept_with_the_response() -> None:
+    """Where no server keeps it, too."""
+    lm = make_lm("harmony", "One.")
+    made = await ask_response(lm, metadata={"user": "ada"})
+    assert made["metadata"] == {"user": "ada"}
+    _, stored = await ask(lm, "GET", f"/responses/{made['id']}")
+    assert stored["metadata"] == {"user": "ada"}
+
+
 @pytest.mark.parametrize("api", APIS)
 async def test_a_whole_history_continues_what_is_known(api: str) -> None:
     """Frameworks send everything again; what the model wrote stays as it was sampled."""

@@ -132,7 +132,7 @@ def test_what_a_server_keeps_goes_to_it_alone() -> None:
     assert read("harmony", store=False) == {}
     assert not read_responses_request(BUILT_IN["harmony"], {"input": "Hi", "store": False}).is_kept
     assert read("chat", metadata={"a": "b"}) == {"metadata": {"a": "b"}}
-    assert read("harmony", metadata={"a": "b"}) == {}
+    assert read("harmony", metadata={"a": "b"}) == {"tags": {"a": "b"}}
 
 
 def test_what_an_answer_brings_along() -> None:
