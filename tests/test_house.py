@@ -30,6 +30,7 @@ FLOORS = (
     ("harmony", "engines", "store", "http"),
     ("tree", "lm"),
     ("testing", "openai_api"),
+    ("backend",),
     ("cli",),
 )
 

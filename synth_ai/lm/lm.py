@@ -707,7 +707,9 @@ class LM(Generic[AnswerT]):
         other = copy.copy(self)
         other._is_fork = True
         other._is_detached = False
-        other._config = self._config if config is None else config
+        if config is not None:
+            other._config = config
+            other.responses = StoredResponses(config)
         other._head = head
         other._starts_from_head = starts_from_head
         other._owns_backend = False

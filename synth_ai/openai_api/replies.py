@@ -23,12 +23,14 @@ class APIRequest:
         path: behind the base URL, such as `/responses/resp_1`, still quoted.
         query: the query, one value a name.
         body: the body.
+        headers: by lower-case name; no handler here reads any.
     """
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

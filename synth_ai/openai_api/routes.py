@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from synth_ai.errors import SynthAIError
@@ -19,9 +19,11 @@ from synth_ai.openai_api.replies import APIRequest, JSONReply, StreamedReply, ma
 Handler: TypeAlias = Callable[..., Awaitable[JSONReply | StreamedReply]]
 """Takes a handle, a request, and the parts of the path that the route leaves open."""
 
+H = TypeVar("H")
+
 
 @dataclass(frozen=True, slots=True)
-class APIRoute:
+class APIRoute(Generic[H]):
     """A route.
 
     Attributes:
@@ -32,10 +34,10 @@ class APIRoute:
 
     method: str
     path: str
-    handler: Handler
+    handler: H
 
 
-ROUTES: tuple[APIRoute, ...] = (
+ROUTES: tuple[APIRoute[Handler], ...] = (
     APIRoute("POST", "/responses", handlers.create_response),
     APIRoute("GET", "/responses/{}", handlers.retrieve_response),
     APIRoute("DELETE", "/responses/{}", handlers.delete_response),
@@ -57,20 +59,27 @@ async def answer(handle: Handle, request: APIRequest) -> JSONReply | StreamedRep
         A whole reply, or one that `streaming` drives.
     """
     try:
-        route, parts = find_route(request.method, request.path)
+        route, parts = find_route(ROUTES, request.method, request.path)
         return await route.handler(handle, request, *parts)
     except (SynthAIError, RefusedRequestError) as error:
         return make_error_reply(error)
 
 
-def find_route(method: str, path: str) -> tuple[APIRoute, tuple[str, ...]]:
+def find_route(
+    routes: Sequence[APIRoute[H]], method: str, path: str
+) -> tuple[APIRoute[H], tuple[str, ...]]:
     """Find the route of a request, and the parts of the path that it leaves open, unquoted.
+
+    Args:
+        routes: all that there are.
+        method: of the request.
+        path: of the request, behind the base URL.
 
     Raises:
         RefusedRequestError: there is none.
     """
     methods = []
-    for route in ROUTES:
+    for route in routes:
         parts = _match(route.path, path)
         if parts is None:
             continue

@@ -44,7 +44,7 @@ PATH = "/responses"
 #: Keys that only vLLM puts into its responses, whatever their values. Its store is off by default
 #: and, when on, ignores the instructions and tools of chained calls, so its responses are never
 #: continued from by id.
-_VLLM_KEYS = frozenset({"input_messages", "kv_transfer_params"})
+VLLM_KEYS = frozenset({"input_messages", "kv_transfer_params"})
 
 
 #: Why a conversation on vLLM is sent whole, whether or not the server has its store on.
@@ -214,7 +214,7 @@ class ResponsesVendor(VendorBase):
         if body.get("store") is False:
             # Some servers keep nothing whatever they are asked, and say so in this way alone.
             return False
-        if self._dialect.may_be_vllm and not _VLLM_KEYS.isdisjoint(body):
+        if self._dialect.may_be_vllm and not VLLM_KEYS.isdisjoint(body):
             self.replay_reason = VLLM_REPLAY_REASON
             return False
 
