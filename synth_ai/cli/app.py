@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 
 from synth_ai._version import __version__
+from synth_ai.cli import keys
+from synth_ai.cli.serve import serve
 from synth_ai.engines.gpus import GPU, find_gpus, look_up_gpu
 from synth_ai.engines.model_names import check_gpt_oss, resolve_model
 from synth_ai.engines.vllm.presets import (
@@ -50,6 +52,10 @@ def root(
     ] = False,
 ) -> None:
     """Look at stored conversations, and see how synth_ai would run a model."""
+
+
+app.command()(serve)
+app.add_typer(keys.app, name="keys")
 
 
 @app.command()
