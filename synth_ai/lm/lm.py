@@ -51,7 +51,7 @@ from synth_ai.lm.streams import ResponseStream, StreamFacts, SyncResponseStream
 from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.token_count import TokenCount
 from synth_ai.lm.tool_executor import ToolExecutor
-from synth_ai.lm.tool_loop import RunArguments, ToolLoop
+from synth_ai.lm.tool_loop import RunArguments, ToolLoop, make_run_config, split_arguments
 from synth_ai.lm.tool_run import ToolRun
 from synth_ai.lm.tool_streams import SyncToolStream, ToolStream
 from synth_ai.lm.usage import Totals, UsageTotals, read_max_cost
@@ -60,7 +60,6 @@ from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.response import BaseLMResponse
 from synth_ai.settings import Settings
 from synth_ai.store.base import ResponseStore
-from synth_ai.store.memory import MemoryStore
 from synth_ai.store.null import NullStore
 from synth_ai.store.open import open_store
 from synth_ai.store.tags import read_tags
@@ -632,14 +631,18 @@ class LM(Generic[AnswerT]):
             arguments: its arguments.
             whole: whether answers come whole, or as they are written.
         """
-        config = self._config
-        if isinstance(config.store, NullStore):
-            # The rounds continue one another: they get a store that goes with the run.
-            config = replace(config, store=MemoryStore())
+        options, call_arguments = split_arguments(arguments, self._config.defaults)
+        config = make_run_config(self._config, options)
         runner = self._derive(self._head, starts_from_head=self._starts_from_head, config=config)
         runner._is_detached = self._is_detached
-        answer = runner._answer_whole if whole else runner._stream
-        return ToolLoop(answer, head=self._head, config=config, prompt=texts, arguments=arguments)
+        return ToolLoop(
+            runner._answer_whole if whole else runner._stream,
+            head=self._head,
+            config=config,
+            options=options,
+            prompt=texts,
+            arguments=call_arguments,
+        )
 
     def _stream(
         self, texts: tuple[str, ...], arguments: CallArguments
@@ -652,7 +655,7 @@ class LM(Generic[AnswerT]):
         self, texts: tuple[str, ...], arguments: CallArguments
     ) -> AsyncGenerator[StreamEvent, None]:
         """Answer a prompt as a stream of one event."""
-        yield Completed(await self.respond_async(*texts, **arguments))
+        yield Completed(await self._respond(texts, arguments))
 
     # --- branches ---------------------------------------------------------------------------
 

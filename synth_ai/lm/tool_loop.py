@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, cast
 
-from synth_ai.errors import OptionError, SpendingCapError, ToolDeniedError, ToolRunError
+from synth_ai.errors import OptionError, ToolDeniedError, ToolRunError
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm import sync
 from synth_ai.lm.approval import Approver
@@ -21,9 +21,11 @@ from synth_ai.lm.tool_executor import ToolExecutor
 from synth_ai.lm.tool_round import ToolRound
 from synth_ai.lm.tool_run import RunCompleted, RunEvent, ToolRun, ToolStep
 from synth_ai.lm.tools import ToolSpec, tool_specs
-from synth_ai.lm.usage import read_max_cost
+from synth_ai.lm.usage import RunTotals, read_max_cost
 from synth_ai.options import GenerationOptions
 from synth_ai.response import BaseLMResponse
+from synth_ai.store.memory import MemoryStore
+from synth_ai.store.null import NullStore
 from synth_ai.timeout import Timeout
 
 OnError: TypeAlias = Literal["report", "raise"]
@@ -110,11 +112,12 @@ class ToolLoop:
         answer: answers one call of the conversation.
         head: the head that these calls move.
         config: the LM's own tools and options, and the store that has the rounds.
+        options: how the run goes on.
         prompt: the prompt strings of the first call.
-        arguments: the arguments of the run.
+        arguments: the arguments of its calls.
 
     Raises:
-        OptionError: an option makes no sense, or there is a `max_cost` and the model has no price.
+        OptionError: an option of the calls is unknown or out of range.
         ToolError: a tool of the call cannot be used.
     """
 
@@ -124,21 +127,20 @@ class ToolLoop:
         *,
         head: Head,
         config: LMConfig,
+        options: RunOptions,
         prompt: tuple[str, ...],
-        arguments: RunArguments,
+        arguments: CallArguments,
     ) -> None:
         self._answer = answer
         self._head = head
         self._config = config
-        self._options, self._arguments = split_arguments(arguments, config.defaults)
-        if self._options.max_cost is not None:
-            check_has_price(config.model, config.prices)
-
-        self._given_tools = _given_tools(self._arguments)
+        self._options = options
+        self._arguments = arguments
+        self._given_tools = _given_tools(arguments)
         if self._given_tools is not None:
-            self._arguments["tools"] = self._given_tools
+            self._arguments = {**arguments, "tools": self._given_tools}
 
-        self._deadline = RunDeadline(self._options.timeout.total)
+        self._deadline = RunDeadline(options.timeout.total)
         self._response: BaseLMResponse | None = None
         self._steps: list[ToolStep] = []
         self._round: ToolRound | None = None
@@ -211,7 +213,6 @@ class ToolLoop:
         answer = self._first_answer
         executor: ToolExecutor | None = None
         while True:
-            self._check_cost()
             self._deadline.phase = f"in round {len(self._steps) + 1}, while the model was asked"
             async with aclosing(answer):
                 async for event in answer:
@@ -293,34 +294,6 @@ class ToolLoop:
 
         await sync.run_user_code(call)
 
-    def _check_cost(self) -> None:
-        """Refuse another call once those before it have cost as much as the run may."""
-        max_cost = self._options.max_cost
-        if max_cost is None:
-            return
-
-        run = self.run_so_far
-        responses = [] if run is None else run.responses
-        for response in responses:
-            # Servers charge nothing for an answer that failed, and report no tokens for it.
-            if response.cost is None and response.status != "failed":
-                raise SpendingCapError(
-                    f"max_cost={max_cost:g} cannot be kept: the server did not say how many tokens "
-                    f"{response.response_id} took, so what it cost is not known. The error's run "
-                    "has what was done by then.",
-                    max_cost=max_cost,
-                )
-
-        cost = 0.0 if run is None else run.cost or 0.0
-        if cost >= max_cost:
-            raise SpendingCapError(
-                f"The {len(responses)} call(s) of the run have cost ${cost:.6g}, and max_cost="
-                f"{max_cost:g} allows no more. The error's run has what was done by then: "
-                "lm.respond(tool_outputs=error.run.outputs) goes on.",
-                max_cost=max_cost,
-                cost=cost,
-            )
-
     def _ask_again(self, executor: ToolExecutor) -> AsyncGenerator[StreamEvent, None]:
         """Ask the model again, with the outputs of the last round."""
         arguments = next_call_arguments(self._arguments, executor, self._config.defaults)
@@ -366,6 +339,23 @@ def split_arguments(
 
     options = RunOptions(**of_run, timeout=timeout)
     return options, cast("CallArguments", of_calls)
+
+
+def make_run_config(config: LMConfig, options: RunOptions) -> LMConfig:
+    """Make the config of the calls of a run out of its LM's.
+
+    Raises:
+        OptionError: there is a `max_cost`, and the model has no price.
+    """
+    if isinstance(config.store, NullStore):
+        # The rounds continue one another: they get a store that goes with the run.
+        config = replace(config, store=MemoryStore())
+    if options.max_cost is None:
+        return config
+
+    check_has_price(config.model, config.prices)
+    totals = RunTotals(read_max_cost(options.max_cost), parent=config.usage)
+    return replace(config, usage=totals)
 
 
 def _timeout_of_calls(timeout: Timeout, of_lm: Timeout) -> Timeout | None:

@@ -39,9 +39,15 @@ class UsageTotals:
 
     Args:
         max_cost: the most that the calls may cost, in US dollars; None for no cap.
+        parent: the totals of which these are a part: it counts the calls too, and may refuse them.
     """
 
-    def __init__(self, max_cost: float | None = None) -> None:
+    #: Whose calls are counted, and what helps once they have reached the cap; for the error.
+    OWNER = "this LM and its forks"
+    WAY_OUT = "A new LM begins to count anew; lm.totals shows what was used."
+
+    def __init__(self, max_cost: float | None = None, parent: UsageTotals | None = None) -> None:
+        self._parent = parent
         self._totals = Totals(max_cost=max_cost)
         self._uncounted = 0
         self._lock = threading.Lock()
@@ -53,6 +59,8 @@ class UsageTotals:
 
     def add(self, response: BaseLMResponse) -> None:
         """Count one answered call."""
+        if self._parent is not None:
+            self._parent.add(response)
         with self._lock:
             before = self._totals
             if response.cached:
@@ -80,6 +88,8 @@ class UsageTotals:
         Raises:
             SpendingCapError: they have, or what they cost is not known.
         """
+        if self._parent is not None:
+            self._parent.check_cap()
         totals = self._totals
         max_cost = totals.max_cost
         if max_cost is None:
@@ -97,12 +107,21 @@ class UsageTotals:
         cost = totals.cost or 0.0
         if cost >= max_cost:
             raise SpendingCapError(
-                f"The calls of this LM and its forks have cost ${cost:.6g}, and max_cost="
-                f"{max_cost:g} allows no more, so this call was not sent. A new LM begins to count "
-                "anew; lm.totals shows what was used.",
+                f"The calls of {self.OWNER} have cost ${cost:.6g}, and max_cost={max_cost:g} "
+                f"allows no more, so this call was not sent. {self.WAY_OUT}",
                 max_cost=max_cost,
                 cost=cost,
             )
+
+
+class RunTotals(UsageTotals):
+    """A counter of the responses of one run of tools, beside that of its LM."""
+
+    OWNER = "this run"
+    WAY_OUT = (
+        "The error's run has what was done by then: "
+        "lm.respond(tool_outputs=error.run.outputs) goes on."
+    )
 
 
 def read_max_cost(max_cost: object) -> float | None:

@@ -218,6 +218,18 @@ async def test_a_cap_without_a_price() -> None:
     assert vendor.requests == []
 
 
+async def test_tries_that_did_not_fit_count() -> None:
+    """A call that asks again costs what all its answers cost; the cap holds between them, too."""
+    vendor, lm = scripted(CALLS[0], "no number", "no number", "5", prices=PRICES)
+    with pytest.raises(SpendingCapError) as caught:
+        await lm.run_tools_async("Hi", max_cost=8, response_model=int, reask=5)
+    assert len(vendor.requests) == 3
+    assert caught.value.cost == sum(
+        request_items for request_items in (len(each.items()) for each in vendor.requests)
+    )
+    assert lm.totals.calls == 3
+
+
 async def test_a_cap_where_the_usage_is_not_told() -> None:
     """What the first call cost is not known, so no second one is made."""
     silent = BaseLMResponse.of_output([CALLS[0]])
