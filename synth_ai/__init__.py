@@ -28,7 +28,14 @@ if TYPE_CHECKING:
         ToolCallDelta,
     )
     from synth_ai.images import image_part
-    from synth_ai.lm.approval import ApprovalRequest, Approve, Defer, Deny
+    from synth_ai.lm.approval import (
+        ApprovalDecision,
+        ApprovalRequest,
+        Approve,
+        Approver,
+        Defer,
+        Deny,
+    )
     from synth_ai.lm.arguments import CallArguments
     from synth_ai.lm.lm import LM
     from synth_ai.lm.prices import Price
@@ -89,7 +96,9 @@ _HOMES = {
     "TextDelta": "synth_ai.events",
     "Timeout": "synth_ai.timeout",
     "ToolCallDelta": "synth_ai.events",
+    "ApprovalDecision": "synth_ai.lm.approval",
     "ApprovalRequest": "synth_ai.lm.approval",
+    "Approver": "synth_ai.lm.approval",
     "Approve": "synth_ai.lm.approval",
     "Defer": "synth_ai.lm.approval",
     "Deny": "synth_ai.lm.approval",
@@ -119,8 +128,10 @@ _MODULES = ("errors", "harmony", "openai_api", "testing")
 __all__ = [
     "API",
     "LM",
+    "ApprovalDecision",
     "ApprovalRequest",
     "Approve",
+    "Approver",
     "BaseLMResponse",
     "BaseTool",
     "CallArguments",

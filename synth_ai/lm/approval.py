@@ -68,10 +68,10 @@ class Defer:
     """Leave the call to the caller: the run ends after this round, with it in `run.pending`."""
 
 
-Decision: TypeAlias = bool | Approve | Deny | Defer
+ApprovalDecision: TypeAlias = bool | Approve | Deny | Defer
 """What `approve=` returns. True is `Approve()`, False is `Deny()`."""
 
-Approver: TypeAlias = Callable[[ApprovalRequest], Decision | Awaitable[Decision]]
+Approver: TypeAlias = Callable[[ApprovalRequest], ApprovalDecision | Awaitable[ApprovalDecision]]
 """Is asked before a tool runs; may be async."""
 
 

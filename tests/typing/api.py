@@ -12,19 +12,31 @@ from typing_extensions import TypedDict
 
 from synth_ai import (
     LM,
+    ApprovalDecision,
+    ApprovalRequest,
+    Approve,
     BaseLMResponse,
     Completed,
+    Defer,
+    Deny,
     LMRequest,
     MemoryStore,
     PreambleDelta,
     ReasoningDelta,
     ResponseStream,
     RetryPolicy,
+    RunCompleted,
     StreamEvent,
     SyncResponseStream,
+    SyncToolStream,
     TextDelta,
+    Tool,
     ToolCallDelta,
+    ToolFinished,
+    ToolLike,
     ToolRun,
+    ToolStarted,
+    ToolStream,
     Usage,
     VendorBase,
 )
@@ -137,6 +149,44 @@ async def streaming(lm: LM) -> None:
                 event, TextDelta | ReasoningDelta | PreambleDelta | ToolCallDelta | Completed
             )
     lm.stream_async(5)  # type: ignore[call-overload]
+
+
+def approve(request: ApprovalRequest) -> ApprovalDecision:
+    if request.name == "get_weather":
+        return Approve(arguments={"city": "Oslo"})
+    return Deny("Not that one.") if request.round > 1 else Defer()
+
+
+async def approve_later(request: ApprovalRequest) -> bool:
+    return bool(request.arguments["city"] == "Oslo")
+
+
+async def running_tools(lm: LM) -> None:
+    tool = Tool("get_weather", "The weather.", {"type": "object"}, get_weather, strict=True)
+    tools: list[ToolLike] = [tool, get_weather, "web_search", {"type": "mcp"}, City]
+    run = await lm.run_tools_async(
+        "Hi", tools=tools, approve=approve, timeout=60, max_cost=0.5, temperature=0
+    )
+    assert_type(run, ToolRun)
+    assert_type(run.usage, Usage)
+    assert_type(run.cost, float | None)
+    assert_type(run.responses, list[BaseLMResponse])
+    assert_type(lm.stream_tools_async("Hi"), ToolStream)
+    assert_type(lm.stream_tools("Hi", on_error="raise"), SyncToolStream)
+    async with lm.stream_tools_async("Hi", approve=approve_later) as stream:
+        async for event in stream:
+            if isinstance(event, ToolStarted | ToolFinished):
+                assert_type(event.round, int)
+            elif isinstance(event, RunCompleted):
+                assert_type(event.run, ToolRun)
+    assert_type(stream.run, ToolRun)
+    assert_type(stream.run_so_far, ToolRun | None)
+
+    Tool("f", "", None, "f")  # type: ignore[arg-type]
+    lm.stream_tools("Hi", approve=True)  # type: ignore[arg-type]
+    lm.stream_tools("Hi", max_round=3)  # type: ignore[call-arg]
+    lm.run_tools("Hi", max_cost="1")  # type: ignore[arg-type]
+    lm.run_tools("Hi", approve=lambda request: None)  # type: ignore[arg-type, return-value]
 
 
 async def branching(lm: LM) -> None:
