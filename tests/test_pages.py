@@ -178,3 +178,38 @@ def test_the_typed_answers_are_typed(
     assert "has no JSON schema" in printed
     assert printed.count('"name": "Atlantis"') == 2
     assert "\nOs\n" in printed or "\nOslo\n" in printed
+
+
+def call_tools(received: Received) -> Answer | Raw:
+    """The tools that a question of the page is about, then what they gave."""
+    question = received.body.get("input")
+    if not received.body.get("tools") or not isinstance(question, str):
+        return echo(received)
+    if question == "Tidy up.":
+        return calls(call("delete", path="/tmp/a"), call("delete", path="/etc/passwd"))
+    if question.startswith("Delete"):
+        return calls(call("delete", path="/tmp/notes"))
+    if question.startswith("What will"):
+        return calls(call("forecast", city="Oslo", days=2))
+    return calls(call("get_weather", city="Oslo"))
+
+
+def test_the_tool_runs_run(openai_server: OpenAIServer, capsys: pytest.CaptureFixture[str]) -> None:
+    openai_server.respond_with(call_tools)
+
+    names = run_page("tool-runs.md")
+
+    printed = capsys.readouterr().out
+    assert "You said: 21 degrees and sunny in Oslo" in printed
+    assert 'get_weather runs with {"city": "Oslo"}' in printed
+    assert names["streamed"].responses[-1].text == "You said: 21 degrees and sunny in Oslo"
+    assert "You said: deleted by hand" in printed
+    assert names["run"].steps[0].results[0].output == "sunny: {'city': 'Oslo', 'days': 2}"
+    told = [
+        item["output"]
+        for received in openai_server.requests
+        if isinstance(received.body["input"], list)
+        for item in received.body["input"]
+    ]
+    assert "deleted /trash/tmp/a" in told
+    assert "Nothing below /etc may be deleted." in told
