@@ -77,6 +77,8 @@ class Timeout:
         """
         if isinstance(timeout, Timeout):
             return timeout
+        if timeout is None:
+            return _NO_LIMITS
 
         return cls(timeout)  # type: ignore[arg-type] # it checks its values itself
 
@@ -92,6 +94,10 @@ class Timeout:
 
         # The wait for a free connection is no phase of the server's: only `queue` bounds it.
         return Phases(connect=connect, read=silence, write=silence, pool=None)
+
+
+# What nearly every call has, made once.
+_NO_LIMITS = Timeout()
 
 
 def _is_time(value: object) -> bool:

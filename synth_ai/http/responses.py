@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from pydantic_core import from_json
+
 from synth_ai.errors import MalformedAnswerError, ServerError
 from synth_ai.http.error_mapping import error_from_body
 from synth_ai.http.secrets import Secrets
@@ -141,7 +143,7 @@ def parse_object(content: bytes) -> JSONObject:
         MalformedAnswerError: the body is not a JSON object.
     """
     try:
-        data = json.loads(content)
+        data = _parse(content)
     except (ValueError, RecursionError) as error:
         text = content[:_MAX_TEXT_BYTES].decode("utf-8", "replace")
         raise MalformedAnswerError(
@@ -157,6 +159,20 @@ def parse_object(content: bytes) -> JSONObject:
         )
 
     return data
+
+
+def _parse(content: bytes | str) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: it is none.
+        RecursionError: it is nested too deep.
+    """
+    try:
+        return from_json(content, cache_strings="keys")
+    except ValueError:
+        # Half as fast, and it reads halves of surrogate pairs and UTF-16 too.
+        return json.loads(content)
 
 
 def _check_depth(data: object) -> None:
@@ -206,7 +222,7 @@ def decode_event(text: str) -> JSONObject:
         ServerError: it is an error.
     """
     try:
-        data = json.loads(text)
+        data = _parse(text)
     except (ValueError, RecursionError) as error:
         raise MalformedAnswerError(
             f"An event of the stream is not JSON: {text[:200]!r}", body=text

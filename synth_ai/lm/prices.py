@@ -88,6 +88,9 @@ _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 def find_price(model: str, prices: Mapping[str, Price]) -> Price | None:
     """Find the price of a model; a dated snapshot costs what its name without the date does."""
+    if not prices:
+        return None
+
     return prices.get(model) or prices.get(_DATE.sub("", model))
 
 

@@ -160,8 +160,7 @@ def add_cost(one: float | None, other: float | None) -> float | None:
 
 def add_usage(one: Usage, other: Usage) -> Usage:
     """Add the tokens of two calls."""
-    # Every call comes by here: model_construct saves checking sums of checked numbers.
-    return Usage.model_construct(
+    return Usage(
         input_tokens=one.input_tokens + other.input_tokens,
         output_tokens=one.output_tokens + other.output_tokens,
         cached_tokens=one.cached_tokens + other.cached_tokens,

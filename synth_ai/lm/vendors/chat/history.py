@@ -50,6 +50,9 @@ def adapt_history(
     Returns:
         The request with the history that is left, and warnings that list what was dropped.
     """
+    if not request.history:
+        return request, []
+
     request, warnings = drop_unsupported(request, _SUPPORTS)
     warnings = _warn_of_reasoning(request.history, dialect) + warnings
 

@@ -68,6 +68,9 @@ def adapt_history(request: LMRequest, server: str | None = None) -> tuple[LMRequ
     Returns:
         The request with the history that is left, and warnings that list what was dropped.
     """
+    if not request.history:
+        return request, []
+
     request, warnings = drop_unsupported(request, _SUPPORTS)
 
     dropped: Counter[str] = Counter()
