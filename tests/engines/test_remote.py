@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from servers.connections import count_connections
+from servers.sockets import SentRequest, reply, serve
 from synth_ai import LM, RemoteEngine
 from synth_ai.engines.base import Sampling, TokenDelta
 from synth_ai.errors import MalformedAnswerError, NotFoundError, SynthAIError, TimedOutError
@@ -217,6 +221,27 @@ async def test_cached_tokens_of_a_stream(
     first, last = await read(engine, stream=True)
     assert first == TokenDelta((7,))
     assert last == TokenDelta((8,), "stop", cached_tokens=cached)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts files as Linux shows them")
+async def test_streams_one_after_another_share_a_connection(transport: str) -> None:
+    """Each is read to its end, also where the usage comes behind its last tokens."""
+    usage = {"usage": {"prompt_tokens_details": {"cached_tokens": 3}}}
+
+    def answer(request: SentRequest, connection: socket.socket) -> None:
+        if request.method == "GET":
+            reply(connection, models("gpt-oss-20b"))
+        else:
+            events = stream(tokens(7), tokens(8, finish_reason="stop"), usage)
+            reply(connection, events, content_type="text/event-stream")
+
+    with serve(answer) as server:
+        engine = RemoteEngine(server.base_url)
+        for _ in range(3):
+            deltas = [delta async for delta in engine.generate([1], Sampling(), stream=True)]
+            assert deltas[-1].cached_tokens == 3
+            assert count_connections(server.base_url) == 1
+        await engine.aclose()
 
 
 async def test_a_stream_that_ends_too_early(served: Serving) -> None:

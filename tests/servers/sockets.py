@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,16 +33,27 @@ Handler = Callable[[SentRequest, socket.socket], object]
 class SocketServer:
     """Calls a handler with every request and its socket; what it returns as "close" ends that.
 
+    Args:
+        handler: answers the requests.
+        host: the address to serve at.
+        context: for a server that speaks TLS.
+
     Attributes:
         base_url: the address, ending in `/v1`.
         requests: every request so far.
     """
 
-    def __init__(self, handler: Handler, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, handler: Handler, host: str = "127.0.0.1", context: ssl.SSLContext | None = None
+    ) -> None:
         self.requests: list[SentRequest] = []
         self._handler = handler
-        self._socket = socket.create_server((host, 0), backlog=2048)
-        self.base_url = f"http://{host}:{self._socket.getsockname()[1]}/v1"
+        self._context = context
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, 0), family=family, backlog=2048)
+        scheme = "http" if context is None else "https"
+        name = f"[{host}]" if ":" in host else host
+        self.base_url = f"{scheme}://{name}:{self._socket.getsockname()[1]}/v1"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -57,15 +69,15 @@ class SocketServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        # A client that has gone away is no failure of the server's.
-        with connection, connection.makefile("rb") as stream:
-            try:
+        # A client that has gone away, or does not trust us, is no failure of the server's.
+        with suppress(OSError), connection:
+            if self._context is not None:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            with connection, connection.makefile("rb") as stream:
                 while request := _read_request(stream):
                     self.requests.append(request)
                     if self._handler(request, connection) == "close":
                         return
-            except OSError:
-                return
 
 
 def _read_request(stream: Any) -> SentRequest | None:
@@ -84,9 +96,11 @@ def _read_request(stream: Any) -> SentRequest | None:
 
 
 @contextmanager
-def serve(handler: Handler, host: str = "127.0.0.1") -> Iterator[SocketServer]:
+def serve(
+    handler: Handler, host: str = "127.0.0.1", context: ssl.SSLContext | None = None
+) -> Iterator[SocketServer]:
     """Serve with a handler until the end of the block."""
-    server = SocketServer(handler, host)
+    server = SocketServer(handler, host, context)
     try:
         yield server
     finally:
