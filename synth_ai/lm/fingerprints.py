@@ -53,7 +53,8 @@ def fingerprint(items: Iterable[Item], after: str | None = None) -> str | None:
 def beginnings(items: Sequence[Item]) -> list[tuple[int, str]]:
     """Compute the fingerprints of all beginnings of a history that may be those of a stored turn.
 
-    A stored turn ends with what the model wrote, and something must be left for the call to add.
+    A stored turn ends with what the model wrote, or before what the caller wrote next, if all that
+    the model wrote was cut off. Something must be left for the call to add.
 
     Returns:
         The number of items of each beginning and its fingerprint, the shortest first.
@@ -63,7 +64,7 @@ def beginnings(items: Sequence[Item]) -> list[tuple[int, str]]:
     try:
         for count, item in enumerate(items[:-1], start=1):
             fold.add(item)
-            if is_model_item(item):
+            if is_model_item(item) or not is_model_item(items[count]):
                 found.append((count, fold.digest()))
     except (TypeError, ValueError, RecursionError):
         # What stands before an item that JSON cannot hold may be known all the same.

@@ -183,6 +183,9 @@ def test_beginnings_end_where_the_model_did() -> None:
     items = turn_items(1, "Hi", "Hello", calls=1, reasoning="I add.")
     counts = [count for count, _ in beginnings([*items, content.user_item("Bye")])]
     assert counts == [2, 3, 5]
+    # A turn of which nothing was left leaves two messages of the user behind each other.
+    twice = [content.user_item("Hi"), content.user_item("Hi?")]
+    assert [count for count, _ in beginnings(twice)] == [1]
     assert [count for count, _ in beginnings(items)] == [2, 3]
     for count, digest in beginnings(items):
         assert digest == fingerprint(items[:count])

@@ -332,3 +332,24 @@ async def test_outputs_beside_a_history_answer_its_calls() -> None:
             messages=history, tool_outputs=outputs, continue_known=continue_known
         )
         assert vendor.requests[-1].items()[-1]["type"] == "function_call_output"
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "<|channel|>analysis<|message|>I wonder about much more of the same",
+        call_text("get_weather", city="Oslo" * 9),
+    ],
+)
+async def test_a_turn_of_which_nothing_can_come_back(cut: str) -> None:
+    """What the model wrote was cut off, and a message of Chat Completions has no place for it."""
+    engine = ScriptedEngine([cut, final_text("One.")])
+    lm = LM("gpt-oss-20b", engine=engine, tools=[get_weather])
+    first = await lm.respond_async("Well?", max_tokens=6)
+    assert (first.status, first.text) == ("incomplete", "")
+    messages = [{"role": "user", "content": "Well?"}, {"role": "user", "content": "And?"}]
+    chained = await lm.respond_async("And?", previous_response_id=first.response_id)
+    engine.add(final_text("One."))
+    known = await lm.respond_async(messages=messages, continue_known=True)
+    assert known.previous_response_id == first.response_id
+    assert known.prompt_token_ids == chained.prompt_token_ids
