@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from functools import partial
 
 from synth_ai import errors
+from synth_ai.http.api_keys import NO_KEY, APIKey
 from synth_ai.http.connections import DONE, ConnectionPool, Response, StreamingResponse
 from synth_ai.http.pools import ConnectionPools
 from synth_ai.http.rate_limits import rate_limiter_for
@@ -31,7 +33,7 @@ from synth_ai.http.responses import (
 from synth_ai.http.secrets import Secrets, mask_errors
 from synth_ai.limiter import is_positive_int
 from synth_ai.spending import check_spending
-from synth_ai.timeout import note_turn
+from synth_ai.timeout import note_phase, note_turn
 
 __all__ = ["HTTPClient", "SendOptions"]
 
@@ -48,7 +50,7 @@ class HTTPClient:
 
     Args:
         base_url: the server's address.
-        api_key: sent as a bearer token.
+        api_key: sent as a bearer token; a `KeySource` is asked for it with every request.
         transport: the HTTP library, `aiohttp` by default, or `httpx`, which costs more CPU.
         openai_account: send the organization and project of the environment too; they are OpenAI's.
         max_response_bytes: the most bytes of an answer, as they are once decompressed; of a stream,
@@ -68,7 +70,7 @@ class HTTPClient:
         self,
         *,
         base_url: str,
-        api_key: str,
+        api_key: APIKey,
         transport: str | None = None,
         openai_account: bool = False,
         max_response_bytes: int | None = None,
@@ -85,9 +87,11 @@ class HTTPClient:
         self.base_url = base_url
         self.rate_limiter = rate_limiter_for(base_url, api_key)
         self._wait_max = wait_max
-        self._secrets = Secrets([api_key])
+        self._key_source = None if isinstance(api_key, str) else api_key
 
-        server = Server(base_url, api_key, openai_account)
+        fixed_key = api_key if isinstance(api_key, str) else NO_KEY
+        self._secrets = Secrets([fixed_key])
+        server = Server(base_url, fixed_key, openai_account)
 
         def make_pool() -> ConnectionPool:
             return ConnectionPool(
@@ -117,9 +121,10 @@ class HTTPClient:
                 sends an error with status 200.
         """
         request = Request("POST", path, body, options or {})
-        secrets = self._secrets_of(request)
 
         async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
+            request = await self._with_key(request)
+            secrets = self._secrets_of(request)
             with mask_errors(secrets):
                 pool = await self._pools.for_running_loop()
                 async with _Turn(pool):
@@ -147,13 +152,14 @@ class HTTPClient:
         Reading the stream raises what `post` raises.
         """
         request = Request("POST", path, body, options or {})
-        secrets = self._secrets_of(request)
-        return EventStream(partial(self._stream_events, request, body, secrets), secrets)
+        return EventStream(partial(self._stream_events, request, body), self._secrets_of(request))
 
     async def _stream_events(
-        self, request: Request, body: Mapping[str, object], secrets: Secrets, info: StreamInfo
+        self, request: Request, body: Mapping[str, object], info: StreamInfo
     ) -> AsyncGenerator[JSONObject, None]:
         async with self.rate_limiter.reserve(body, self._wait_max) as reservation:
+            request = await self._with_key(request)
+            info.secrets = secrets = self._secrets_of(request)
             with mask_errors(secrets):
                 pool = await self._pools.for_running_loop()
                 async with _Turn(pool), pool.stream(request) as response:
@@ -178,7 +184,7 @@ class HTTPClient:
 
     async def get(self, path: str, options: SendOptions | None = None) -> DecodedBody:
         """GET a path and return the decoded answer; raises what `post` raises."""
-        request = Request("GET", path, None, options or {})
+        request = await self._with_key(Request("GET", path, None, options or {}))
         secrets = self._secrets_of(request)
         with mask_errors(secrets):
             pool = await self._pools.for_running_loop()
@@ -187,13 +193,32 @@ class HTTPClient:
 
     async def delete(self, path: str) -> None:
         """DELETE a path; raises what `post` raises. The answer is ignored."""
-        with mask_errors(self._secrets):
+        request = await self._with_key(Request("DELETE", path, None, {}))
+        with mask_errors(self._secrets_of(request)):
             pool = await self._pools.for_running_loop()
-            await pool.send(Request("DELETE", path, None, {}))
+            await pool.send(request)
 
     async def aclose(self) -> None:
         """Close the connections; those of other event loops as soon as their loops get to it."""
         await self._pools.aclose()
+
+    async def _with_key(self, request: Request) -> Request:
+        """Add the key of now, if there is someone to ask for it.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        if self._key_source is None:
+            return request
+
+        headers = request.options.get("headers") or {}
+        if any(name.lower() == "authorization" for name in headers):
+            return request
+
+        note_phase("while it waited for the function given as api_key=", is_sent=False)
+        key = await self._key_source()
+        headers = {"Authorization": f"Bearer {key}", **headers}
+        return replace(request, options={**request.options, "headers": headers})
 
     def _secrets_of(self, request: Request) -> Secrets:
         return self._secrets.with_headers(request.options.get("headers"))

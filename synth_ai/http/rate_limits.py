@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from weakref import WeakValueDictionary
 
 from synth_ai.errors import OptionError, RateLimitError, SynthAIError, TimedOutError
+from synth_ai.http.api_keys import APIKey
 from synth_ai.http.token_estimate import estimate_tokens
 from synth_ai.limiter import ConcurrencyLimiter, is_positive_int, wake
 from synth_ai.timeout import note_turn
@@ -479,11 +480,11 @@ class RateLimiter:
         return Reservation(self.for_model(model), self.overall, body, wait_max)
 
 
-_rate_limiters: WeakValueDictionary[tuple[str, str], RateLimiter] = WeakValueDictionary()
+_rate_limiters: WeakValueDictionary[tuple[str, APIKey], RateLimiter] = WeakValueDictionary()
 _lock = threading.Lock()
 
 
-def rate_limiter_for(address: str, key: str) -> RateLimiter:
+def rate_limiter_for(address: str, key: APIKey) -> RateLimiter:
     """Return the one rate limiter of all that use a key at an address in this process."""
     with _lock:
         limiter = _rate_limiters.get((address, key))

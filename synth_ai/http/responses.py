@@ -64,9 +64,11 @@ class StreamInfo:
 
     Attributes:
         request_id: the server's id of the request.
+        secrets: what errors about the events may not show, once the call was sent.
     """
 
     request_id: str | None = None
+    secrets: Secrets | None = None
 
 
 class EventStream:
@@ -77,7 +79,7 @@ class EventStream:
 
     Args:
         read: makes the events, and fills in the information that it is given.
-        secrets: what errors about the events may not show.
+        secrets: what errors about the events may not show, as long as the call was not sent.
     """
 
     def __init__(
@@ -107,7 +109,8 @@ class EventStream:
     ) -> None:
         if isinstance(error, ServerError):
             attach_request_id(error, self.request_id)
-            self._secrets.mask_error(error)
+            secrets = self._info.secrets or self._secrets
+            secrets.mask_error(error)
         await self.aclose()
 
     async def aclose(self) -> None:

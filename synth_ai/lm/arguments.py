@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from synth_ai.engines.base import Engine
 from synth_ai.images import Image
+from synth_ai.lm.api_keys import AskKey
 from synth_ai.lm.compaction import Compact
 from synth_ai.lm.prices import Price
 from synth_ai.lm.prompt import ToolOutputs
@@ -30,7 +31,7 @@ class LMArguments(GenerationOptions, total=False):
     use_responses_api: bool | None
     auto_store_responses: bool | None
     base_url: str | None
-    api_key: str | None
+    api_key: str | AskKey | None
     engine: Engine | Mapping[str, Any] | str | None
     response_store: str | os.PathLike[str] | ResponseStore | bool | None
     system_message: str | None

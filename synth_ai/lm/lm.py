@@ -30,6 +30,7 @@ from synth_ai.events import Completed, StreamEvent
 from synth_ai.ids import check_id
 from synth_ai.limiter import ConcurrencyLimiter
 from synth_ai.lm import pipeline, reask, sync
+from synth_ai.lm.api_keys import read_key
 from synth_ai.lm.arguments import (
     CALL_ARGUMENTS,
     CallArguments,
@@ -91,7 +92,9 @@ class LM(Generic[AnswerT]):
         auto_store_responses: whether calls continue the one before (on by default, never on
             `chat`).
         base_url: the address of a server, such as `http://localhost:8000/v1`.
-        api_key: the server's key; by default from the environment.
+        api_key: the server's key; by default from the environment. For keys that expire, a function
+            that returns the one of now, sync or async. It is asked with every request, so it keeps
+            a key for as long as that holds.
         engine: the engine that runs Harmony; by default vLLM in this process. The name of one
             (`vllm`, `transformers`, or one that was given to `register_engine`), or a dictionary of
             its arguments, such as `{"max_model_len": 32768}` for vLLM and
@@ -193,7 +196,7 @@ class LM(Generic[AnswerT]):
                 api=given.get("api", "auto"),
                 use_responses_api=given.get("use_responses_api"),
                 base_url=given.get("base_url"),
-                api_key=given.get("api_key"),
+                api_key=read_key(given.get("api_key")),
                 engine=given.get("engine"),
                 requests_per_minute=given.get("requests_per_minute"),
                 tokens_per_minute=given.get("tokens_per_minute"),

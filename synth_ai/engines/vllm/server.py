@@ -23,6 +23,7 @@ from synth_ai.engines.vllm.server_wire import (
     read_delta,
 )
 from synth_ai.errors import MalformedAnswerError, NotFoundError, ServerError
+from synth_ai.http.api_keys import NO_KEY, APIKey
 from synth_ai.http.client import HTTPClient, SendOptions
 from synth_ai.timeout import Timeout
 
@@ -76,13 +77,13 @@ class RemoteEngine(Engine):
         base_url: str,
         model: str | None = None,
         *,
-        api_key: str | None = None,
+        api_key: APIKey | None = None,
         timeout: float = 600.0,
     ) -> None:
         self.base_url = _add_version(base_url)
         self.model = model or ""
         # The SDK takes OPENAI_API_KEY if it gets no key, and that one is not for this server.
-        self._client = HTTPClient(base_url=self.base_url, api_key=api_key or "EMPTY")
+        self._client = HTTPClient(base_url=self.base_url, api_key=api_key or NO_KEY)
         self._options: SendOptions = {"timeout": Timeout(first_byte=timeout)}
         self._facts: EngineFacts | None = None
 

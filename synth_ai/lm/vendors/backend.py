@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from synth_ai.engines.base import Engine
 from synth_ai.engines.registry import make_engine
 from synth_ai.errors import MissingKeyError, OptionError, RoutingError
+from synth_ai.lm.api_keys import AskedKey, clean_key
 from synth_ai.lm.vendors.apis import CHAT, HARMONY, RESPONSES
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.lm.vendors.families import find_other_maker
@@ -34,7 +35,7 @@ class BackendOptions:
     api: str = "auto"
     use_responses_api: bool | None = None
     base_url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
+    api_key: str | AskedKey | None = field(default=None, repr=False)
     engine: Engine | Mapping[str, Any] | str | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -196,7 +197,7 @@ def _engine_for(
     return make_engine({}, model)
 
 
-def _remote_engine(base_url: str, model: str, api_key: str | None) -> Engine:
+def _remote_engine(base_url: str, model: str, api_key: str | AskedKey | None) -> Engine:
     from synth_ai.engines.vllm.server import RemoteEngine
 
     return RemoteEngine(base_url, model, api_key=api_key)
@@ -274,13 +275,16 @@ def _address(route: Route, base_url: str | None, settings: Settings) -> str | No
 
 
 def _api_key(
-    route: Route, address: str | None, given: str | None, settings: Settings
-) -> str | None:
+    route: Route, address: str | None, given: str | AskedKey | None, settings: Settings
+) -> str | AskedKey | None:
     """Return the key for an address; one of the environment goes where it belongs alone.
 
     Raises:
         MissingKeyError: the server asks for a key, and there is none.
     """
+    if isinstance(given, AskedKey):
+        return given
+
     vendor = route.vendor
     at_openai = is_openai_address(address)
     if vendor.api_key_variable is None:
@@ -296,7 +300,8 @@ def _api_key(
         if is_at_home or (owner is OPENAI and at_openai):
             key = owner.api_key(settings)
     if key is not None and key.strip():
-        return _clean_key(key, address)
+        host = urlsplit(address).hostname if address else "the server"
+        return clean_key(key, f"The API key for {host}")
 
     if is_required:
         raise _missing_key(owner, address)
@@ -310,18 +315,6 @@ def _missing_key(owner: Vendor, address: str | None) -> MissingKeyError:
         "server of your own, give base_url=; for gpt-oss in this process, use gpt-oss-20b or "
         "gpt-oss-120b.)"
     )
-
-
-def _clean_key(key: str, address: str | None) -> str:
-    """Take off the blanks and line breaks that files and shells leave around a key."""
-    key = key.strip()
-    if not key.isascii() or not key.isprintable():
-        host = urlsplit(address).hostname if address else "the server"
-        raise OptionError(
-            f"The API key for {host} has a character that cannot be sent in an HTTP header: a line "
-            "break, or a letter outside ASCII. Copy it again."
-        )
-    return key
 
 
 def _can_be_overheard(address: str | None) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from synth_ai.errors import OptionError, RoutingError, SettingError, did_you_mean
+from synth_ai.http.api_keys import NO_KEY, APIKey
 from synth_ai.lm.prices import PRICES
 from synth_ai.lm.vendors.base import VendorBase
 from synth_ai.settings import Settings, check_url
@@ -31,7 +32,7 @@ class Endpoint:
     Attributes:
         model: the model's name, as given.
         base_url: the server's address, without a slash at its end; None if the vendor has none.
-        api_key: the server's key; None if there is none.
+        api_key: the server's key, or what is asked for it; None if there is none.
         is_openai: whether this is OpenAI's own service, or something that stands in for it.
         requests_per_minute: a limit that the caller set.
         tokens_per_minute: likewise for tokens, prompt and answer together.
@@ -42,7 +43,7 @@ class Endpoint:
 
     model: str
     base_url: str | None
-    api_key: str | None = field(default=None, repr=False)
+    api_key: APIKey | None = field(default=None, repr=False)
     is_openai: bool = False
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -73,9 +74,6 @@ class Endpoint:
 
 
 MakeVendor: TypeAlias = Callable[[Endpoint], VendorBase]
-
-#: The openai SDK refuses to be made without a key; servers without authentication ignore it.
-NO_KEY = "EMPTY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
