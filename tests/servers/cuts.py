@@ -18,6 +18,7 @@ from servers.answers import Answer, ToolCall
 from servers.delivery import reset
 from servers.openai_fake import CHAT, RESPONSES, OpenAIServer
 from synth_ai import LM, Completed, ReasoningDelta, TextDelta, ToolCallDelta
+from synth_ai.content import without_local_id
 from synth_ai.errors import ServerError, SynthAIError
 from synth_ai.events import StreamEvent
 
@@ -124,6 +125,10 @@ class Outcome:
     error: SynthAIError | None
 
 
+#: What of a response is of the moment in which it came.
+TIMES = {"created_at", "latency", "time_to_first_token"}
+
+
 async def outcome_of(lm: LM) -> Outcome:
     """Ask in a conversation of its own, and read the stream to its end."""
     lm = lm.fork()
@@ -136,9 +141,12 @@ async def outcome_of(lm: LM) -> Outcome:
     except SynthAIError as error:
         assert lm.head is None
         return Outcome(deltas, None, error)
-    # Chat has no ids, so a response gets one of ours.
-    left_out = {"response_id"} if lm.api_type == "chat" else set()
-    return Outcome(deltas, stream.response.model_dump(exclude=left_out), None)
+    response = stream.response.model_dump(exclude=TIMES)
+    if lm.api_type == "chat":
+        # Chat has no ids, so the response and its items get some of ours.
+        del response["response_id"]
+        response["output"] = [without_local_id(item) for item in response["output"]]
+    return Outcome(deltas, response, None)
 
 
 def check(cut: Outcome, whole: Outcome) -> None:
