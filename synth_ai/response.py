@@ -121,8 +121,8 @@ class BaseLMResponse(BaseModel, Generic[AnswerT]):
             knows its default.
         request_id: the server's id of the request, to quote when asking for help.
         attempts: how many times the call was sent; 0 for an answer of the response cache.
-        tries: how many answers the model gave until one fit `response_model`, see `reask=`. The
-            ones before are the turns before this one; each has its own usage.
+        tries: how many answers the model gave until one fit `response_model`, see `reask=`;
+            `earlier_tries` has the others.
         created_at: when the answer was there, in seconds since the epoch.
         latency: seconds from the sending of the call, in its last try, to the whole answer. Of a
             stream, what its reader took is in it too.
@@ -180,6 +180,7 @@ class BaseLMResponse(BaseModel, Generic[AnswerT]):
     tokens_exact: bool = Field(default=True, repr=False)
 
     _raw: Callable[[], Any] | None = PrivateAttr(default=None)
+    _earlier_tries: tuple[BaseLMResponse, ...] = PrivateAttr(default=())
 
     if not TYPE_CHECKING:
 
@@ -205,6 +206,14 @@ class BaseLMResponse(BaseModel, Generic[AnswerT]):
     def text(self) -> str:
         """The same as `raw_response`."""
         return self.raw_response
+
+    @property
+    def earlier_tries(self) -> tuple[BaseLMResponse, ...]:
+        """The answers that did not fit, oldest first, each a turn with its own usage and cost.
+
+        A response that is read from a store has none: they are the turns before it.
+        """
+        return self._earlier_tries
 
     @property
     def raw(self) -> Any:

@@ -87,7 +87,8 @@ class BatchingEngine(Engine):
         """Wait for the call's batch and its result; None if the call has to go alone."""
         self._waiting.append(call)
         self._missing -= 1
-        self._send_after(_QUIET_SECONDS if self._missing > 0 else 0)
+        # More than there were to be: calls that are tried again, or ask again, come together, too.
+        self._send_after(0 if self._missing == 0 else _QUIET_SECONDS)
 
         try:
             return await call.result

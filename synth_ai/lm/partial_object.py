@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, Final, NewType, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Final, NewType, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -31,6 +31,8 @@ _MAPPINGS = (dict, Mapping)
 
 #: What a value is of which nothing that fits is there yet.
 _MISSING: Final = object()
+
+KeyT = TypeVar("KeyT", str, int)
 
 Fields: TypeAlias = Mapping[str, tuple[str, Any]]
 """The fields of a type by the names that they have in JSON: the name here, and the type."""
@@ -105,13 +107,15 @@ def _read_json(text: str) -> object:
 
 def _drop_last_number(text: str) -> str:
     """Drop a number at the end, of which digits may be missing."""
-    if not text[-1:].isdigit():
-        return text
-
-    outside_strings = _STRING.sub('""', text)
-    if not outside_strings[-1:].isdigit():
+    if not text[-1:].isdigit() or _ends_in_string(text):
         return text
     return _LAST_NUMBER.sub("", text)
+
+
+def _ends_in_string(text: str) -> bool:
+    """Tell whether JSON breaks off inside a string: after an odd number of quotes."""
+    without_escapes = text.replace("\\\\", "").replace('\\"', "")
+    return without_escapes.count('"') % 2 == 1
 
 
 def _escape_control_characters(string: re.Match[str]) -> str:
@@ -119,9 +123,14 @@ def _escape_control_characters(string: re.Match[str]) -> str:
 
 
 class _PartialReader:
-    """Reads data of JSON into values of types, as far as it goes."""
+    """Reads data of one growing text of JSON into values of types, as far as it goes."""
 
     def __init__(self) -> None:
+        # The keys and indices that lead to what is being read.
+        self._path: list[object] = []
+        # What is followed by more is finished and read once, or long answers would be read over and
+        # over: by the place of a list or dictionary and the type of its parts, and by their keys.
+        self._finished: dict[tuple[object, ...], dict[Any, Any]] = {}
         # By the identity of a type, as not all can be hashed; the type is kept with it, so that no
         # other gets its identity.
         self._adapters: dict[int, tuple[Any, TypeAdapter[Any]]] = {}
@@ -153,7 +162,7 @@ class _PartialReader:
         plain = _unwrap(type_)
         origin = get_origin(plain)
         if origin in _UNIONS:
-            return self._read_first(get_args(plain), data)
+            return self._read_array_of(type_, data)
         if origin in _ARRAYS:
             (item_type,) = get_args(plain)
             return self._read_items(item_type, data)
@@ -172,15 +181,37 @@ class _PartialReader:
             return _MISSING
 
     def _read_mapping(self, value_type: Any, data: dict[str, Any]) -> dict[str, Any]:
-        values = {key: self.read(value_type, value) for key, value in data.items()}
-        return {key: value for key, value in values.items() if value is not _MISSING}
+        return self._read_parts(value_type, data)
 
     def _read_items(self, item_type: Any, data: list[Any]) -> list[Any]:
-        items = [self.read(item_type, item) for item in data]
-        return [item for item in items if item is not _MISSING]
+        items = self._read_parts(item_type, dict(enumerate(data)))
+        return list(items.values())
+
+    def _read_parts(self, type_: Any, parts: dict[KeyT, Any]) -> dict[KeyT, Any]:
+        """Read the parts of a list or a dictionary; those of which nothing fits are left out."""
+        finished = self._finished.setdefault((*self._path, id(type_)), {})
+        last = next(reversed(parts), None)
+        values = {}
+        for key, data in parts.items():
+            if key == last:
+                value = self._read_part(key, type_, data)
+            elif key in finished:
+                value = finished[key]
+            else:
+                value = finished[key] = self._read_part(key, type_, data)
+            if value is not _MISSING:
+                values[key] = value
+        return values
+
+    def _read_part(self, key: object, type_: Any, data: object) -> Any:
+        self._path.append(key)
+        value = self.read(type_, data)
+        self._path.pop()
+        return value
 
     def _read_root(self, model: type[RootModel[Any]], data: object) -> Any:
-        value = self.read(_type_of(model.model_fields["root"]), data)
+        _, type_ = self._fields_of(model)["root"]
+        value = self.read(type_, data)
         if value is _MISSING:
             return _MISSING
         return model.model_construct(value)
@@ -194,6 +225,14 @@ class _PartialReader:
         if len(records) > 1:
             return _MISSING
         return self._read_first([*records, *others], data)
+
+    def _read_array_of(self, union: Any, data: list[Any]) -> Any:
+        """Read data as the member of a union that is a list; of several, as any that fits whole."""
+        members = get_args(_unwrap(union))
+        arrays = [member for member in members if get_origin(_unwrap(member)) in _ARRAYS]
+        if len(arrays) == 1:
+            return self.read(arrays[0], data)
+        return self._read_value(union, data)
 
     def _read_first(self, members: Iterable[Any], data: object) -> Any:
         """Read data as the first type that fits."""
@@ -228,7 +267,7 @@ class _PartialReader:
             if key not in fields:
                 continue
             name, type_ = fields[key]
-            value = self.read(type_, data_of_field)
+            value = self._read_part(key, type_, data_of_field)
             if value is not _MISSING:
                 values[name] = value
         return _make_record(record, values)

@@ -43,21 +43,22 @@ async def respond(config: LMConfig, call: Call, head: Head) -> BaseLMResponse:
     _, timeout = pipeline.read_options(config, call)
     deadline = Deadline(timeout)
 
-    responses: list[BaseLMResponse] = []
+    tries: list[BaseLMResponse] = []
     while True:
         try:
             response = await pipeline.respond(config, call, head, deadline)
         except StructuredOutputError as error:
-            responses.append(error.response)
-            if len(responses) > reasks:
-                error.responses = tuple(responses)
+            tries.append(error.response)
+            error.responses = tuple(tries)
+            if len(tries) > reasks:
                 raise
             call = _ask_again(call, error)
         except SynthAIError as error:
-            _note_tries(error, responses)
+            _note_tries(error, tries)
             raise
         else:
-            response.tries = len(responses) + 1
+            response.tries = len(tries) + 1
+            response._earlier_tries = tuple(tries)
             return response
 
 
@@ -110,9 +111,9 @@ def _ask_again(call: Call, error: StructuredOutputError) -> Call:
     return replace(call, texts=(text,), arguments=arguments)
 
 
-def _note_tries(error: SynthAIError, responses: list[BaseLMResponse]) -> None:
+def _note_tries(error: SynthAIError, tries: list[BaseLMResponse]) -> None:
     """Say on an error of another kind which answers came before it."""
-    if not responses:
+    if not tries:
         return
-    ids = ", ".join(response.response_id for response in responses)
+    ids = ", ".join(response.response_id for response in tries)
     error.add_note(f"It came when the model was asked again, as its answer did not fit: {ids}.")

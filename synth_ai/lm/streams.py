@@ -126,7 +126,12 @@ class _PartialAnswer(Generic[AnswerT]):
 
     def text(self) -> str:
         """Return the text so far."""
-        return "".join(self.texts)
+        count = len(self.texts)
+        text = "".join(self.texts[:count])
+        # One piece from now on, or each look at a long answer would join all of it anew. Another
+        # thread may be adding the next one.
+        self.texts[:count] = [text]
+        return text
 
     def read_object(self) -> AnswerT | None:
         """Read the text so far into an object of the shape."""

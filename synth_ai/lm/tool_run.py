@@ -80,10 +80,17 @@ class ToolRun:
 
     @property
     def responses(self) -> list[BaseLMResponse]:
-        """Every response of the run, oldest first; the last one is `response`."""
-        responses = [step.response for step in self.steps]
-        if not responses or responses[-1] is not self.response:
-            responses.append(self.response)
+        """Every response of the run, oldest first; the last one is `response`.
+
+        Answers that did not fit, and were asked for again by `reask=`, are among them.
+        """
+        rounds = [step.response for step in self.steps]
+        if not rounds or rounds[-1] is not self.response:
+            rounds.append(self.response)
+
+        responses = []
+        for response in rounds:
+            responses += [*response.earlier_tries, response]
         return responses
 
     @property

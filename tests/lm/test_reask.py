@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, field_validator
 
 from servers.answers import Answer
 from servers.openai_fake import OpenAIServer
-from synth_ai import LM, BaseLMResponse, MemoryStore, Timeout
+from synth_ai import LM, BaseLMResponse, MemoryStore, Timeout, VLLMEngine, harmony
 from synth_ai import content as items
 from synth_ai.errors import (
     ContextLengthError,
@@ -51,6 +52,7 @@ async def test_the_model_sees_what_did_not_fit(api: str) -> None:
 
     assert response.structured_output == City(name="Rome", inhabitants=3)
     assert response.tries == 3
+    assert [each.text for each in response.earlier_tries] == [NO_NUMBER, SMALL]
     last = vendor.requests[-1]
     said = [items.text_of(item) for item in last.items()]
     assert [said[0], said[1], said[3], said[5:]] == ["Rome?", NO_NUMBER, SMALL, []]
@@ -235,6 +237,8 @@ async def test_a_tool_run_asks_again_for_its_last_answer() -> None:
     run = await lm.run_tools_async("Rome?", response_model=City, reask=1)
     assert run.response.structured_output == City(name="Rome", inhabitants=3)
     assert (run.response.tries, len(run.steps)) == (2, 1)
+    assert [response.text for response in run.responses] == ["", SMALL, ROME]
+    assert run.usage == lm.totals.usage
     assert [len(request.tools) for request in vendor.requests] == [1, 1, 1]
 
 
@@ -320,3 +324,31 @@ def test_a_broken_text_is_explained_too() -> None:
     vendor = ScriptedVendor(["Rome, of course", ROME])
     LM("x", vendor=vendor).respond("Rome?", response_model=City, reask=1)
     assert "Expecting value: line 1" in items.text_of(vendor.requests[1].input[0])
+
+
+class Never(BaseModel):
+    """What the model writes has this form, and nobody takes it."""
+
+    word: Literal["yes", "no"]
+
+    @field_validator("word")
+    @classmethod
+    def is_maybe(cls, word: str) -> str:
+        raise ValueError("say maybe")
+
+
+@pytest.mark.vllm
+async def test_the_tries_of_a_real_model(tiny_engine: VLLMEngine) -> None:
+    """Each prompt goes on from the ids of the one before and of its answer."""
+    lm = LM("tiny", engine=tiny_engine, temperature=0, max_tokens=200, reasoning_budget=8)
+    with pytest.raises(StructuredOutputError, match="say maybe") as raised:
+        await lm.respond_async("Yes or no?", response_model=Never, reask=2)
+    responses = raised.value.responses
+    assert len(responses) == 3
+    for before, after in pairwise(responses):
+        prompt = before.prompt_token_ids or []
+        assert after.previous_response_id == before.response_id
+        # The prompt ends with the header of the model's turn, whose reasoning goes with it.
+        assert (after.prompt_token_ids or [])[: len(prompt)] == prompt
+        assert before.text in harmony.decode(after.prompt_token_ids or [])
+        assert "say maybe" in harmony.decode(after.prompt_token_ids or [])
