@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from synth_ai.errors import OptionError
 from synth_ai.lm.strict_schema import to_strict
@@ -113,8 +113,9 @@ class ResponseFormat:
 
     @classmethod
     def _of_type(cls, shape: Any) -> ResponseFormat:
-        # pydantic has schemas for functions, those of their arguments, and for names of types.
-        if inspect.isroutine(shape) or isinstance(shape, str):
+        # pydantic has schemas for functions, those of their arguments, for names of types, and for
+        # a model's instances.
+        if inspect.isroutine(shape) or isinstance(shape, (str, BaseModel)):
             raise _no_schema_error(shape)
 
         try:

@@ -280,14 +280,22 @@ def test_code_of_the_model_that_needs_all_fields() -> None:
         ('<|channel|>final <|constrain|>json<|message|>{"name": "Oslo', "Oslo"),
         ('{"name": "Oslo"}<|ret', "Oslo"),
         ('{"name": "New\nYork', "New\nYork"),
-        ('{"name": "New\\', "New"),
-        ('{"name": "New\\u00', "New"),
         ('{"name": "a \\"b\\" c', 'a "b" c'),
     ],
 )
 def test_what_models_and_servers_put_around_json(text: str, name: str) -> None:
     """As in a whole answer: blocks, headers, raw line breaks, halves of escapes."""
     assert partial(City, text).name == name
+
+
+@pytest.mark.parametrize("half", ["\\", "\\u", "\\u00e"])
+def test_half_of_an_escape(half: str) -> None:
+    """What was there before it stays."""
+    partial_object = PartialObject(ResponseFormat.of(City))
+    text = '{"name": "New'
+    assert partial_object.read(text).name == "New"
+    assert partial_object.read(text + half).name == "New"
+    assert partial_object.read(text + "\\u00e9").name == "Newé"
 
 
 @pytest.mark.parametrize("text", ["", " ", "`", "```js", "<|channel|>final", "Sure! ", "nul"])
