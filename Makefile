@@ -54,7 +54,7 @@ check: lint types ## lint and types
 test-matrix: $(UV) ## Hosted tests under openai 2.x and 3.x, Harmony tests under both Harmony packages
 	UV="$(abspath $(UV))" PYTHON="$(abspath $(RUN))" scripts/test_matrix
 
-BENCHMARKS ?= import_time harmony store client engine
+BENCHMARKS ?= import_time harmony store client backend engine
 bench: $(VENV)/.engine-$(ENGINE) $(VENV)/.test ## Run the benchmarks (BENCHMARKS="client store" picks some)
 	for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=tests $(RUN) -m benchmarks.$$name; done
 

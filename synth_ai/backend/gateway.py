@@ -147,6 +147,9 @@ class Gateway:
         """Log a request that is over: nothing of what was said, and no key."""
         seconds = time.monotonic() - exchange.began_at
         self.metrics.note_request(exchange.route, exchange.status, seconds)
+        if not logger.isEnabledFor(logging.INFO):
+            return
+
         record = exchange.record
         entry = {
             "request_id": exchange.id,

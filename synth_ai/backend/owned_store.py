@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synth_ai.errors import StoreConflictError
 from synth_ai.store.base import ResponseStore
 from synth_ai.store.tags import Tags
 from synth_ai.turn import Turn
@@ -27,11 +26,8 @@ class OwnedStore(ResponseStore):
         self._owner = owner
 
     async def put(self, turn: Turn) -> None:
-        # A server that gives two callers one id must not replace the turn of the first.
-        stored = await self._store.get(turn.id)
-        if stored is not None and not self._owns(stored):
-            raise StoreConflictError(f"{turn.id!r} is in the store already; it was left as it is.")
-
+        # Should a server give two callers one id, the turn is the second one's from then on, and
+        # the first one finds none.
         await self._store.put(replace(turn, tags={**turn.tags, OWNER: self._owner}))
 
     async def get(self, id: str) -> Turn | None:

@@ -75,12 +75,12 @@ class UpstreamService:
         self._session: aiohttp.ClientSession | None = None
 
     async def aopen(self) -> None:
-        """Open the connections."""
+        """Open the connections. No proxy is between two servers of one owner."""
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS
         )
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), timeout=timeout, trust_env=True
+            connector=aiohttp.TCPConnector(limit=0), timeout=timeout
         )
 
     async def aclose(self) -> None:
