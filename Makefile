@@ -51,7 +51,7 @@ types: $(VENV)/.lint $(VENV)/.test ## Check the types of the package, and its pu
 
 check: lint types ## lint and types
 
-test-matrix: $(UV) ## Hosted tests under openai 2.x and 3.x, Harmony tests under both Harmony packages
+test-matrix: $(UV) ## Hosted tests under openai 2.x and 3.x, agent frameworks, Harmony tests under both Harmony packages
 	UV="$(abspath $(UV))" PYTHON="$(abspath $(RUN))" scripts/test_matrix
 
 BENCHMARKS ?= import_time harmony store client backend engine

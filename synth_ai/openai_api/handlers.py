@@ -12,6 +12,7 @@ from synth_ai.lm.lm import LM
 from synth_ai.openai_api.chat_body import check_answer, make_chat_body
 from synth_ai.openai_api.chat_chunks import ChatChunkWriter
 from synth_ai.openai_api.chat_request import read_chat_request
+from synth_ai.openai_api.encoding import DONE
 from synth_ai.openai_api.handles import Handle
 from synth_ai.openai_api.input_items import make_input_list, read_page
 from synth_ai.openai_api.refusals import (
@@ -24,7 +25,6 @@ from synth_ai.openai_api.requested import RequestedCall, read_body
 from synth_ai.openai_api.responses_body import make_response_body
 from synth_ai.openai_api.responses_events import ResponseEventWriter
 from synth_ai.openai_api.responses_request import read_responses_request
-from synth_ai.openai_api.server_sent_events import DONE
 from synth_ai.openai_api.turn_echo import echo_turn
 from synth_ai.response import BaseLMResponse
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -65,7 +65,7 @@ def read_body(body: bytes) -> JSONObject:
         RefusedRequestError: it is not a JSON object.
     """
     try:
-        data = json.loads(body)
+        data = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise RefusedRequestError(
             f"We could not parse the JSON body of your request ({type(error).__name__}). "
@@ -77,6 +77,11 @@ def read_body(body: bytes) -> JSONObject:
             f"The JSON body of your request must be an object, not {_name_type(data)}."
         )
     return data
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and infinity, which Python reads and JSON does not have."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def read_fields(kind: type[Fields], body: Mapping[str, object]) -> Fields:

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from synth_ai.errors import StructuredOutputError, SynthAIError
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm.streams import ResponseStream
+from synth_ai.openai_api.encoding import encode_event
 from synth_ai.openai_api.error_bodies import describe_error
 from synth_ai.openai_api.item_events import ServerEvent
 from synth_ai.openai_api.replies import EventWriter, StreamedReply
-from synth_ai.openai_api.server_sent_events import encode_event
 
 
 class TranslatedStream:

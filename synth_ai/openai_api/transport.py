@@ -16,6 +16,7 @@ import openai
 from synth_ai.errors import SynthAIError
 from synth_ai.lm import sync
 from synth_ai.lm.streams import run_with_places
+from synth_ai.openai_api.encoding import encode_body
 from synth_ai.openai_api.handles import Handle
 from synth_ai.openai_api.replies import APIRequest, JSONReply, make_error_reply
 from synth_ai.openai_api.routes import answer
@@ -156,7 +157,8 @@ def _convert_request(request: http.Request) -> APIRequest:
 
 
 def _convert_reply(reply: JSONReply) -> http.Response:
-    return http.Response(reply.status, headers=reply.headers, json=reply.body)
+    headers = {"content-type": "application/json", **reply.headers}
+    return http.Response(reply.status, headers=headers, content=encode_body(reply.body))
 
 
 @asynccontextmanager

@@ -30,7 +30,9 @@ async def refused(path: str, body: Any, *, api: str = "harmony") -> tuple[int, d
 
 
 @pytest.mark.parametrize("path", [RESPONSES, CHAT])
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"Hi"', b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'"Hi"', b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}']
+)
 async def test_a_body_that_is_no_object(path: str, body: bytes) -> None:
     """Whatever the bytes are."""
     status, error = await refused(path, body)
@@ -176,6 +178,32 @@ async def test_a_response_that_is_not_kept(api: str, stream: bool) -> None:
     with pytest.raises(openai.BadRequestError, match=second.id):
         await client.responses.create(model="m", input="On", previous_response_id=second.id)
     assert [stored.response_id for stored in await lm.responses.list_async()] == [first.id]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_previous_response_that_the_server_has_not(
+    openai_server: OpenAIServer, hosted: Any, stream: bool
+) -> None:
+    """The server's own code comes through, and the field is named."""
+    client = openai_api.client(hosted("responses", retry=False))
+    with pytest.raises(openai.BadRequestError) as raised:
+        await client.responses.create(
+            model="gpt-5", input="Hi", previous_response_id="resp_none", stream=stream
+        )
+    assert raised.value.code == "previous_response_not_found"
+    assert raised.value.param == "previous_response_id"
+
+
+async def test_a_picture_for_a_model_that_reads_text_alone() -> None:
+    """It is refused, on both APIs."""
+    url = "data:image/png;base64,iVBORw0KGgo="
+    flat = [{"type": "input_image", "image_url": url, "detail": "auto"}]
+    status, error = await refused(RESPONSES, {"input": [{"role": "user", "content": flat}]})
+    assert (status, error["type"]) == (400, "invalid_request_error")
+    nested = [{"type": "image_url", "image_url": {"url": url}}]
+    status, error = await refused(CHAT, {"messages": [{"role": "user", "content": nested}]})
+    assert status == 400
+    assert "input_image" in error["message"]
 
 
 async def test_a_call_without_its_output() -> None:

@@ -255,6 +255,59 @@ async def test_a_stream_that_is_left_aborts_the_call(leave: str) -> None:
     assert engine.aborted == 1
 
 
+def test_a_stream_that_is_left_without_await() -> None:
+    """Leaving the block is enough."""
+    engine = ScriptedEngine([final_text("word " * 50)])
+    client = openai_api.sync_client(LM("m", engine=engine))
+    with client.responses.create(model="m", input="Hi", stream=True) as stream:
+        for event in stream:
+            if event.type == "response.output_text.delta":
+                break
+    assert engine.aborted == 1
+
+
+def test_a_request_inside_of_a_stream_has_its_place() -> None:
+    """With `max_concurrency=1` the reader of a stream may ask on."""
+    lm = make_lm("responses", "one two three", "Inner.", max_concurrency=1)
+    client = openai_api.sync_client(lm)
+    inner = None
+    for event in client.responses.create(model="m", input="Hi", stream=True):
+        if event.type == "response.output_text.delta" and inner is None:
+            inner = client.responses.create(model="m", input="Hi", timeout=10)
+    assert inner is not None
+    assert inner.output_text == "Inner."
+
+
+async def test_a_request_inside_of_an_awaited_stream_has_its_place() -> None:
+    """The same on the other client."""
+    lm = make_lm("responses", "one two three", "Inner.", max_concurrency=1)
+    client = openai_api.client(lm)
+    inner = None
+    async for event in await client.responses.create(model="m", input="Hi", stream=True):
+        if event.type == "response.output_text.delta" and inner is None:
+            inner = await client.responses.create(model="m", input="Hi", timeout=10)
+    assert inner is not None
+    assert inner.output_text == "Inner."
+
+
+async def test_the_sync_client_where_a_loop_is_running() -> None:
+    """As in a notebook."""
+    client = openai_api.sync_client(make_lm("harmony", "One.", "Two."))
+    assert client.responses.create(model="m", input="Hi").output_text == "One."
+    with client.responses.stream(model="m", input="Hi") as stream:
+        assert stream.get_final_response().output_text == "Two."
+
+
+async def test_half_a_character_goes_through() -> None:
+    """A model may be cut off in the middle of one."""
+    answers = ["\ud83d", "\ud83d"]
+    client = openai_api.client(LM("m", vendor=ScriptedVendor(answers), response_store=False))
+    response = await client.responses.create(model="m", input="Hi")
+    assert response.output_text == "\ud83d"
+    async with client.responses.stream(model="m", input="Hi") as stream:
+        assert (await stream.get_final_response()).output_text == "\ud83d"
+
+
 async def test_the_client_s_time_limit_holds() -> None:
     """It is the time until the next bytes, as with a server."""
 
