@@ -49,9 +49,10 @@ class RunDeadline(Progress):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._scope is None or self._token is None:
+        if self._scope is None:
             return
 
+        assert self._token is not None
         current_progress.reset(self._token)
         self._seconds_left = self._measure()
         scope, self._scope = self._scope, None
@@ -66,20 +67,26 @@ class RunDeadline(Progress):
     def pause(self) -> None:
         """Stop the clock."""
         scope = self._running_scope()
-        if scope is not None and scope.when() is not None:
-            self._seconds_left = self._measure()
-            scope.reschedule(None)
+        if scope is None:
+            return
+
+        self._seconds_left = self._measure()
+        scope.reschedule(None)
 
     def resume(self) -> None:
         """Let the clock go on."""
         scope = self._running_scope()
-        if scope is None or scope.when() is not None or self._seconds_left is None:
+        if scope is None:
             return
+
+        assert self._seconds_left is not None
         scope.reschedule(asyncio.get_running_loop().time() + self._seconds_left)
 
     def _running_scope(self) -> asyncio.Timeout | None:
         """Return what counts the time, if it can be touched here and now."""
-        if self._scope is None or self._scope.expired():
+        if self._scope is None:
+            return None
+        if self._scope.expired():
             return None
 
         # A tool, which may make calls from another thread, has the context of the run.

@@ -158,8 +158,9 @@ class ToolLoop:
 
         steps = tuple(self._steps)
         # What the tools of a round gave that did not end is not lost, either.
-        if self._round is not None and self._round.results:
-            steps = (*steps, ToolStep(self._response, self._round.results))
+        results = () if self._round is None else self._round.results
+        if results:
+            steps = (*steps, ToolStep(self._response, results))
         return ToolRun(self._response, steps)
 
     async def run(self) -> ToolRun:
@@ -205,7 +206,9 @@ class ToolLoop:
         with suppress(AttributeError, TypeError):
             error.run = run  # type: ignore[attr-defined]
 
-        if isinstance(error, ToolRunError) and run is not None:
+        if run is None:
+            return
+        if isinstance(error, ToolRunError):
             error.response = run.response
             error.steps = run.steps
 

@@ -84,12 +84,10 @@ class ToolRun:
 
         Answers that did not fit, and were asked for again by `reask=`, are among them.
         """
-        rounds = [step.response for step in self.steps]
-        if not rounds or rounds[-1] is not self.response:
-            rounds.append(self.response)
+        earlier = [step.response for step in self.steps if step.response is not self.response]
 
         responses = []
-        for response in rounds:
+        for response in (*earlier, self.response):
             responses += [*response.earlier_tries, response]
         return responses
 
