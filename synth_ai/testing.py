@@ -32,7 +32,7 @@ from synth_ai.engines.base import (
     check_sampling,
 )
 from synth_ai.errors import ForgottenResponseError
-from synth_ai.events import StreamEvent, TextDelta
+from synth_ai.events import Started, TextDelta, VendorEvent
 from synth_ai.lm.request import LMRequest
 from synth_ai.lm.vendors.apis import BUILT_IN
 from synth_ai.lm.vendors.base import VendorBase, whole_response_events
@@ -146,8 +146,11 @@ class ScriptedVendor(VendorBase):
         response.stored_on_server = self._remembers
         return response
 
-    async def stream(self, request: LMRequest) -> AsyncGenerator[StreamEvent, None]:
+    async def stream(self, request: LMRequest) -> AsyncGenerator[VendorEvent, None]:
         response = await self.respond(request)
+        response_id = response.response_id or request.response_id
+        if response_id is not None:
+            yield Started(response_id)
         for event in whole_response_events(response):
             if not isinstance(event, TextDelta):
                 yield event

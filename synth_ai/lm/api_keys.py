@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from synth_ai.errors import ConfigurationError, MissingKeyError, OptionError
 from synth_ai.lm import sync
@@ -51,20 +51,17 @@ class AskedKey:
 
     async def _get(self) -> object:
         if inspect.iscoroutinefunction(self._ask):
-            return await sync.run_user_code(self._await_key)
+            # It is called on the loop that runs it, where it may make futures.
+            return await sync.run_user_code(self._ask)
 
         key = await run_on_thread(self._ask)
         if not inspect.isawaitable(key):
             return key
 
-        async def get() -> object:
+        async def wait() -> object:
             return await key
 
-        return await sync.run_user_code(get)
-
-    async def _await_key(self) -> object:
-        key = self._ask()
-        return await key if inspect.isawaitable(key) else key
+        return await sync.run_user_code(wait)
 
 
 def read_key(given: object) -> str | AskedKey | None:
@@ -75,13 +72,15 @@ def read_key(given: object) -> str | AskedKey | None:
     """
     if given is None or isinstance(given, str):
         return given
-    if isinstance(given, type) or not callable(given):
+
+    is_function = callable(given) and not isinstance(given, type)
+    if not is_function:
         # The value is not shown: it may hold the key.
         raise OptionError(
             "api_key must be a string, or a function that returns one, not an object of the class "
             f"{type(given).__name__}."
         )
-    return AskedKey(given)
+    return AskedKey(cast("AskKey", given))
 
 
 def clean_key(key: object, what: str) -> str:

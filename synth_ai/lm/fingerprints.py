@@ -7,7 +7,7 @@ beside the text of the same message. So the fingerprint counts what every form o
     user "Hi", reasoning, answer "Hello"           ->  user "Hi", answer "Hello"
     user "Add", reasoning, preamble, call, output  ->  user "Add", call, output
 
-`is_same_conversation` compares the rest, where a history has it.
+`same_conversation` compares the rest, where a history has it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from synth_ai.content import (
     Item,
+    Message,
     is_call,
     is_call_output,
     is_message,
     is_model_item,
     is_reasoning,
-    reasoning_of,
 )
 
 #: What says who made an item and how far it came, and nothing of what is in it.
-_ENVELOPE = frozenset({"id", "status"})
+_ENVELOPE = ("id", "status")
 
 
 def fingerprint(items: Iterable[Item], after: str | None = None) -> str | None:
@@ -64,12 +64,16 @@ def beginnings(items: Sequence[Item]) -> list[tuple[int, str]]:
     try:
         for count, item in enumerate(items[:-1], start=1):
             fold.add(item)
-            if is_model_item(item) or not is_model_item(items[count]):
+            if _may_end_turn(item, items[count]):
                 found.append((count, fold.digest()))
     except (TypeError, ValueError, RecursionError):
         # What stands before an item that JSON cannot hold may be known all the same.
         return found
     return found
+
+
+def _may_end_turn(item: Item, next_item: Item) -> bool:
+    return is_model_item(item) or not is_model_item(next_item)
 
 
 class _Fold:
@@ -86,16 +90,21 @@ class _Fold:
         Raises:
             TypeError, ValueError, RecursionError: JSON cannot hold it.
         """
-        if is_reasoning(item) or _is_preamble(item):
+        if is_reasoning(item):
             return
-        if is_message(item) and item.get("role") == "assistant":
-            self._answer.append(_text_of_answer(item))
+        if is_answer(item):
+            self._add_text(item)
             return
 
         if is_model_item(item):
+            # A call: what the model said before it was no answer.
             self._answer.clear()
-        self._state = _mix(self._with_answer(), _content_of(item))
+        self._state = _mix(self._with_answer(), content_of(item))
         self._answer.clear()
+
+    def _add_text(self, message: Message) -> None:
+        if not is_preamble(message):
+            self._answer.append(text_of_answer(message))
 
     def digest(self) -> str:
         """Return the fingerprint so far."""
@@ -115,14 +124,20 @@ def _mix(state: bytes, content: object) -> bytes:
     return hashlib.sha256(state + written.encode()).digest()
 
 
-def _is_preamble(item: Item) -> bool:
-    return is_message(item) and item.get("phase") == "commentary"
+def is_answer(item: Item) -> TypeGuard[Message]:
+    """Whether an item is a text of the model."""
+    return is_message(item) and item.get("role") == "assistant"
+
+
+def is_preamble(message: Message) -> bool:
+    """Whether a text of the model says itself that it is no answer."""
+    return message.get("phase") == "commentary"
 
 
 # --- what an item says ------------------------------------------------------------------------
 
 
-def _content_of(item: Item) -> object:
+def content_of(item: Item) -> object:
     """Return what an item says, the same for all forms in which it may come back.
 
     ::
@@ -143,9 +158,11 @@ def _content_of(item: Item) -> object:
         return ["call", item.get("call_id"), item.get("name"), _called_with(item)]
 
     # What a server's own tools did, and whatever comes up next.
-    if item.get("type") == "item_reference":
-        return dict(item)
-    return {name: value for name, value in item.items() if name not in _ENVELOPE}
+    content = dict(item)
+    if item.get("type") != "item_reference":
+        for name in _ENVELOPE:
+            content.pop(name, None)
+    return content
 
 
 def _called_with(call: Mapping[str, Any]) -> object:
@@ -186,121 +203,18 @@ def _part_of(part: object) -> object:
     return dict(part)
 
 
-def _text_of_answer(message: Mapping[str, Any]) -> str:
+def text_of_answer(message: Mapping[str, Any]) -> str:
     """Return all that a message of the model says: its texts, and the text of a refusal."""
     content = message.get("content")
     if isinstance(content, str):
         return content
 
-    texts = []
-    for part in content or ():
-        if isinstance(part, str):
-            texts.append(part)
-        else:
-            texts.append(str(part.get("text") or part.get("refusal") or ""))
-    return "".join(texts)
+    return "".join(map(_text_of_part, content or ()))
 
 
-# --- the rest ---------------------------------------------------------------------------------
-
-
-def is_same_conversation(stored: Sequence[Item], given: Sequence[Item]) -> bool:
-    """Tell whether a history that came back is a stored conversation, item by item.
-
-    One with ids among what the model wrote is made of items, and must have all of them in their
-    order. One without ids may be made of messages of Chat Completions: it need not have the
-    reasoning, and what the model said before its calls, but what it has of them must be the same.
-
-    Args:
-        stored: the items of the stored turns.
-        given: the items of the history.
-    """
-    stored_print = fingerprint(stored)
-    if stored_print is None or stored_print != fingerprint(given):
-        return False
-
-    stored_runs = _model_runs(stored)
-    given_runs = _model_runs(given)
-    has_ids = any("id" in item for run in given_runs.values() for item in run)
-    compare = _are_same_items if has_ids else _are_same_texts
-
-    places = stored_runs.keys() | given_runs.keys()
-    return all(compare(stored_runs.get(place, []), given_runs.get(place, [])) for place in places)
-
-
-def _model_runs(items: Iterable[Item]) -> dict[int, list[Item]]:
-    """Return what the model wrote, by the number of other items that stand before it."""
-    runs: dict[int, list[Item]] = {}
-    others = 0
-    for item in items:
-        if is_model_item(item):
-            runs.setdefault(others, []).append(item)
-        else:
-            others += 1
-    return runs
-
-
-def _are_same_items(stored: Sequence[Item], given: Sequence[Item]) -> bool:
-    stored = [item for item in stored if not _is_empty(item)]
-    given = [item for item in given if not _is_empty(item)]
-    return len(stored) == len(given) and all(map(_is_same_item, stored, given))
-
-
-def _is_empty(item: Item) -> bool:
-    """Whether an item is a message without a word, which some forms of a history leave out."""
-    return is_message(item) and not _text_of_answer(item)
-
-
-def _is_same_item(stored: Item, given: Item) -> bool:
-    if is_reasoning(stored) and is_reasoning(given):
-        return _is_same_reasoning(stored, given)
-    if is_message(stored) and is_message(given):
-        return _is_same_phase(stored, given) and _text_of_answer(stored) == _text_of_answer(given)
-    return _content_of(stored) == _content_of(given)
-
-
-def _is_same_phase(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Compare the phases of messages, if both have one: not every framework brings it back."""
-    phases = {stored.get("phase"), given.get("phase")} - {None}
-    return len(phases) < 2
-
-
-def _is_same_reasoning(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Compare reasoning by the first of text, ciphertext and id that a history brings back."""
-    text = reasoning_of(given)
-    if text:
-        return text == reasoning_of(stored)
-
-    for name in ("encrypted_content", "id"):
-        if given.get(name) and stored.get(name):
-            return bool(given[name] == stored[name])
-    return True
-
-
-def _are_same_texts(stored: Sequence[Item], given: Sequence[Item]) -> bool:
-    """Compare what a history without ids has of reasoning and of texts before calls."""
-    reasoning = _join_reasoning(given)
-    if reasoning and reasoning != _join_reasoning(stored):
-        return False
-
-    preamble = _join_preambles(given)
-    return not preamble or preamble == _join_preambles(stored)
-
-
-def _join_reasoning(run: Iterable[Item]) -> str:
-    texts = [reasoning_of(item) for item in run if is_reasoning(item)]
-    return "\n\n".join(text for text in texts if text)
-
-
-def _join_preambles(run: Sequence[Item]) -> str:
-    """Join what the model says before its last call, and what it says to be no answer."""
-    last_call = -1
-    for index, item in enumerate(run):
-        if not is_message(item) and not is_reasoning(item):
-            last_call = index
-
-    texts = []
-    for index, item in enumerate(run):
-        if is_message(item) and (index < last_call or _is_preamble(item)):
-            texts.append(_text_of_answer(item))
-    return "".join(texts)
+def _text_of_part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        return ""
+    return str(part.get("text") or part.get("refusal", ""))

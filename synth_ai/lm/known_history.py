@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from synth_ai.content import Item
 from synth_ai.lm.conversation import Parent
-from synth_ai.lm.fingerprints import beginnings, is_same_conversation
+from synth_ai.lm.fingerprints import beginnings
 from synth_ai.lm.prompt import NOT_GIVEN, Prompt
+from synth_ai.lm.same_conversation import is_same_conversation
 from synth_ai.store.base import ResponseStore
+from synth_ai.store.redaction import count_redacted
 from synth_ai.turn import Turn
 
 #: How many turns of one fingerprint are looked at. They say the same but for their reasoning.
@@ -57,7 +59,9 @@ async def _is_conversation_of(turn: Turn, given: Sequence[Item], store: Response
     Fingerprints leave something out, and a turn may have been replaced since its own was made.
     """
     chain = await store.chain(turn.id)
-    if chain is None or any(each.redacted for each in chain):
+    if chain is None:
+        return False
+    if count_redacted(chain):
         return False
     if is_same_conversation(_items_of(chain), given):
         return True

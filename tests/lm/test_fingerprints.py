@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from synth_ai import content
 from synth_ai.content import Item
-from synth_ai.lm.fingerprints import beginnings, fingerprint, is_same_conversation
+from synth_ai.lm.fingerprints import beginnings, fingerprint
 from synth_ai.lm.prompt import read_messages
+from synth_ai.lm.same_conversation import is_same_conversation
 
 TEXTS = st.text(min_size=1, max_size=12)
 

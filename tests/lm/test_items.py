@@ -148,8 +148,7 @@ def test_a_sync_stream_knows_its_id(api: str) -> None:
         for _ in stream:
             pass
     assert stream.response_id == stream.response.response_id
-    if api != "responses":
-        assert begun == stream.response_id
+    assert begun == stream.response_id
 
 
 async def test_the_id_is_that_of_the_try_that_was_answered(

@@ -26,6 +26,7 @@ from synth_ai.events import (
     Completed,
     PreambleDelta,
     ReasoningDelta,
+    Started,
     StreamEvent,
     TextDelta,
     ToolCallDelta,
@@ -122,6 +123,8 @@ class VendorBase(ABC):
         A backend that cannot stream need not write this: the whole answer then comes in one piece.
         """
         response = await self.respond(request)
+        if response.response_id is not None:
+            yield Started(response.response_id)
         for event in whole_response_events(response):
             yield event
 
