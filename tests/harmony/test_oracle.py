@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmony import oracle
-from harmony.conversations import conversation, text
+from harmony.conversations import Conversation, conversation, text
 from harmony.samples import completion, mutant
 from synth_ai.harmony import MESSAGE, START, Transcript, decode, encode, render
 
@@ -50,6 +50,46 @@ def published(ids: list[int]) -> list[Any]:
 def test_render_equals_the_library(random: Random) -> None:
     """Well-formed conversations of any make give the library's ids."""
     one = conversation(random)
+    assert published(render(one.items, **one.settings)) == published(oracle.render(one))
+
+
+# What a schema demands beside its type, and what shows no other type.
+CONDITIONS: dict[str, list[dict[str, Any]]] = {
+    "object": [
+        {"required": ["a"]},
+        {"minProperties": 1},
+        {"type": "object", "required": ["b"]},
+        {"not": {"required": ["a"]}},
+    ],
+    "array": [{"minItems": 1}, {"maxItems": 3}],
+    "string": [{"format": "date"}, {"minLength": 2}],
+    "integer": [{"minimum": 1}, {"multipleOf": 2}],
+}
+
+
+def conditional(random: Random, depth: int) -> dict[str, Any]:
+    """A schema of any type, with conditions beside it."""
+    kind = random.choice(["object", "array"] if depth else ["string", "integer"])
+    schema: dict[str, Any] = {"type": kind}
+    if kind == "object":
+        names = random.sample("abcd", random.randint(1, 3))
+        schema["properties"] = {name: conditional(random, depth - 1) for name in names}
+    if kind == "array":
+        schema["items"] = conditional(random, depth - 1)
+    if random.random() < 0.3:
+        schema["description"] = "What it is"
+    if random.random() < 0.6:
+        count = random.randint(1, len(CONDITIONS[kind]))
+        schema[random.choice(["anyOf", "allOf"])] = random.sample(CONDITIONS[kind], count)
+    return schema
+
+
+@given(RANDOM)
+def test_conditions_are_rendered_as_by_the_library(random: Random) -> None:
+    """Which is not at all: they hide nothing of the type that they stand beside."""
+    parameters = {"type": "object", "properties": {"a": conditional(random, 3)}}
+    tool = {"type": "function", "name": "f", "description": "F.", "parameters": parameters}
+    one = Conversation([{"role": "user", "content": "Hi"}], {"date": "", "tools": [tool]})
     assert published(render(one.items, **one.settings)) == published(oracle.render(one))
 
 
