@@ -31,15 +31,7 @@ from synth_ai.harmony.deltas import DeltaQueue
 from synth_ai.harmony.drafts import HeaderDraft, Location, MessageDraft
 from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK, read_header
 from synth_ai.harmony.segments import UNKNOWN, split_segments
-from synth_ai.harmony.tokens import (
-    CALL,
-    CHANNEL,
-    CONSTRAIN,
-    MESSAGE,
-    RETURN,
-    START,
-    STOP_TOKEN_IDS,
-)
+from synth_ai.harmony.tokens import CALL, CHANNEL, CONSTRAIN, END, MESSAGE, RETURN, START
 from synth_ai.harmony.tool_names import OfferedTools
 from synth_ai.harmony.tools import Tool
 
@@ -65,6 +57,9 @@ _HEADER, _CONTENT, _OVER, _CLOSED = State
 
 # The kinds of messages that are surfaced as they are. All others get another warning.
 _SURFACED = frozenset(CHANNEL_OF_KIND) | {"tool_call"}
+
+# What ends a message, and begins none.
+_ENDS = frozenset((END, CALL, RETURN))
 
 
 class StreamParser:
@@ -182,7 +177,7 @@ class StreamParser:
     def _take_control_token(self, token: int) -> None:
         state = self.state
         if state is _OVER:
-            if token not in STOP_TOKEN_IDS:
+            if token not in _ENDS:
                 self._warn_if_behind_call()
             return
 

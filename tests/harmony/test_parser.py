@@ -406,7 +406,7 @@ def test_a_call_token_elsewhere_ends_nothing() -> None:
 def test_nothing_behind_a_finished_call() -> None:
     """A stop token more, or a blank, is nothing to warn of."""
     one = f"<|channel|>commentary to=functions.f json<|message|>{CALL}<|call|>"
-    for behind in ("", "<|return|>", "\n"):
+    for behind in ("", "<|return|>", "<|end|>", "\n", " <|endoftext|>"):
         found = parse(encode(one + behind, control_tokens=True))
         assert (len(found.tool_calls), found.warnings) == (1, [])
 
