@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from synth_ai.lm.vendors.wire import require_str
+
 #: The answer has as many tokens as it may have, or as the context has room for.
 MAX_OUTPUT_TOKENS = "max_output_tokens"
 
@@ -34,14 +36,17 @@ _OURS: Mapping[str, str] = {
 }
 
 
-def find_incomplete_reason(stop_reason: object) -> str | None:
+def find_incomplete_reason(stop_reason: str | None) -> str | None:
     """Find our word for why an answer stopped short.
 
     ::
 
         "length", "MAX_TOKENS"             ->  "max_output_tokens"
         "stop", "tool_calls", "eos", None  ->  None: it is complete
+
+    Raises:
+        TypeError: a server has sent something else than a word.
     """
-    if not isinstance(stop_reason, str):
+    if stop_reason is None:
         return None
-    return _OURS.get(stop_reason.lower())
+    return _OURS.get(require_str(stop_reason).lower())

@@ -8,6 +8,7 @@ import pytest
 
 from synth_ai import LM, harmony
 from synth_ai.engines.base import Engine, EngineFacts, FinishReason, Sampling, TokenDelta
+from synth_ai.errors import MalformedAnswerError
 from synth_ai.lm.vendors.chat import decode as chat
 from synth_ai.lm.vendors.chat.stream import ChunkReader
 from synth_ai.lm.vendors.responses import decode as responses
@@ -41,12 +42,24 @@ def test_chat(word: str, reason: str) -> None:
     assert (response.text, response.incomplete_reason) == ("A", reason)
 
 
-@pytest.mark.parametrize("word", ["stop", "tool_calls", "eos", "", None, 5])
+@pytest.mark.parametrize("word", ["stop", "tool_calls", "eos", "", None])
 def test_a_chat_answer_that_is_complete(word: object) -> None:
     """Servers have words of their own for that too."""
     body = {"choices": [{"message": {"content": "A"}, "finish_reason": word}]}
     response = chat.decode_response(body)
     assert (response.status, response.incomplete_reason) == ("completed", None)
+
+
+@pytest.mark.parametrize("word", [5, ["length"], {"type": "length"}])
+def test_a_reason_that_is_no_word(word: object) -> None:
+    """It is the server's mistake, on both APIs."""
+    choice = {"message": {"content": "A"}, "finish_reason": word}
+    with pytest.raises(MalformedAnswerError):
+        chat.decode_response({"choices": [choice]})
+
+    body = {"id": "r", "status": "incomplete", "output": [], "incomplete_details": {"reason": word}}
+    with pytest.raises(MalformedAnswerError):
+        responses.decode_response(body)
 
 
 @pytest.mark.parametrize(("word", "reason"), [*WORDS, ("novelty", "novelty"), (None, None)])
