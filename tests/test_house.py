@@ -23,7 +23,7 @@ PACKAGES = {("engines/vllm/args.py", "vllm"), ("http/sdk_transport.py", "openai"
 #: line reach everything.
 GROUND = (
     *("errors", "_version", "settings", "timeout", "content", "images", "options", "api"),
-    *("events", "response", "turn", "limiter", "ids", "spending"),
+    *("events", "response", "turn", "limiter", "ids", "spending", "surrogates"),
 )
 FLOORS = (
     GROUND,

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from synth_ai.errors import MalformedAnswerError, ServerError
 from synth_ai.http.error_mapping import error_from_body
 from synth_ai.http.secrets import Secrets
+from synth_ai.surrogates import mend_object, spells_half
 
 T = TypeVar("T")
 
@@ -132,6 +133,9 @@ def decode_body(content: bytes) -> JSONObject:
         ServerError: the object is an error.
     """
     data = parse_object(content)
+    if spells_half(content):
+        data = mend_object(data)
+
     error = find_error(data)
     if error is not None:
         raise error

@@ -13,6 +13,7 @@ from typing import TypedDict, cast
 
 from synth_ai.content import new_call_id
 from synth_ai.errors import MalformedAnswerError
+from synth_ai.surrogates import mend_text
 
 #: What reading data of another shape raises. Numbers may be too large for what counts with them,
 #: and nested data too deep for what walks through it.
@@ -100,13 +101,14 @@ def read_count(value: object) -> int:
 
 
 class HalfCharacters:
-    """Joins the characters that a stream cuts in two.
+    """Joins the characters that a stream cuts in two, as JSON may spell one as two escapes.
 
-    JSON may spell a character as two escapes, and a server may send them in two events. Neither
-    half can be printed or stored by itself.
+    Attributes:
+        found: whether there were any halves.
     """
 
     def __init__(self) -> None:
+        self.found = False
         # The first halves that wait for the second, by the part of the answer that they are of.
         self._waiting: dict[Hashable, str] = {}
 
@@ -131,18 +133,11 @@ class HalfCharacters:
 
         text = self._waiting.pop(part, "") + text
         if "\ud800" <= text[-1:] <= "\udbff":
+            self.found = True
             self._waiting[part] = text[-1]
             text = text[:-1]
 
-        return _join_halves(text)
-
-
-def _join_halves(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+        return mend_text(text)
 
 
 class CallIds:

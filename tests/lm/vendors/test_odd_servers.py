@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -495,3 +496,24 @@ async def test_names_and_empty_answers_of_a_history(
     ]
     here = LM("gpt-oss-20b", engine=ScriptedEngine([final_text("Fine.")]))
     assert (await here.respond_async(messages=history)).text == "Fine."
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_half_a_character_in_an_answer(
+    openai_server: OpenAIServer, hosted: Hosted, api: str, transport: str, tmp_path: Path
+) -> None:
+    """A model that was cut off in one leaves half of it, which nothing could print or store."""
+    answer = completion({"content": "Hi \ud83d"}, "length")
+    if api == "responses":
+        answer = Raw(response(message("Hi \ud83d"), status="incomplete"))
+    openai_server.enqueue(answer)
+
+    store = str(tmp_path / "turns.db")
+    async with hosted(api, transport=transport, response_store=store) as lm:
+        got = await lm.respond_async("Hi")
+        print(got)
+        assert got.text == "Hi \ufffd"
+        assert got.response_id is not None
+        kept = await lm.responses.retrieve_async(got.response_id)
+        assert kept.text == got.text

@@ -28,6 +28,7 @@ from synth_ai.lm.vendors.wire import (
     require_json,
     require_str,
 )
+from synth_ai.surrogates import mend_object
 
 _REASONING_DELTAS = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
 _CALL_DELTAS = (
@@ -108,7 +109,9 @@ class EventReader:
             return _read_start(event)
 
         if event_type in _LAST_EVENTS:
-            self.body = self._complete_body(dict(event["response"]))
+            body = self._complete_body(dict(event["response"]))
+            # The deltas have been mended, and they add up to the text.
+            self.body = mend_object(body) if self._halves.found else body
             return None
 
         return self._on_complete_part(event)

@@ -118,3 +118,14 @@ def test_halves_of_a_character_find_together() -> None:
     ]
     pieces = [event.arguments for event in events if isinstance(event, ToolCallDelta)]
     assert pieces == ["", face, "\ufffdx"]
+
+
+def test_the_last_event_says_what_the_deltas_said() -> None:
+    """Half a character at the end of an answer that was cut off is mended in both."""
+    part = {"type": "output_text", "text": "Hi \ud83d", "annotations": []}
+    message = {"type": "message", "role": "assistant", "content": [part]}
+    reader = EventReader()
+    list(reader.read({"type": "response.output_text.delta", "delta": "Hi \ud83d"}))
+    list(reader.read({"type": "response.incomplete", "response": response(message)}))
+    assert reader.body is not None
+    assert reader.body["output"] == [{**message, "content": [{**part, "text": "Hi \ufffd"}]}]
