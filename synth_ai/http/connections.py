@@ -61,6 +61,7 @@ class ConnectionPool:
         slots: one for each connection that calls of a model may have; such a call waits for a slot
             before it is sent.
         waiting: how many calls wait for a response, or for more of one.
+        is_closed: whether its connections are closed.
     """
 
     def __init__(self, base_url: str, transport: HTTPTransport, max_response_bytes: int) -> None:
@@ -68,10 +69,11 @@ class ConnectionPool:
         self.max_response_bytes = max_response_bytes
         self.slots = asyncio.Semaphore(_MAX_CONNECTIONS)
         self.waiting = 0
+        self.is_closed = False
         self._base_url = base_url.rstrip("/")
-        # Kept here: a generator that nobody refers to is closed at once by its loop, and with it
-        # the connections of a pool that was dropped.
-        self._closer = _close_with_loop(transport)
+        self._closing: asyncio.Task[None] | None = None
+        # Kept here: a generator that nobody refers to is closed at once by its loop.
+        self._closer = _close_with_loop(self)
 
     async def open(self) -> None:
         """Begin, and let the running event loop close the pool when it ends."""
@@ -80,8 +82,19 @@ class ConnectionPool:
         await anext(self._closer)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self._closer.aclose()
+        """Close the connections. Several may ask for it, the end of the loop among them."""
+        if self._closing is None or self._closing.cancelled():
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        await self.transport.aclose()
+        # A socket is closed the next time round the loop.
+        await asyncio.sleep(0)
+        self.is_closed = True
+        # It is running already if the end of the loop closes it.
+        with suppress(RuntimeError):
+            await self._closer.aclose()
 
     def abandon(self) -> None:
         """Let go of the connections; their event loop was closed before it could close them."""
@@ -240,9 +253,10 @@ async def _read_rest(body: BoundedBody) -> None:
             await body.read()
 
 
-async def _close_with_loop(transport: HTTPTransport) -> AsyncGenerator[None, None]:
+async def _close_with_loop(pool: ConnectionPool) -> AsyncGenerator[None, None]:
     """Close the connections once this generator is closed."""
     try:
         yield
     finally:
-        await transport.aclose()
+        if not pool.is_closed:
+            await pool.aclose()

@@ -138,11 +138,7 @@ class _Closing:
 
     async def _run(self) -> None:
         try:
-            # A loop that ends meanwhile closes the pool itself.
-            with suppress(RuntimeError):
-                await self._pool.aclose()
-            # A socket is closed the next time round the loop.
-            await asyncio.sleep(0)
+            await self._pool.aclose()
         finally:
             _closings.discard(self)
             self.done.set()
