@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
+from synth_ai.errors import ConnectionFailedError
 from synth_ai.http.connections import ConnectionPool
 from synth_ai.timeout import paused_clock
 
@@ -34,6 +35,7 @@ class ConnectionPools:
         self._open: dict[asyncio.AbstractEventLoop, ConnectionPool] = {}
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Future[ConnectionPool]] = {}
         self._lock = threading.Lock()
+        self._times_closed = 0
         # It holds the open pools. They must not be part of what a garbage collection finds: that
         # would finalize connections before anybody could close them on their loop.
         dropped = weakref.finalize(self, _close_dropped, self._open)
@@ -62,6 +64,7 @@ class ConnectionPools:
     async def aclose(self) -> None:
         """Close all pools; those of other event loops as soon as their loops get to it."""
         with self._lock:
+            self._times_closed += 1
             pools = dict(self._open)
             self._open.clear()
 
@@ -89,7 +92,12 @@ class ConnectionPools:
         self._lock = threading.Lock()
 
     async def _open_pool(self, loop: asyncio.AbstractEventLoop) -> ConnectionPool:
+        times_closed = self._times_closed
         pool = await asyncio.to_thread(self._make_pool)
+        if times_closed != self._times_closed:
+            raise ConnectionFailedError(
+                "The connections were closed while the first one was made. Nothing was sent."
+            )
         await pool.open()
 
         with self._lock:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from servers.sockets import SentRequest, serve
+from servers.sockets import SentRequest, chat_body, reply, serve
 from synth_ai import LM, RetryPolicy
 from synth_ai.errors import ConnectionFailedError, RequestError
 from synth_ai.testing import ScriptedVendor
@@ -71,6 +71,20 @@ async def test_calls_under_way_end_when_the_lm_is_closed(transport: Any, retry: 
         assert ended.value.__notes__ == ["The LM was closed while this call was under way."]
     else:
         assert "This LM was closed" in str(ended.value)
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+async def test_a_first_call_ends_when_the_lm_is_closed(transport: Any) -> None:
+    """It has no connection yet, as the library for that is still being loaded."""
+    with serve(lambda request, connection: reply(connection, chat_body())) as server:
+        lm = LM("m", base_url=server.base_url, transport=transport)
+        call = asyncio.ensure_future(lm.respond_async("x"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await lm.aclose()
+        with pytest.raises(RequestError, match="This LM was closed"):
+            await call
+        assert server.requests == []
 
 
 def test_an_lm_cannot_be_pickled() -> None:
