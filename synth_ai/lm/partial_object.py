@@ -12,7 +12,7 @@ from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import from_json
-from typing_extensions import TypeAliasType, get_type_hints, is_typeddict
+from typing_extensions import get_type_hints, is_typeddict
 
 from synth_ai.lm.structured_output import ResponseFormat, strip_opening, validate
 
@@ -293,12 +293,13 @@ def _unwrap(type_: Any) -> Any:
     ::
 
         Annotated[list[City], Field(min_length=1)]  ->  list[City]
+        type Cities = list[City]                    ->  list[City]
         NewType("Metres", int)                      ->  int
     """
     while True:
         if get_origin(type_) is Annotated:
             type_ = get_args(type_)[0]
-        elif isinstance(type_, TypeAliasType):
+        elif hasattr(type_, "__value__"):
             type_ = type_.__value__
         elif isinstance(type_, NewType):
             type_ = type_.__supertype__

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -97,7 +98,9 @@ class ResponseFormat:
             return shape
         if isinstance(shape, Mapping):
             return cls._of_schema(shape)
-        return cls._of_type(shape)
+        if isinstance(shape, type):
+            return _format_of_class(shape)
+        return cls.of_type(shape)
 
     @classmethod
     def _of_schema(cls, schema: Mapping[str, Any]) -> ResponseFormat:
@@ -112,7 +115,12 @@ class ResponseFormat:
         return cls(_clean_name(name), dict(schema), dict(schema), is_strict)
 
     @classmethod
-    def _of_type(cls, shape: Any) -> ResponseFormat:
+    def of_type(cls, shape: Any) -> ResponseFormat:
+        """Make the format of a type.
+
+        Raises:
+            OptionError: it has no JSON schema.
+        """
         # pydantic has schemas for functions, those of their arguments, for names of types, and for
         # a model's instances.
         if inspect.isroutine(shape) or isinstance(shape, (str, BaseModel)):
@@ -169,6 +177,13 @@ class ResponseFormat:
                 return validate(self._adapter, data)
             except ValidationError:
                 raise error from None
+
+
+# Calls in a loop have one class, and its schema costs as much as all the rest of a call. Other
+# types are not kept: `int | str` and `str | int` are equal, and say different things.
+@lru_cache(maxsize=128)
+def _format_of_class(class_: type) -> ResponseFormat:
+    return ResponseFormat.of_type(class_)
 
 
 def describe_error(error: ValueError, limit: int = MAX_ERRORS_SHOWN) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -256,6 +257,15 @@ def test_recursive_shapes() -> None:
     for _ in range(39):
         assert isinstance(expression, Sum)
         expression = expression.right
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement is new in Python 3.12")
+def test_a_type_statement() -> None:
+    """An alias is what it stands for, also one that stands for itself in part."""
+    names: dict[str, Any] = {"City": City}
+    exec("type Cities = list[City]\ntype Nested = list[Nested] | str", names)
+    assert partial(names["Cities"], '{"value": [{"name": "Os')[0].name == "Os"
+    assert partial(names["Nested"], '{"value": ["a", ["b", ["c') == ["a", ["b", ["c"]]]
 
 
 def test_aliases() -> None:

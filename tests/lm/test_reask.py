@@ -180,6 +180,7 @@ async def test_a_stream_is_not_asked_again() -> None:
         lambda: lm.stream_async("Hi"),
         lambda: lm.stream_sync("Hi"),
         lambda: lm.stream_async("Hi", response_model=list[int], reask=1),
+        lambda: lm.stream_tools("Hi"),
     ):
         with pytest.raises(OptionError, match=r"reask=\d is not for a stream.*reask=0"):
             make()

@@ -338,6 +338,21 @@ def test_what_is_no_shape(shape: Any) -> None:
         ResponseFormat.of(shape)
 
 
+def test_a_class_is_read_once() -> None:
+    """Also by thousands of calls; an incomplete one is tried again, and unions keep their order."""
+    assert ResponseFormat.of(City) is ResponseFormat.of(City)
+    first, second = ResponseFormat.of(int | str), ResponseFormat.of(str | int)
+    assert first.grammar != second.grammar
+
+    class Later(BaseModel):
+        home: Unknown  # noqa: F821
+
+    with pytest.raises(OptionError, match=r"Later.* has no JSON schema"):
+        ResponseFormat.of(Later)
+    Later.model_rebuild(_types_namespace={"Unknown": City})
+    assert ResponseFormat.of(Later).parse('{"home": {"name": "Rome"}}').home == City(name="Rome")
+
+
 class Old(TypedDict):
     name: str
 
