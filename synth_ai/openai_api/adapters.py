@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any
 
 from synth_ai.lm.streams import ResponseStream
 from synth_ai.openai_api.chat_body import make_chat_body
 from synth_ai.openai_api.chat_chunks import ChatChunkWriter
 from synth_ai.openai_api.item_events import ServerEvent
+from synth_ai.openai_api.json_types import JSONObject
 from synth_ai.openai_api.replies import EventWriter
 from synth_ai.openai_api.responses_body import make_response_body
 from synth_ai.openai_api.responses_events import ResponseEventWriter
@@ -20,7 +20,7 @@ from synth_ai.response import BaseLMResponse
 _NO_MODEL = "unknown"
 
 
-def response(answer: BaseLMResponse) -> dict[str, Any]:
+def response(answer: BaseLMResponse) -> JSONObject:
     """Make the body of a response of the Responses API.
 
     Args:
@@ -33,7 +33,7 @@ def response(answer: BaseLMResponse) -> dict[str, Any]:
     return make_response_body(answer, request, model=_NO_MODEL)
 
 
-def chat_completion(answer: BaseLMResponse) -> dict[str, Any]:
+def chat_completion(answer: BaseLMResponse) -> JSONObject:
     """Make the body of a chat completion.
 
     Args:

@@ -14,12 +14,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synth_ai.api import API
 from synth_ai.lm.structured_output import ResponseFormat
+from synth_ai.openai_api.json_types import JSONObject
 from synth_ai.openai_api.refusals import invalid_field
 
 #: Any JSON object, where an API has no word for that.
@@ -32,14 +32,14 @@ class SchemaFormat(BaseModel):
     model_config = ConfigDict(strict=True)
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
-    schema_: dict[str, Any] = Field(default_factory=lambda: dict(_ANY_OBJECT), alias="schema")
+    schema_: JSONObject = Field(default_factory=lambda: dict(_ANY_OBJECT), alias="schema")
     strict: bool | None = None
     description: str | None = None
 
 
 def read_answer_format(
     api: API, answer_format: Mapping[str, object] | None, field: str
-) -> dict[str, Any]:
+) -> JSONObject:
     """Read the format that a request names.
 
     Args:
@@ -71,7 +71,7 @@ def read_answer_format(
     )
 
 
-def _read_any_object(api: API) -> dict[str, Any]:
+def _read_any_object(api: API) -> JSONObject:
     wanted = {"type": "json_object"}
     if api.accepts("response_format"):
         return {"response_model": None, "response_format": wanted}

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from synth_ai.api import API
 from synth_ai.errors import OptionError
+from synth_ai.openai_api.json_types import JSONObject
 from synth_ai.openai_api.refusals import RefusedRequestError, invalid_field, unsupported_field
 from synth_ai.options import GenerationOptions
 
@@ -45,7 +46,7 @@ _INSTEAD: Mapping[str, str] = {
 }
 
 
-def read_options(api: API, given: Mapping[str, object]) -> dict[str, Any]:
+def read_options(api: API, given: Mapping[str, object]) -> JSONObject:
     """Read fields of a request as options of an LM.
 
     Args:
@@ -55,13 +56,13 @@ def read_options(api: API, given: Mapping[str, object]) -> dict[str, Any]:
     Raises:
         RefusedRequestError: the API does not take one, or not this value; the error names it.
     """
-    options: dict[str, Any] = {}
+    options: JSONObject = {}
     for field, value in given.items():
         options |= read_option(api, field, value, name=_option_name(api, field))
     return options
 
 
-def read_option(api: API, field: str, value: object, *, name: str) -> dict[str, Any]:
+def read_option(api: API, field: str, value: object, *, name: str) -> JSONObject:
     """Read one field of a request as an option of an LM.
 
     Args:

@@ -6,9 +6,9 @@ https://platform.openai.com/docs/api-reference/chat/object
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from synth_ai.errors import OverloadedError
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 from synth_ai.openai_api.logprobs import find_logprobs, make_chat_logprobs
 from synth_ai.openai_api.times import find_start
 from synth_ai.response import BaseLMResponse, Usage
@@ -21,7 +21,7 @@ _TRUNCATED = "length"
 SEPARATOR = "\n\n"
 
 
-def make_chat_body(answer: BaseLMResponse, *, model: str) -> dict[str, Any]:
+def make_chat_body(answer: BaseLMResponse, *, model: str) -> JSONObject:
     """Make the body of an answer.
 
     Its reasoning is in `reasoning`, where vLLM has it: Chat Completions has no field for it.
@@ -54,9 +54,9 @@ def make_chat_id(response_id: str) -> str:
     return f"chatcmpl-{response_id.removeprefix('resp_')}"
 
 
-def make_message(answer: BaseLMResponse) -> dict[str, Any]:
+def make_message(answer: BaseLMResponse) -> JSONObject:
     """Make the assistant's message of an answer."""
-    message: dict[str, Any] = {
+    message: JSONObject = {
         "role": "assistant",
         "content": _join_content(answer),
         "refusal": answer.refusal,
@@ -89,14 +89,14 @@ def find_finish_reason(answer: BaseLMResponse) -> str:
     return "tool_calls" if answer.tool_calls else "stop"
 
 
-def make_choice_logprobs(answer: BaseLMResponse) -> dict[str, Any] | None:
+def make_choice_logprobs(answer: BaseLMResponse) -> JSONObject | None:
     """Make the log probabilities of an answer; None if it has none."""
     if not answer.logprobs:
         return None
     return make_chat_logprobs(find_logprobs(answer.logprobs, answer.text))
 
 
-def make_chat_usage(usage: Usage | None) -> dict[str, Any] | None:
+def make_chat_usage(usage: Usage | None) -> JSONObject | None:
     """Make the token counts of an answer; None if the backend has none."""
     if usage is None:
         return None
@@ -109,7 +109,7 @@ def make_chat_usage(usage: Usage | None) -> dict[str, Any] | None:
     }
 
 
-def make_annotations(output: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def make_annotations(output: Iterable[JSONFields]) -> list[JSONObject]:
     """Collect the citations of an answer, in the shape of Chat Completions.
 
     ::
@@ -126,12 +126,12 @@ def make_annotations(output: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
     return annotations
 
 
-def _nest_citation(annotation: Mapping[str, Any]) -> dict[str, Any]:
+def _nest_citation(annotation: JSONFields) -> JSONObject:
     citation = {name: value for name, value in annotation.items() if name != "type"}
     return {"type": "url_citation", "url_citation": citation}
 
 
-def _parts_of(item: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+def _parts_of(item: JSONFields) -> Iterable[JSONFields]:
     content = item.get("content")
     if item.get("type") != "message" or not isinstance(content, list):
         return ()

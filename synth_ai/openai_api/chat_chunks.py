@@ -6,7 +6,6 @@ https://platform.openai.com/docs/api-reference/chat/streaming
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from synth_ai.errors import OverloadedError
 from synth_ai.events import (
@@ -30,6 +29,7 @@ from synth_ai.openai_api.custom_tools import find_custom_tools
 from synth_ai.openai_api.error_bodies import describe_error
 from synth_ai.openai_api.held_calls import HeldCalls
 from synth_ai.openai_api.item_events import ServerEvent
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 from synth_ai.response import BaseLMResponse
 
 
@@ -103,7 +103,7 @@ class ChatChunkWriter:
         self._has_text = True
         return SEPARATOR + text if follows_preamble else text
 
-    def _make_call(self, delta: ToolCallDelta) -> dict[str, Any]:
+    def _make_call(self, delta: ToolCallDelta) -> JSONObject:
         # Only the first delta of a call names its tool.
         if delta.name is not None:
             is_custom = delta.name in self._custom_tools
@@ -125,7 +125,7 @@ class ChatChunkWriter:
             yield from self.fail(describe_error(error))
             return
 
-        delta: dict[str, Any] = {}
+        delta: JSONObject = {}
         if answer.refusal is not None:
             delta["refusal"] = answer.refusal
         elif not answer.tool_calls and not self._has_content:
@@ -144,9 +144,7 @@ class ChatChunkWriter:
             usage = make_chat_usage(answer.usage)
             yield {**self._facts, "choices": [], "usage": usage}
 
-    def _make_chunk(
-        self, delta: Mapping[str, Any], *, finish_reason: str | None = None
-    ) -> ServerEvent:
+    def _make_chunk(self, delta: JSONFields, *, finish_reason: str | None = None) -> ServerEvent:
         choice = {"index": 0, "delta": dict(delta), "finish_reason": finish_reason}
         chunk: ServerEvent = {**self._facts, "choices": [choice]}
         if self._include_usage:

@@ -6,14 +6,13 @@ https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from synth_ai.api import API
 from synth_ai.openai_api.answer_formats import read_answer_format
 from synth_ai.openai_api.call_options import read_options
+from synth_ai.openai_api.json_types import JSONObject
 from synth_ai.openai_api.refusals import RefusedRequestError, unsupported_field
 from synth_ai.openai_api.requested import (
-    JSONObject,
     RequestedCall,
     RequestFields,
     check_stream_options,
@@ -52,7 +51,7 @@ def read_chat_request(api: API, body: Mapping[str, object]) -> RequestedCall:
     if request.n not in (None, 1):
         raise unsupported_field("n", "An answer is one choice; ask several times for several.")
 
-    arguments: dict[str, Any] = {
+    arguments: JSONObject = {
         "messages": request.messages,
         # Clients send whole conversations: what the model wrote stays as it was sampled.
         "continue_known": True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from synth_ai.errors import StructuredOutputError, UnknownResponseError
 from synth_ai.lm.lm import LM
@@ -15,6 +14,7 @@ from synth_ai.openai_api.chat_request import read_chat_request
 from synth_ai.openai_api.encoding import DONE
 from synth_ai.openai_api.handles import Handle
 from synth_ai.openai_api.input_items import make_input_list, read_page
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 from synth_ai.openai_api.refusals import (
     RefusedRequestError,
     unknown_model,
@@ -121,7 +121,7 @@ async def retrieve_model(handle: Handle, request: APIRequest, model: str) -> JSO
     return JSONReply(_make_model(handle.lm))
 
 
-def _check_model(lm: LM, body: Mapping[str, Any]) -> None:
+def _check_model(lm: LM, body: JSONFields) -> None:
     """Check that a request asks for the model that there is; one that names none does.
 
     Raises:
@@ -132,7 +132,7 @@ def _check_model(lm: LM, body: Mapping[str, Any]) -> None:
         raise unknown_model(model, repr(lm.model))
 
 
-def _make_model(lm: LM) -> dict[str, Any]:
+def _make_model(lm: LM) -> JSONObject:
     return {"id": lm.model, "object": "model", "created": 0, "owned_by": _OWNER}
 
 

@@ -6,11 +6,11 @@ https://platform.openai.com/docs/api-reference/responses/input-items
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synth_ai.content import Item, is_call_output, is_message, local_item_id
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 from synth_ai.openai_api.output_items import OutputItem, complete_item
 from synth_ai.openai_api.refusals import invalid_field
 
@@ -38,7 +38,7 @@ def read_page(query: Mapping[str, str]) -> Page:
         raise invalid_field(str(first["loc"][0]), f"{first['msg']}.") from error
 
 
-def make_input_list(items: Sequence[Item], response_id: str, page: Page) -> dict[str, Any]:
+def make_input_list(items: Sequence[Item], response_id: str, page: Page) -> JSONObject:
     """Make a page of the items that went into a response.
 
     Args:
@@ -71,7 +71,7 @@ def _find_start(items: Sequence[OutputItem], after: str | None) -> int:
     for index, item in enumerate(items):
         if item["id"] == after:
             return index + 1
-    raise invalid_field("after", f"there is no item {after!r:.200} in this list.")
+    raise invalid_field("after", f"it must be the id of an item of this list, not {after!r:.100}.")
 
 
 def _complete_inputs(items: Sequence[Item], response_id: str) -> list[OutputItem]:
@@ -99,7 +99,7 @@ def _complete_input(item: Item, input_id: str, index: int) -> OutputItem:
     return made
 
 
-def _complete_input_parts(content: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _complete_input_parts(content: str | Sequence[JSONFields]) -> list[JSONObject]:
     if isinstance(content, str):
         return [{"type": "input_text", "text": content}]
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 from synth_ai.openai_api.output_items import OutputItem
 
-ServerEvent: TypeAlias = dict[str, Any]
+ServerEvent: TypeAlias = JSONObject
 """An event as it goes out."""
 
 
@@ -84,7 +85,7 @@ class ItemEvents:
             "item": item,
         }
 
-    def part_added(self, part: Mapping[str, Any], index: int) -> ServerEvent:
+    def part_added(self, part: JSONFields, index: int) -> ServerEvent:
         """Make the event that announces a part, empty as it is then."""
         form = PART_FORMS[part["type"]]
         empty = {**part, form.text: ""}
@@ -97,13 +98,13 @@ class ItemEvents:
     def part_delta(self, part_type: str, text: str, index: int) -> ServerEvent:
         """Make the event of more text of a part."""
         form = PART_FORMS[part_type]
-        extra: dict[str, Any] = {name: [] for name in form.extra}
+        extra: JSONObject = {name: [] for name in form.extra}
         return self._make(f"{form.event}.delta", **{form.index: index, "delta": text}, **extra)
 
-    def part_done(self, part: Mapping[str, Any], index: int) -> Iterator[ServerEvent]:
+    def part_done(self, part: JSONFields, index: int) -> Iterator[ServerEvent]:
         """Make the two events that have a whole part: its text, and itself."""
         form = PART_FORMS[part["type"]]
-        extra: dict[str, Any] = {name: part.get(name) or [] for name in form.extra}
+        extra: JSONObject = {name: part.get(name) or [] for name in form.extra}
         fields = {form.index: index, form.text: part[form.text]}
         yield self._make(f"{form.event}.done", **fields, **extra)
         yield self._make(f"{form.part}.done", **{form.index: index, "part": dict(part)})
@@ -135,7 +136,7 @@ class ItemEvents:
 
         yield self.item_done(item)
 
-    def _whole_part(self, part: Mapping[str, Any], index: int) -> Iterator[ServerEvent]:
+    def _whole_part(self, part: JSONFields, index: int) -> Iterator[ServerEvent]:
         form = PART_FORMS[part["type"]]
         yield self.part_added(part, index)
         yield self.part_delta(part["type"], part[form.text], index)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 
 #: What JSON can hold in place of the logarithm of 0; vLLM writes the same.
 _LOWEST = -9999.0
 
 
-def find_logprobs(entries: Sequence[Mapping[str, Any]], text: str) -> Sequence[Mapping[str, Any]]:
+def find_logprobs(entries: Sequence[JSONFields], text: str) -> Sequence[JSONFields]:
     """Find the entries of a text among those of a whole answer.
 
     An engine has entries of all that the model wrote, its reasoning and control tokens included.
@@ -37,23 +38,23 @@ def find_logprobs(entries: Sequence[Mapping[str, Any]], text: str) -> Sequence[M
     return entries[first:behind]
 
 
-def make_part_logprobs(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def make_part_logprobs(entries: Sequence[JSONFields]) -> list[JSONObject]:
     """Make the entries that a text part of the Responses API has."""
     return [_make_entry(entry) for entry in entries]
 
 
-def make_chat_logprobs(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def make_chat_logprobs(entries: Sequence[JSONFields]) -> JSONObject:
     """Make the `logprobs` that a choice of Chat Completions has."""
     return {"content": [_make_entry(entry) for entry in entries], "refusal": None}
 
 
-def _make_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _make_entry(entry: JSONFields) -> JSONObject:
     made = _make_token(entry)
     made["top_logprobs"] = [_make_token(top) for top in entry.get("top_logprobs") or ()]
     return made
 
 
-def _make_token(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _make_token(entry: JSONFields) -> JSONObject:
     token = entry["token"]
     token_bytes = entry.get("bytes")
     if token_bytes is None:

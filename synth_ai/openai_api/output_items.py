@@ -5,14 +5,15 @@ Items here may lack what only a server gives: ids, statuses, lists that are empt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from synth_ai.content import Item, local_item_id
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 from synth_ai.openai_api.logprobs import find_logprobs, make_part_logprobs
 from synth_ai.response import BaseLMResponse
 
-OutputItem: TypeAlias = dict[str, Any]
+OutputItem: TypeAlias = JSONObject
 """An item as it goes out."""
 
 
@@ -42,7 +43,7 @@ def complete_item(item: Item, response_id: str, index: int) -> OutputItem:
     return complete
 
 
-def complete_parts(content: str | Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+def complete_parts(content: str | Sequence[JSONFields] | None) -> list[JSONObject]:
     """Complete the parts of an assistant's message."""
     if isinstance(content, str):
         return [make_text_part(content)]
@@ -57,12 +58,12 @@ def complete_parts(content: str | Sequence[Mapping[str, Any]] | None) -> list[di
     return parts
 
 
-def make_text_part(text: str) -> dict[str, Any]:
+def make_text_part(text: str) -> JSONObject:
     """Make a text part of an assistant's message."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _add_logprobs(items: Sequence[OutputItem], logprobs: Sequence[Mapping[str, Any]]) -> None:
+def _add_logprobs(items: Sequence[OutputItem], logprobs: Sequence[JSONFields]) -> None:
     """Add an answer's log probabilities to the texts that have none yet."""
     for item in items:
         if item["type"] != "message":

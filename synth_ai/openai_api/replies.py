@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from synth_ai.errors import SynthAIError
 from synth_ai.events import StreamEvent
 from synth_ai.lm.lm import LM
 from synth_ai.openai_api.error_bodies import find_status, make_error_body, make_error_headers
 from synth_ai.openai_api.item_events import ServerEvent
+from synth_ai.openai_api.json_types import JSONFields
 from synth_ai.openai_api.refusals import RefusedRequestError
 
 
@@ -43,7 +44,7 @@ class JSONReply:
         headers: what it has beside its type and length.
     """
 
-    body: Mapping[str, Any]
+    body: JSONFields
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,7 +74,7 @@ class StreamedReply:
     """
 
     lm: LM
-    arguments: Mapping[str, Any]
+    arguments: JSONFields
     make_writer: Callable[[str], EventWriter]
     last: bytes = b""
 

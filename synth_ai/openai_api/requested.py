@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synth_ai.api import API
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 from synth_ai.openai_api.refusals import RefusedRequestError, invalid_field
-
-JSONObject = dict[str, Any]
 
 Fields = TypeVar("Fields", bound="RequestFields")
 
@@ -32,7 +31,7 @@ class RequestedCall:
         include_usage: whether a stream of chat chunks ends with the usage.
     """
 
-    arguments: Mapping[str, Any]
+    arguments: JSONFields
     stream: bool = False
     is_kept: bool = True
     echo: Mapping[str, object] = field(default_factory=dict)

@@ -6,8 +6,8 @@ https://platform.openai.com/docs/api-reference/responses/object
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 from synth_ai.openai_api.output_items import OutputItem, complete_output
 from synth_ai.openai_api.times import find_end, find_start
 from synth_ai.response import BaseLMResponse, Usage
@@ -68,7 +68,7 @@ def make_response_body(
     model: str,
     created_at: float | None = None,
     output: Sequence[OutputItem] | None = None,
-) -> dict[str, Any]:
+) -> JSONObject:
     """Make the body of an answer.
 
     Args:
@@ -95,7 +95,7 @@ def make_response_body(
 
 def make_draft(
     response_id: str, request: Mapping[str, object], *, model: str, at: float
-) -> dict[str, Any]:
+) -> JSONObject:
     """Make the body of an answer that has only begun.
 
     Args:
@@ -104,7 +104,7 @@ def make_draft(
         model: the model.
         at: when it was made, in seconds since the epoch.
     """
-    body: dict[str, Any] = {
+    body: JSONObject = {
         "id": response_id,
         "object": "response",
         "created_at": at,
@@ -126,7 +126,7 @@ def make_draft(
     return body
 
 
-def make_usage(usage: Usage | None) -> dict[str, Any] | None:
+def make_usage(usage: Usage | None) -> JSONObject | None:
     """Make the token counts of an answer; None if the backend has none."""
     if usage is None:
         return None
@@ -159,15 +159,15 @@ def _make_incomplete_details(reason: str | None) -> dict[str, str | None]:
     return {"reason": reason if reason in _INCOMPLETE_REASONS else None}
 
 
-def _echo_tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+def _echo_tool(tool: JSONFields) -> JSONFields:
     if tool.get("type") != "function":
         return tool
     return {"description": None, "parameters": None, "strict": False, **tool}
 
 
-def _as_list(value: object) -> Sequence[Mapping[str, Any]]:
+def _as_list(value: object) -> Sequence[JSONFields]:
     return value if isinstance(value, list) else ()
 
 
-def _as_dict(value: object) -> Mapping[str, Any]:
+def _as_dict(value: object) -> JSONFields:
     return value if isinstance(value, dict) else {}

@@ -6,7 +6,6 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from synth_ai.content import local_item_id
 from synth_ai.events import (
@@ -20,6 +19,7 @@ from synth_ai.events import (
 from synth_ai.openai_api.custom_tools import find_custom_tools
 from synth_ai.openai_api.held_calls import HeldCalls
 from synth_ai.openai_api.item_events import ItemEvents, ServerEvent
+from synth_ai.openai_api.json_types import JSONObject
 from synth_ai.openai_api.output_items import OutputItem, complete_output
 from synth_ai.openai_api.responses_body import make_draft, make_response_body
 from synth_ai.openai_api.streamed_items import StreamedItem, settle_output
@@ -183,7 +183,7 @@ class ResponseEventWriter:
         name = _LAST_EVENTS.get(answer.status, "response.completed")
         yield {"type": name, "response": body}
 
-    def _make_draft(self) -> dict[str, Any]:
+    def _make_draft(self) -> JSONObject:
         return make_draft(self._response_id, self._request, model=self._model, at=self._created_at)
 
     def _number(self, event: ServerEvent) -> ServerEvent:

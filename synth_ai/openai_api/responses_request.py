@@ -6,15 +6,14 @@ https://platform.openai.com/docs/api-reference/responses/create
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from synth_ai.api import API
 from synth_ai.content import PlacedMessage
 from synth_ai.openai_api.answer_formats import read_answer_format
 from synth_ai.openai_api.call_options import read_option, read_options
+from synth_ai.openai_api.json_types import JSONFields, JSONObject
 from synth_ai.openai_api.refusals import invalid_field, unsupported_field
 from synth_ai.openai_api.requested import (
-    JSONObject,
     RequestedCall,
     RequestFields,
     check_stream_options,
@@ -54,7 +53,7 @@ def read_responses_request(api: API, body: Mapping[str, object]) -> RequestedCal
     request = read_fields(ResponsesRequest, body)
     check_stream_options(request.stream_options, known=())
 
-    arguments: dict[str, Any] = {
+    arguments: JSONObject = {
         "tools": request.tools,
         "system_message": request.instructions,
     }
@@ -83,7 +82,7 @@ def read_responses_request(api: API, body: Mapping[str, object]) -> RequestedCal
     )
 
 
-def _read_messages(given: str | list[JSONObject] | None) -> Sequence[Mapping[str, Any]]:
+def _read_messages(given: str | list[JSONObject] | None) -> Sequence[JSONFields]:
     """Read the input as messages.
 
     System messages at its beginning are part of the conversation: instructions go with one request,
@@ -94,7 +93,7 @@ def _read_messages(given: str | list[JSONObject] | None) -> Sequence[Mapping[str
     return [PlacedMessage(message) for message in given or ()]
 
 
-def _read_reasoning(api: API, reasoning: JSONObject | None) -> dict[str, Any]:
+def _read_reasoning(api: API, reasoning: JSONObject | None) -> JSONObject:
     """Read how the model is to reason: the effort is an option everywhere, the rest of one API."""
     given = {name: value for name, value in (reasoning or {}).items() if value is not None}
     effort = given.pop("effort", None)
@@ -110,7 +109,7 @@ def _read_reasoning(api: API, reasoning: JSONObject | None) -> dict[str, Any]:
     return {**options, "reasoning": given}
 
 
-def _read_include(api: API, include: list[str] | None) -> dict[str, Any]:
+def _read_include(api: API, include: list[str] | None) -> JSONObject:
     """Read what the answer is to bring along, where it does not anyway."""
     if not include:
         return {}
@@ -126,7 +125,7 @@ def _read_include(api: API, include: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def _read_text(api: API, text: JSONObject | None) -> dict[str, Any]:
+def _read_text(api: API, text: JSONObject | None) -> JSONObject:
     """Read the format and the verbosity of the answer."""
     given = dict(text or {})
     answer_format = given.pop("format", None)
@@ -141,9 +140,9 @@ def _read_text(api: API, text: JSONObject | None) -> dict[str, Any]:
     return options | read_answer_format(api, answer_format, "text.format")
 
 
-def _read_kept(api: API, request: ResponsesRequest) -> dict[str, Any]:
+def _read_kept(api: API, request: ResponsesRequest) -> JSONObject:
     """Read what is kept with the response: by a server that has a field for it, or here."""
-    options: dict[str, Any] = {}
+    options: JSONObject = {}
     if request.store is not None and api.keeps_responses:
         options["store"] = request.store
     return options | read_metadata(api, request)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from synth_ai.content import CALLS, reasoning_of, refusal_of, text_of
 from synth_ai.openai_api.item_events import PART_FORMS, ItemEvents, ServerEvent
+from synth_ai.openai_api.json_types import JSONObject
 from synth_ai.openai_api.output_items import OutputItem, make_text_part
 
 
@@ -178,7 +178,7 @@ def _read_text(item: OutputItem) -> str:
     return reasoning_of(item) if item["type"] == "reasoning" else text_of(item)
 
 
-def _make_part(part_type: str, text: str) -> dict[str, Any]:
+def _make_part(part_type: str, text: str) -> JSONObject:
     if part_type == "output_text":
         return make_text_part(text)
     return {"type": part_type, PART_FORMS[part_type].text: text}

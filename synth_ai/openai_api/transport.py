@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import openai
 
@@ -18,6 +18,7 @@ from synth_ai.lm import sync
 from synth_ai.lm.streams import run_with_places
 from synth_ai.openai_api.encoding import encode_body
 from synth_ai.openai_api.handles import Handle
+from synth_ai.openai_api.json_types import JSONObject
 from synth_ai.openai_api.replies import APIRequest, JSONReply, make_error_reply
 from synth_ai.openai_api.routes import answer
 from synth_ai.openai_api.streaming import EncodedStream
@@ -143,7 +144,7 @@ def make_sync_client(handle: Handle) -> openai.OpenAI:
 
 
 #: There is no server to have a key, and the LM has its own policy of tries.
-_SETTINGS: dict[str, Any] = {"api_key": "in-process", "base_url": BASE_URL, "max_retries": 0}
+_SETTINGS: JSONObject = {"api_key": "in-process", "base_url": BASE_URL, "max_retries": 0}
 
 
 def _convert_request(request: http.Request) -> APIRequest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from synth_ai.openai_api.json_types import JSONObject
 from synth_ai.turn import Turn
 
 #: The fields of a request, by the settings of a turn that have them.
@@ -21,10 +22,10 @@ _FIELDS = {
 }
 
 
-def echo_turn(turn: Turn) -> dict[str, Any]:
+def echo_turn(turn: Turn) -> JSONObject:
     """Make the fields of the request that became a turn."""
     # An API without metadata has it as tags.
-    echo: dict[str, Any] = {
+    echo: JSONObject = {
         "metadata": {name: str(value) for name, value in turn.tags.items()},
         "instructions": turn.instructions,
         "previous_response_id": turn.parent_id,
