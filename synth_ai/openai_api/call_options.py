@@ -58,7 +58,10 @@ def read_options(api: API, given: Mapping[str, object]) -> JSONObject:
     """
     options: JSONObject = {}
     for field, value in given.items():
-        options |= read_option(api, field, value, name=_option_name(api, field))
+        option = read_option(api, field, value, name=_option_name(api, field))
+        if option.keys() & options.keys():
+            raise invalid_field(field, "another field of this request means the same.")
+        options |= option
     return options
 
 

@@ -5,6 +5,7 @@ https://platform.openai.com/docs/guides/error-codes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from synth_ai import errors
@@ -102,6 +103,7 @@ def make_error_headers(error: errors.SynthAIError | RefusedRequestError) -> dict
         return headers
 
     if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
     if error.request_id is not None:
         headers["x-request-id"] = error.request_id

@@ -256,6 +256,7 @@ async def test_the_server_s_own_errors_keep_their_status(
     with pytest.raises(openai.RateLimitError) as limited:
         await client.responses.create(model="gpt-5", input="Hi")
     assert limited.value.response.headers["retry-after-ms"] == "70"
+    assert limited.value.response.headers["retry-after"] == "1"
 
     key = openai_server.api_key
     openai_server.enqueue(invalid_api_key(key))

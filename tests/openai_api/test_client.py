@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from openai_api.backends import APIS, ARGUMENTS, CALL, FLAT_TOOL, NESTED_TOOL, make_lm
+from servers.openai_fake import OpenAIServer
 from synth_ai import LM, openai_api
 from synth_ai.content import refusal_message
 from synth_ai.testing import ScriptedEngine, ScriptedVendor, final_text
@@ -206,6 +207,22 @@ def test_without_await(api: str) -> None:
     assert [model.id for model in client.models.list()] == ["m"]
     client.close()
     lm.close()
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_pictures_go_along(openai_server: OpenAIServer, hosted: Any, api: str) -> None:
+    """From either shape to either API; the stand-in refuses what the SDK's types forbid."""
+    client = openai_api.client(hosted(api))
+    url = "data:image/png;base64,iVBORw0KGgo="
+    flat: Any = {"type": "input_image", "image_url": url, "detail": "low"}
+    text: Any = {"type": "input_text", "text": "What is it?"}
+    await client.responses.create(model="gpt-5", input=[{"role": "user", "content": [text, flat]}])
+    nested: Any = {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
+    await client.chat.completions.create(
+        model="gpt-5", messages=[{"role": "user", "content": [nested]}]
+    )
+    assert all(url in str(body) and "low" in str(body) for body in openai_server.bodies)
+    assert len(openai_server.bodies) == 2
 
 
 async def test_closing_the_client_leaves_the_lm_open() -> None:

@@ -68,6 +68,13 @@ def test_options_get_the_lm_s_names(api: str) -> None:
     assert read_chat(api, max_tokens=5) == {"max_tokens": 5}
 
 
+@pytest.mark.parametrize("api", ["responses", "harmony"])
+def test_two_names_of_one_option(api: str) -> None:
+    """Neither of them wins in silence."""
+    with pytest.raises(RefusedRequestError, match="max_completion_tokens"):
+        read_chat(api, max_tokens=5, max_completion_tokens=6)
+
+
 @pytest.mark.parametrize(
     ("choice", "name"),
     [

@@ -22,6 +22,7 @@ from openai_api.shapes import (
     check_events,
     check_response,
 )
+from servers.vllm import VLLMServer
 from synth_ai import LM, VLLMEngine, openai_api
 
 pytestmark = pytest.mark.vllm
@@ -142,3 +143,26 @@ async def test_a_stream_that_is_left_frees_the_engine(tiny_lm: LM) -> None:
     await stream.close()
     completion = await ask_completion(tiny_lm, max_tokens=8)
     check_completion(completion)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("tools", [False, True])
+async def test_a_server_s_answers_have_both_shapes(
+    vllm_server: VLLMServer, api: str, tools: bool
+) -> None:
+    """Those of `vllm serve`, on both of its APIs."""
+    flat: Any = {"tools": [FLAT_TOOL]} if tools else {}
+    nested: Any = {"tools": [NESTED_TOOL]} if tools else {}
+    options: Any = {"api": api, "base_url": vllm_server.base_url, "api_key": "none"}
+    async with LM(vllm_server.model, temperature=0, max_tokens=64, **options) as lm:
+        plain = await ask_response(lm, **flat)
+        check_response(plain)
+        events = await stream_response(lm, **flat)
+        check_events(events)
+        if "response" in events[-1]:
+            check_response(events[-1]["response"])
+
+        completion = await ask_completion(lm, **nested)
+        check_completion(completion)
+        chunks = await stream_completion(lm, **nested)
+        check_chunks(chunks)
