@@ -52,6 +52,11 @@ RESERVED: Mapping[str, str] = {
 
 #: Names from elsewhere that mean something here, if the API has no option of that name.
 SUGGESTIONS: Mapping[str, str] = {
+    "approve": "It is for run_tools() and stream_tools().",
+    "max_cost": "Give it to LM(max_cost=...), or to run_tools() and stream_tools().",
+    "max_rounds": "It is for run_tools() and stream_tools().",
+    "on_error": "It is for run_tools() and stream_tools().",
+    "on_step": "It is for run_tools() and stream_tools().",
     "system": "Give the system message as the first of two strings, or as system_message=.",
     "system_prompt": "Give the system message as the first of two strings, or as system_message=.",
     "image": "Pictures go into images=[...].",

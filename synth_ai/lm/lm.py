@@ -634,7 +634,7 @@ class LM(Generic[AnswerT]):
             arguments: its arguments.
             whole: whether answers come whole, or as they are written.
         """
-        options, call_arguments = split_arguments(arguments, self._config.defaults)
+        options, call_arguments = split_arguments(arguments, self._config)
         config = make_run_config(self._config, options)
         runner = self._derive(self._head, starts_from_head=self._starts_from_head, config=config)
         runner._is_detached = self._is_detached

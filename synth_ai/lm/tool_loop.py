@@ -8,11 +8,11 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, cast
 
-from synth_ai.errors import OptionError, ToolDeniedError, ToolRunError
+from synth_ai.errors import OptionError, ToolDeniedError, ToolRunError, did_you_mean
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm import sync
 from synth_ai.lm.approval import Approver
-from synth_ai.lm.arguments import PROMPT_ARGUMENTS, CallArguments
+from synth_ai.lm.arguments import CALL_ARGUMENTS, PROMPT_ARGUMENTS, CallArguments
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head
 from synth_ai.lm.prices import check_has_price
@@ -310,9 +310,7 @@ class ToolLoop:
         return self._answer((), arguments)
 
 
-def split_arguments(
-    arguments: RunArguments, defaults: GenerationOptions
-) -> tuple[RunOptions, CallArguments]:
+def split_arguments(arguments: RunArguments, config: LMConfig) -> tuple[RunOptions, CallArguments]:
     """Part the options of a run from the arguments of its calls.
 
     The time is parted, too::
@@ -322,7 +320,7 @@ def split_arguments(
 
     Args:
         arguments: the arguments of the run.
-        defaults: the LM's own options.
+        config: the LM's, for its own options and those that its API takes.
 
     Raises:
         OptionError: an option makes no sense.
@@ -333,15 +331,30 @@ def split_arguments(
         if name in RUN_ARGUMENTS:
             of_run[name] = value
         else:
+            _check_spelling(name, config)
             of_calls[name] = value
 
     timeout = Timeout.of(of_calls.pop("timeout", None))
-    call_timeout = _timeout_of_calls(timeout, Timeout.of(defaults.get("timeout")))
+    call_timeout = _timeout_of_calls(timeout, Timeout.of(config.defaults.get("timeout")))
     if call_timeout is not None:
         of_calls["timeout"] = call_timeout
 
     options = RunOptions(**of_run, timeout=timeout)
     return options, cast("CallArguments", of_calls)
+
+
+def _check_spelling(name: str, config: LMConfig) -> None:
+    """Refuse what is nearly the name of an argument of a run, before the API guesses at it.
+
+    Raises:
+        OptionError: it is.
+    """
+    if name in CALL_ARGUMENTS or config.vendor.api.accepts(name):
+        return
+
+    hint = did_you_mean(name, RUN_ARGUMENTS)
+    if hint:
+        raise OptionError(f"{name}= is not an argument of a run.{hint}")
 
 
 def make_run_config(config: LMConfig, options: RunOptions) -> LMConfig:

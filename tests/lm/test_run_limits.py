@@ -363,3 +363,13 @@ def test_ctrl_c(way: str) -> None:
     assert [result.output for result in left.steps[0].results] == ["seen Oslo"]
     assert left.response.tool_calls
     assert lm.head == left.response.response_id
+
+
+async def test_a_time_limit_around_a_run() -> None:
+    """asyncio.timeout makes a TimeoutError of the CancelledError, which is its cause."""
+    _, lm = scripted(tool_call("look", city="Oslo"), tool_call("hang"))
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.2):
+            await lm.run_tools_async("Hi")
+    left: ToolRun = caught.value.__cause__.run  # type: ignore[union-attr]
+    assert [result.output for result in left.steps[0].results] == ["seen Oslo"]

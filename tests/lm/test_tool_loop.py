@@ -135,6 +135,29 @@ async def test_options_that_make_no_sense(options: dict[str, Any], message: str)
     assert not vendor.requests
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("max_round", "max_rounds"), ("aprove", "approve"), ("on_steps", "on_step")],
+)
+async def test_a_misspelt_argument_of_a_run(name: str, meant: str) -> None:
+    """The nearest one of a run is named, and not an option of the API."""
+    _, lm = scripted()
+    misspelt: dict[str, Any] = {name: None}
+    with pytest.raises(OptionError, match=f"{name}= is not an argument of a run. .*'{meant}'"):
+        await lm.run_tools_async("Hi", **misspelt)
+    with pytest.raises(OptionError, match=r"temprature= .*'temperature'"):
+        await lm.run_tools_async("Hi", temprature=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["approve", "on_step", "on_error", "max_rounds", "max_cost"])
+async def test_an_argument_of_a_run_given_to_a_call(name: str) -> None:
+    """It is said where it belongs."""
+    _, lm = scripted()
+    misplaced: dict[str, Any] = {name: None}
+    with pytest.raises(OptionError, match=r"run_tools\(\) and stream_tools\(\)"):
+        await lm.respond_async("Hi", **misplaced)
+
+
 @WAYS
 async def test_on_step_of_both_kinds(way: str) -> None:
     """It is called with each round as it ends; an async one is awaited before the next round."""
