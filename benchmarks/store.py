@@ -1,4 +1,5 @@
-"""What keeping a turn costs: a put against a bare INSERT and commit, and reading a long branch.
+"""What keeping a turn costs: a put against a bare INSERT and commit, reading a long branch, and
+what log probabilities add.
 
     python benchmarks/store.py [--folder FOLDER] [--turns 100000]
 
@@ -16,7 +17,9 @@ import statistics
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +31,7 @@ from synth_ai.turn import Turn
 WARM_UP = 100
 MEASURED = 1000
 CHAIN = 200
+SAMPLED = 200
 
 
 def make_turn(id: str, parent_id: str | None) -> Turn:
@@ -201,6 +205,58 @@ async def grow(folder: Path, turns: int, report: Callable[..., None]) -> None:
     await store.aclose()
 
 
+def make_sampled_turn(id: str, *, with_logprobs: bool) -> Turn:
+    """A turn of 200 sampled tokens, with their log probabilities or without."""
+    facts: dict[str, Any] = {}
+    if with_logprobs:
+        facts = {
+            "output_logprobs": array("f", [-0.01 * number for number in range(SAMPLED)]),
+            "logprobs_mode": "raw_logprobs",
+            "temperature": 1.0,
+        }
+    turn = make_turn(id, None)
+    return replace(turn, output_token_ids=list(range(1000, 1000 + SAMPLED)), **facts)
+
+
+async def compare_logprobs(folder: Path, turns: int, report: Callable[..., None]) -> None:
+    """The same turns with log probabilities and without, side by side in two files."""
+    kinds = {"without": False, "with": True}
+    stores = {
+        kind: SQLiteStore(folder / f"{kind}.db", durability="process-crash") for kind in kinds
+    }
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+
+    for start in range(0, turns, 200):
+        for kind, with_logprobs in kinds.items():
+            made = [
+                make_sampled_turn(f"resp_{number:032x}", with_logprobs=with_logprobs)
+                for number in range(start, start + 200)
+            ]
+            begin = time.perf_counter()
+            await asyncio.gather(*(stores[kind].put(turn) for turn in made))
+            seconds[kind].append((time.perf_counter() - begin) / 200)
+
+    sizes = {}
+    for kind, store in stores.items():
+        await store.aclose()
+        sizes[kind] = (folder / f"{kind}.db").stat().st_size
+
+    growth = (sizes["with"] - sizes["without"]) / turns
+    medians = {kind: statistics.median(seconds[kind]) for kind in kinds}
+    report(
+        "logprobs",
+        f"file, each of {turns} turns of {SAMPLED} tokens",
+        f"+{growth:.0f} bytes",
+        "(bar 1,100)",
+    )
+    report(
+        "logprobs",
+        "put, 200 callers at once, each",
+        f"{medians['with'] * 1e6:.0f} us",
+        f"{medians['with'] / medians['without']:.3f}x (bar 1.1x)",
+    )
+
+
 def report(*columns: Any) -> None:
     """One line of the table."""
     sys.stdout.write(
@@ -229,6 +285,7 @@ def main() -> None:
         for durability in get_args(Durability):
             asyncio.run(compare(Path(folder), durability, report))
         asyncio.run(grow(Path(folder), arguments.turns, report))
+        asyncio.run(compare_logprobs(Path(folder), arguments.turns, report))
 
 
 if __name__ == "__main__":

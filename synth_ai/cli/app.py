@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -25,6 +25,9 @@ from synth_ai.engines.vllm.presets import (
 from synth_ai.errors import EngineStartError, OptionError, UnknownResponseError
 from synth_ai.store.sqlite.readonly import read_turns
 from synth_ai.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from synth_ai.tree.turn_tree import ColorBy
 
 # How many GPUs of one kind a machine has at most.
 _MAX_GPUS = 8
@@ -72,6 +75,9 @@ def tree(
     ] = None,
     mermaid: Annotated[bool, typer.Option(help="Print a Mermaid diagram.")] = False,
     json: Annotated[bool, typer.Option(help="Print the tree as JSON.")] = False,
+    color_by: Annotated[
+        str | None, typer.Option(help="Colour the turns; by their reward is the one way.")
+    ] = None,
 ) -> None:
     """Draw the conversations in a store, which is only read."""
     forms = {"--html": html is not None, "--mermaid": mermaid, "--json": json}
@@ -79,7 +85,8 @@ def tree(
     if len(given) > 1:
         raise OptionError(f"{' and '.join(given)} contradict each other; give one of them.")
 
-    drawn = Tree.of(read_turns(store), head=response_id)
+    # Tree.of refuses anything but a way that it knows.
+    drawn = Tree.of(read_turns(store), head=response_id, color_by=cast("ColorBy | None", color_by))
     if response_id is not None:
         if response_id not in drawn.turns:
             raise UnknownResponseError(f"The response {response_id!r} is not in {store}.")

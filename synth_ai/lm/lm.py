@@ -64,6 +64,7 @@ from synth_ai.store.base import ResponseStore
 from synth_ai.store.null import NullStore
 from synth_ai.store.open import open_store
 from synth_ai.store.tags import read_tags
+from synth_ai.tree.read import read_tree
 from synth_ai.tree.tree import Tree
 
 ShapeT = TypeVar("ShapeT")
@@ -699,12 +700,25 @@ class LM(Generic[AnswerT]):
         """
         self._head.reset()
 
-    def tree(self) -> Tree:
+    def tree(
+        self, response_id: str | None = None, *, color_by: Literal["reward"] | None = None
+    ) -> Tree:
         """Return the conversations in the store as a tree to look at.
 
-        It prints in a terminal and draws itself in a notebook.
+        It prints in a terminal and draws itself in a notebook, with rewards and tags where there
+        are any.
+
+        Args:
+            response_id: a response; the tree is then its conversation alone, from the first turn
+                on, with all branches.
+            color_by: `reward` to colour the turns that have one, from red to green.
+
+        Raises:
+            UnknownResponseError: there is no such response in the store.
+            OptionError: `color_by` is anything else.
         """
-        return Tree.of(sync.run(self._config.store.list()), head=self.head)
+        turns = sync.run(read_tree(self._config.store, response_id))
+        return Tree.of(turns, self.head, color_by)
 
     def _derive(
         self, head: Head, *, starts_from_head: bool, config: LMConfig | None = None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from synth_ai.errors import StoreCorruptError, StoreError
@@ -53,18 +54,17 @@ _COLUMN_FIELDS = (
     "tags",
 )
 _FACT_FIELDS = tuple(field.name for field in fields(Turn) if field.name not in _COLUMN_FIELDS)
+_read_facts = attrgetter(*_FACT_FIELDS)
 
 
-@dataclass(frozen=True, slots=True)
-class SharedText:
+class SharedText(NamedTuple):
     """Text that many turns may repeat, and the hash by which it is found."""
 
     text: str
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedTurn:
+class EncodedTurn(NamedTuple):
     """A turn as it is written.
 
     Attributes:
@@ -187,8 +187,7 @@ def _decode_row(row: StoredRow[Key], shared: Mapping[Key, Any]) -> Turn:
 def _facts_of(turn: Turn) -> dict[str, Any]:
     """Collect the facts that have no column; those that are None or False go without saying."""
     facts = {}
-    for name in _FACT_FIELDS:
-        value = getattr(turn, name)
+    for name, value in zip(_FACT_FIELDS, _read_facts(turn), strict=True):
         if value is not None and value is not False:
             facts[name] = value
     return facts

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from synth_ai.tree.printable import to_printable
+from synth_ai.store.json import to_json
+from synth_ai.tree.printable import shorten, to_printable
 from synth_ai.tree.turn_tree import TurnTree, backend_of
 from synth_ai.turn import Turn
 
@@ -11,6 +12,12 @@ _SHORT_ID = 6
 
 # And how many at most.
 _LONGEST_ID = 40
+
+# The columns of a tag.
+_LABEL_WIDTH = 40
+
+# Red, yellow and green, light enough for black text on them.
+_SCALE = ((224, 102, 92), (240, 200, 90), (110, 190, 110))
 
 
 def summarize(tree: TurnTree) -> str:
@@ -96,6 +103,53 @@ def notes_with_backend(tree: TurnTree, turn: Turn) -> list[str]:
     if tree.changes_backend(turn):
         notes.append(to_printable(backend_of(turn)))
     return notes
+
+
+def labels_of(turn: Turn) -> list[str]:
+    """Write the reward and the tags of a turn, and that it came from the response cache.
+
+    ::
+
+        reward 0.75    run=july    question=17    parts=[1,2]
+    """
+    labels = []
+    if turn.reward is not None:
+        labels.append(f"reward {turn.reward:g}")
+    if turn.cached:
+        labels.append("cached")
+
+    for name, value in turn.tags.items():
+        text = value if isinstance(value, str) else to_json(value)
+        labels.append(to_printable(shorten(f"{name}={text}", _LABEL_WIDTH)))
+    return labels
+
+
+def colours_of(tree: TurnTree) -> dict[str, str]:
+    """Choose the colour of each turn that has a reward, by its id, as `#rrggbb`.
+
+    From red over yellow to green, from the lowest reward or 0 to the highest or 1. There is none
+    unless the tree is to be coloured.
+    """
+    if tree.color_by is None:
+        return {}
+
+    rewards = {turn.id: turn.reward for turn in tree.turns.values() if turn.reward is not None}
+    low = min(rewards.values(), default=0.0)
+    high = max(rewards.values(), default=1.0)
+    low, high = min(low, 0.0), max(high, 1.0)
+    return {id: _blend((reward - low) / (high - low)) for id, reward in rewards.items()}
+
+
+def _blend(place: float) -> str:
+    """Mix the colour at a place from 0, the first of `_SCALE`, to 1, the last."""
+    position = place * (len(_SCALE) - 1)
+    index = min(int(position), len(_SCALE) - 2)
+    share = position - index
+
+    mixed = []
+    for before, after in zip(_SCALE[index], _SCALE[index + 1], strict=True):
+        mixed.append(round(before + (after - before) * share))
+    return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
 def token_counts(turn: Turn) -> str:

@@ -18,7 +18,14 @@ from typing import TypedDict
 
 from synth_ai.store.files import replace_file
 from synth_ai.tree.excerpts import Excerpt, read_excerpts, to_line
-from synth_ai.tree.facts import notes_of, shorten_ids, summarize, token_counts
+from synth_ai.tree.facts import (
+    colours_of,
+    labels_of,
+    notes_of,
+    shorten_ids,
+    summarize,
+    token_counts,
+)
 from synth_ai.tree.printable import shorten, to_printable
 from synth_ai.tree.text import to_text
 from synth_ai.tree.turn_tree import TurnTree, backend_of
@@ -48,6 +55,7 @@ class PageTurn(TypedDict):
 
     `parent` is the place of the parent among the turns of the page, `instructions` that of the
     system message in `PageData.instructions`. `backend` is empty unless it changed, `model` never.
+    `colour` is empty unless the turn has one.
     """
 
     id: str
@@ -61,6 +69,8 @@ class PageTurn(TypedDict):
     answered_line: str
     instructions: int | None
     notes: list[str]
+    labels: list[str]
+    colour: str
     backend: str
     model: str
     tokens: str
@@ -117,6 +127,7 @@ def _is_page(start: bytes) -> bool:
 
 def _make_data(tree: TurnTree) -> PageData:
     short_ids = shorten_ids(tree)
+    colours = colours_of(tree)
     turns: list[PageTurn] = []
     # The places of turns and of system messages in the page's lists.
     turn_places: dict[str | None, int] = {}
@@ -145,6 +156,8 @@ def _make_data(tree: TurnTree) -> PageData:
             "answered_line": shorten(to_printable(to_line(answer)), _LINE_WIDTH),
             "instructions": instructions,
             "notes": notes_of(tree, turn),
+            "labels": labels_of(turn),
+            "colour": colours.get(turn.id, ""),
             "backend": backend_of(turn) if tree.changes_backend(turn) else "",
             "model": backend_of(turn),
             "tokens": _format_tokens(turn),

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 
 from synth_ai.tree.excerpts import read_excerpts, to_line
-from synth_ai.tree.facts import headings_of, notes_with_backend, shorten_ids
+from synth_ai.tree.facts import (
+    colours_of,
+    headings_of,
+    labels_of,
+    notes_with_backend,
+    shorten_ids,
+)
 from synth_ai.tree.printable import shorten, to_printable
 from synth_ai.tree.turn_tree import TurnTree
 from synth_ai.turn import Turn
@@ -41,6 +47,8 @@ def to_mermaid(tree: TurnTree) -> str:
 
     if is_open:
         lines.append("    end")
+    for id, colour in colours_of(tree).items():
+        lines.append(f"    style {nodes[id]} fill:{colour},color:#000")
     if tree.head in nodes:
         lines.append("    classDef head stroke-width:3px,font-weight:bold")
         lines.append(f"    class {nodes[tree.head]} head")
@@ -57,6 +65,7 @@ def _make_label(tree: TurnTree, turn: Turn, short_id: str) -> str:
     if answer:
         lines.append(f"→ {answer}")
     lines.append(facts)
+    lines.append(" · ".join(labels_of(turn)))
 
     labels = [_escape(shorten(to_printable(line), _WIDTH)) for line in lines if line]
     return "<br/>".join(labels)

@@ -11,7 +11,9 @@ from itertools import islice
 
 from synth_ai.tree.excerpts import Excerpt, read_excerpts, to_line
 from synth_ai.tree.facts import (
+    colours_of,
     headings_of,
+    labels_of,
     notes_with_backend,
     shorten_ids,
     summarize,
@@ -46,13 +48,15 @@ def to_notebook(tree: TurnTree) -> str:
     """Draw a tree as HTML for a notebook's output."""
     short_ids = shorten_ids(tree)
     headings = headings_of(tree)
+    colours = colours_of(tree)
     blocks = [f"<style>{_STYLE}</style>", f"<p>{escape(summarize(tree))}</p>"]
 
     for row in islice(tree.rows(), _MAX_ROWS):
         heading = headings.get(row.turn.id)
         if heading is not None:
             blocks.append(f'<p class="conversation">{escape(heading)}</p>')
-        blocks.append(_draw_row(tree, row, short_ids[row.turn.id]))
+        colour = colours.get(row.turn.id)
+        blocks.append(_draw_row(tree, row, short_ids[row.turn.id], colour))
 
     more = len(tree) - _MAX_ROWS
     if more > 0:
@@ -61,11 +65,11 @@ def to_notebook(tree: TurnTree) -> str:
     return f'<div class="synth-ai-tree">{"".join(blocks)}</div>'
 
 
-def _draw_row(tree: TurnTree, row: TreeRow, short_id: str) -> str:
+def _draw_row(tree: TurnTree, row: TreeRow, short_id: str, colour: str | None) -> str:
     question = read_excerpts(row.turn.input)
     answer = read_excerpts(row.turn.output)
 
-    line = _draw_line(tree, row, question, answer, short_id)
+    line = _draw_line(tree, row, question, answer, short_id, colour)
     text = "".join(_draw_excerpt(excerpt) for excerpt in (*question, *answer))
 
     # The first turn of a conversation has a blank line before it.
@@ -74,13 +78,20 @@ def _draw_row(tree: TurnTree, row: TreeRow, short_id: str) -> str:
 
 
 def _draw_line(
-    tree: TurnTree, row: TreeRow, question: list[Excerpt], answer: list[Excerpt], short_id: str
+    tree: TurnTree,
+    row: TreeRow,
+    question: list[Excerpt],
+    answer: list[Excerpt],
+    short_id: str,
+    colour: str | None,
 ) -> str:
     turn = row.turn
     is_head = turn.id == tree.head
     bullet = "◉" if is_head else "●"
+    if colour is not None:
+        bullet = f'<span style="color:{colour}">{bullet}</span>'
 
-    facts = [*notes_with_backend(tree, turn), short_id, token_counts(turn)]
+    facts = [*notes_with_backend(tree, turn), short_id, token_counts(turn), *labels_of(turn)]
     if is_head:
         facts.insert(0, "head")
 

@@ -35,9 +35,17 @@ class Tree(TurnTree):
         return to_mermaid(self)
 
     def to_json(self) -> str:
-        """Write the head, and the turns with all that is stored of them, parents first."""
+        """Write the head, and the turns with all that is stored of them, parents first.
+
+        A tree that is coloured has the colours too, by the ids of the turns.
+        """
+        from synth_ai.tree.facts import colours_of
+
         turns = [to_dict(turn) for turn in self.walk()]
-        return json.dumps({"head": self.head, "turns": turns}, indent=2)
+        data: dict[str, object] = {"head": self.head, "turns": turns}
+        if self.color_by is not None:
+            data["colors"] = colours_of(self)
+        return json.dumps(data, indent=2)
 
     def to_html(self, title: str = "Conversations") -> str:
         """Make a page for any browser: it folds, searches, and lays two branches side by side.

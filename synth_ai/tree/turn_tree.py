@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TypeAlias, get_args
 
+from synth_ai.errors import OptionError
 from synth_ai.turn import Turn
+
+ColorBy: TypeAlias = Literal["reward"]
 
 
 class TreeRow(NamedTuple):
@@ -41,6 +44,7 @@ class TurnTree:
             continues from is not in it.
         head: the id of the turn that the next call continues from, if there is one.
         backend: the model and API of all the turns; empty if they differ.
+        color_by: what drawings colour the turns by: `reward`, or None.
     """
 
     turns: Mapping[str, Turn]
@@ -48,15 +52,25 @@ class TurnTree:
     children: Mapping[str, tuple[str, ...]]
     head: str | None = None
     backend: str = ""
+    color_by: ColorBy | None = None
 
     @classmethod
-    def of(cls, turns: Iterable[Turn], head: str | None = None) -> Self:
+    def of(
+        cls, turns: Iterable[Turn], head: str | None = None, color_by: ColorBy | None = None
+    ) -> Self:
         """Link turns to a tree.
 
         Args:
             turns: in any order that has the children of a turn in theirs.
             head: the id to mark.
+            color_by: what to colour the turns by.
+
+        Raises:
+            OptionError: turns cannot be coloured by that.
         """
+        if color_by not in (None, *get_args(ColorBy)):
+            raise OptionError(f"color_by must be 'reward' or None, not {color_by!r:.100}.")
+
         by_id = {turn.id: turn for turn in turns}
 
         # Roots and children keep the order of the turns, so that the oldest stand first.
@@ -77,6 +91,7 @@ class TurnTree:
             children={id: tuple(ids) for id, ids in children.items() if ids},
             head=head,
             backend=backends.pop() if len(backends) == 1 else "",
+            color_by=color_by,
         )
 
     def around(self, id: str) -> Self:
@@ -90,7 +105,7 @@ class TurnTree:
         _add_descendants(root.id, self.children, ids)
 
         turns = [turn for turn in self.turns.values() if turn.id in ids]
-        return type(self).of(turns, self.head)
+        return type(self).of(turns, self.head, self.color_by)
 
     def branch(self, id: str) -> list[Turn]:
         """Return the turns from the first one to this id, oldest first.

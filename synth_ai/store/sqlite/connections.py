@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
+from types import TracebackType
 from typing import Literal, TypeAlias
 from weakref import WeakSet
 
@@ -67,23 +68,42 @@ def connect(path: Path, durability: Durability, *, timeout: float) -> sqlite3.Co
     return connection
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+class transaction:
     """Commit all that the block does, or none of it.
 
     Args:
         connection: what the block uses.
         kind: `IMMEDIATE` takes the write lock at once, `DEFERRED` only if the block writes.
     """
-    try:
-        connection.execute(f"BEGIN {kind}")
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # A full disk or a failing one makes SQLite roll back by itself.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+
+    __slots__ = ("_connection", "_kind")
+
+    # A class and not a generator under `contextmanager`, which costs more: every put enters one.
+    def __init__(self, connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> None:
+        self._connection = connection
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        self._run(f"BEGIN {self._kind}")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._run("COMMIT")
+        else:
+            # A full disk or a failing one makes SQLite roll back by itself.
+            _roll_back(self._connection)
+
+    def _run(self, statement: str) -> None:
+        try:
+            self._connection.execute(statement)
+        except BaseException:
+            _roll_back(self._connection)
+            raise
 
 
 class LockedConnection:

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from synth_ai.errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 
 _UNCHANGED = "What it held before is safe; this call changed nothing."
 
 
-@contextmanager
-def map_errors(path: Path, timeout: float) -> Iterator[None]:
+class map_errors:
     """Raise the errors of SQLite in the block as a `StoreError`.
 
     Args:
         path: the file, to be named in errors.
         timeout: how many seconds the block's connections wait for a lock.
     """
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _map_error(error, path, timeout) from error
+
+    # A class and not a generator under `contextmanager`: every put enters one, and a generator
+    # costs three times as much.
+    def __init__(self, path: Path, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise _map_error(error, self._path, self._timeout) from error
 
 
 def primary_code(error: sqlite3.Error) -> int:

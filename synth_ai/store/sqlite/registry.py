@@ -6,8 +6,6 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +13,7 @@ from typing import TypeAlias
 from synth_ai.errors import StoreUnavailableError
 from synth_ai.store.sqlite.connections import Durability, connect
 from synth_ai.store.sqlite.error_mapping import map_errors
-from synth_ai.store.sqlite.threads import Guard, Readers, Writer
+from synth_ai.store.sqlite.threads import Readers, Writer
 
 FileKey: TypeAlias = tuple[int, int, Durability]
 """Device and inode, so that two paths to one file share it; and what its commits survive."""
@@ -33,7 +31,7 @@ class SharedFile:
 
     def __init__(self, path: Path, durability: Durability, timeout: float) -> None:
         self.key = _read_key(path, durability)
-        guard = _make_guard(path, timeout, self.key)
+        guard = partial(_FileGuard, path, timeout, self.key)
 
         # Callers that write on their own thread must not wait there for another process's lock.
         waiting = partial(connect, path, durability, timeout=timeout)
@@ -101,24 +99,25 @@ def _read_key(path: Path, durability: Durability) -> FileKey:
     return status.st_dev, status.st_ino, durability
 
 
-def _make_guard(path: Path, timeout: float, key: FileKey) -> Guard:
-    """Make the context that all work runs in.
+class _FileGuard(map_errors):
+    """The context that all work runs in: the path still names this file, and errors are mapped.
 
-    It checks that the path still names this file, and maps errors.
+    Args:
+        path: where the file was opened.
+        timeout: as for `map_errors`.
+        key: which file it was.
     """
-    durability = key[2]
 
-    @contextmanager
-    def guard() -> Iterator[None]:
-        with map_errors(path, timeout):
-            if _read_key(path, durability) != key:
-                raise StoreUnavailableError(
-                    f"The store {str(path)!r} was replaced by another file while it was open, so "
-                    "nothing was written. Open the new one with another SQLiteStore(...)."
-                )
-            yield
+    def __init__(self, path: Path, timeout: float, key: FileKey) -> None:
+        super().__init__(path, timeout)
+        self._key = key
 
-    return guard
+    def __enter__(self) -> None:
+        if _read_key(self._path, self._key[2]) != self._key:
+            raise StoreUnavailableError(
+                f"The store {str(self._path)!r} was replaced by another file while it was open, so "
+                "nothing was written. Open the new one with another SQLiteStore(...)."
+            )
 
 
 def _close(pid: int, readers: Readers, writer: Writer) -> None:

@@ -46,6 +46,7 @@ const rows = turns.map((turn, n) => {
   if (turn.head) chips.push(element("span", { class: "chip head" }, "head"));
   for (const fact of turn.notes) chips.push(element("span", { class: "chip warn" }, fact));
   if (turn.backend) chips.push(element("span", { class: "chip" }, turn.backend));
+  for (const label of turn.labels) chips.push(element("span", { class: "chip label-chip" }, label));
   const row = element("div", {
     class: "row", role: "treeitem", tabindex: "-1", "aria-level": turn.rails.length / 2 + 1, title: turn.id,
     onclick: (event) => choose(n, event.shiftKey || event.ctrlKey || event.metaKey),
@@ -58,6 +59,8 @@ const rows = turns.map((turn, n) => {
     conversation += 1;
     tree.append(element("div", { class: "conversation", role: "presentation" }, `Conversation ${conversation} of ${roots}`));
   }
+  // Through the object model, which the page's policy allows; an attribute would be refused.
+  if (turn.colour) row.style.boxShadow = `inset 4px 0 ${turn.colour}`;
   row.classList.toggle("first", turn.parent === null);
   row.classList.toggle("above", turn.parent !== null && children[turn.parent].length === 1);
   tree.append(row);
@@ -163,7 +166,7 @@ function turnOf(n) {
     content.push(foldedText("System message", "instructions", { text: data.instructions[turn.instructions] }, false));
   content.push(...turn.asked.map(passage), ...turn.answered.map(passage));
   const id = element("button", { class: "id", title: `Copy ${turn.id}`, onclick: () => copy(id, turn.id) }, turn.short);
-  const facts = [turn.tokens, turn.model, turn.time, ...turn.notes].filter(Boolean);
+  const facts = [turn.tokens, turn.model, turn.time, ...turn.notes, ...turn.labels].filter(Boolean);
   return element("article", { class: "turn" }, ...content,
     element("div", { class: "foot" }, id, ...facts.map((fact) => element("span", {}, fact))));
 }
