@@ -203,6 +203,34 @@ async def test_prompts_that_are_not_known_any_more() -> None:
     assert other.responses.retrieve(root.response_id).prompt_token_ids == root.prompt_token_ids
 
 
+async def test_what_is_deleted_or_redacted_leaves_no_log_probabilities(tmp_path: Path) -> None:
+    """Not in the file, not beside it; those of others stay."""
+    store = SQLiteStore(tmp_path / "turns.db")
+    lm = LM("gpt-oss-20b", engine=NoisyEngine(), response_store=store, logprobs=True)
+    responses = []
+    for text in ("one two three", "four five six", "seven eight nine"):
+        lm.engine.add(final_text(text))  # type: ignore[union-attr]
+        responses.append(await lm.respond_async("Hi", auto_store=False))
+
+    def packed(response: BaseLMResponse) -> bytes:
+        # The last ones, as all answers begin with the same tokens.
+        return array("f", logprobs_of(response)[3:6]).tobytes()
+
+    def content() -> bytes:
+        return b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+    assert all(packed(response) in content() for response in responses)
+    deleted, redacted, kept = responses
+    lm.responses.delete(deleted.response_id)
+    lm.responses.redact(redacted.response_id)
+    await store.compact()
+    assert packed(deleted) not in content()
+    assert packed(redacted) not in content()
+    assert packed(kept) in content()
+    assert_prompts_are_kept(lm, [kept])
+    await store.aclose()
+
+
 async def test_exports_keep_them(tmp_path: Path) -> None:
     """Another store gives the same ids and log probabilities."""
     engine = NoisyEngine([final_text("one"), final_text("two")])

@@ -29,10 +29,11 @@ T = TypeVar("T")
 
 # The fields of `StoredRow`.
 _COLUMNS = """turns.id, turns.parent_id, turns.created_at, bodies.text, bodies.token_ids,
-    bodies.logprobs, turns.fingerprint, turns.request_key, turns.reward,
+    logprobs.data, turns.fingerprint, turns.request_key, turns.reward,
     turns.instructions, turns.tools, turns.tags"""
 
-_TURNS = f"SELECT {_COLUMNS} FROM turns JOIN bodies ON bodies.seq = turns.content"
+_TURNS = f"""SELECT {_COLUMNS} FROM turns JOIN bodies ON bodies.seq = turns.content
+    LEFT JOIN logprobs ON logprobs.body = turns.content"""
 
 # CROSS JOIN keeps SQLite from scanning the whole table in the outer loop. UNION, and not UNION ALL,
 # lets a cycle end.
@@ -44,7 +45,8 @@ _CHAIN = f"""WITH RECURSIVE up (seq, parent_id) AS (
     )
     SELECT {_COLUMNS}
     FROM up CROSS JOIN turns ON turns.seq = up.seq
-    CROSS JOIN bodies ON bodies.seq = turns.content"""
+    CROSS JOIN bodies ON bodies.seq = turns.content
+    LEFT JOIN logprobs ON logprobs.body = turns.content"""
 
 # The turn itself first, then all that continue from it, level by level.
 _DESCENDANTS = f"""WITH RECURSIVE down (seq, id) AS (
@@ -55,7 +57,8 @@ _DESCENDANTS = f"""WITH RECURSIVE down (seq, id) AS (
     )
     SELECT {_COLUMNS}
     FROM down CROSS JOIN turns ON turns.seq = down.seq
-    CROSS JOIN bodies ON bodies.seq = turns.content"""
+    CROSS JOIN bodies ON bodies.seq = turns.content
+    LEFT JOIN logprobs ON logprobs.body = turns.content"""
 
 _BY_FINGERPRINT = "SELECT id FROM turns WHERE fingerprint = ? ORDER BY seq DESC"
 
@@ -169,7 +172,9 @@ def _split_into_chunks(values: Iterable[T]) -> Iterator[list[T]]:
 
 # --- writing ----------------------------------------------------------------------------------
 
-_INSERT_BODY = "INSERT INTO bodies (text, token_ids, logprobs) VALUES (?, ?, ?)"
+_INSERT_BODY = "INSERT INTO bodies (text, token_ids) VALUES (?, ?)"
+
+_INSERT_LOGPROBS = "INSERT INTO logprobs (body, data) VALUES (?, ?)"
 
 _INSERT_TURN = """INSERT INTO turns (created_at, content, instructions, tools, tags, reward,
         fingerprint, request_key, id, parent_id)
@@ -199,8 +204,9 @@ def put(connection: sqlite3.Connection, row: EncodedTurn) -> None:
     instructions = _store_text(connection, row.instructions)
     tools = _store_text(connection, row.tools)
     tags = _store_tags(connection, row.tags)
-    body = (row.content, row.token_ids, row.logprobs)
-    content = connection.execute(_INSERT_BODY, body).lastrowid
+    content = connection.execute(_INSERT_BODY, (row.content, row.token_ids)).lastrowid
+    if row.logprobs is not None:
+        connection.execute(_INSERT_LOGPROBS, (content, row.logprobs))
 
     values = (
         row.created_at,
@@ -270,7 +276,7 @@ def _store_text(connection: sqlite3.Connection, shared: SharedText | None) -> in
     if stored is not None:
         return stored[0]
 
-    body = connection.execute(_INSERT_BODY, (shared.text, None, None)).lastrowid
+    body = connection.execute(_INSERT_BODY, (shared.text, None)).lastrowid
     connection.execute(_INSERT_TEXT, (body, shared.hash))
     return body
 
@@ -279,7 +285,7 @@ def _store_tags(connection: sqlite3.Connection, tags: str | None) -> int | None:
     """Return the number of a new body that holds tags."""
     if tags is None:
         return None
-    return connection.execute(_INSERT_BODY, (tags, None, None)).lastrowid
+    return connection.execute(_INSERT_BODY, (tags, None)).lastrowid
 
 
 # --- deleting ---------------------------------------------------------------------------------
@@ -302,9 +308,12 @@ _UNUSED_TEXTS = """SELECT body FROM texts WHERE body NOT IN (
 # SQLite overwrites a record of the same length where it lies, page by page.
 _BLANK_BODY = """UPDATE bodies SET
     text = CAST(zeroblob(length(CAST(text AS BLOB))) AS TEXT),
-    token_ids = CASE WHEN token_ids IS NULL THEN NULL ELSE zeroblob(length(token_ids)) END,
-    logprobs = CASE WHEN logprobs IS NULL THEN NULL ELSE zeroblob(length(logprobs)) END
+    token_ids = CASE WHEN token_ids IS NULL THEN NULL ELSE zeroblob(length(token_ids)) END
     WHERE seq = ?"""
+
+_BLANK_LOGPROBS = "UPDATE logprobs SET data = zeroblob(length(data)) WHERE body = ?"
+
+_DELETE_BLANK_LOGPROBS = "DELETE FROM logprobs WHERE body NOT IN (SELECT content FROM turns)"
 
 _DELETE_BLANK_BODIES = """DELETE FROM bodies
     WHERE seq NOT IN (SELECT content FROM turns) AND seq NOT IN (SELECT body FROM texts)
@@ -365,6 +374,7 @@ def redact(connection: sqlite3.Connection, id: str) -> bool:
 def blank_body(connection: sqlite3.Connection, body: int) -> None:
     """Overwrite a body with zeros of the same length."""
     connection.execute(_BLANK_BODY, (body,))
+    connection.execute(_BLANK_LOGPROBS, (body,))
 
 
 def delete_blank_bodies(connection: sqlite3.Connection) -> None:
@@ -373,6 +383,7 @@ def delete_blank_bodies(connection: sqlite3.Connection) -> None:
     What SQLite then leaves of other bodies in the gaps of its pages goes with the VACUUM.
     """
     connection.execute(_DELETE_BLANK_BODIES)
+    connection.execute(_DELETE_BLANK_LOGPROBS)
 
 
 # --- checking ---------------------------------------------------------------------------------

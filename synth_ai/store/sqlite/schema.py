@@ -41,10 +41,12 @@ _TABLES = (
     "CREATE INDEX turns_parent ON turns (parent_id) WHERE parent_id IS NOT NULL",
 )
 
-# Tags are a text, so they have a body of their own. Of both hashes few turns may have one, and an
-# index costs each put of a turn that has it a page.
+# Tags are a text, so they have a body of their own. Log probabilities are numbers; beside the
+# content they would often take a page more for each turn, as rows of several pages do not share
+# their last one. Blank bodies keep theirs as zeros, too. Of both hashes few turns may have one, and
+# an index costs each put of a turn that has it a page.
 _TAGS_AND_HASHES = (
-    "ALTER TABLE bodies ADD COLUMN logprobs BLOB",
+    "CREATE TABLE logprobs (body INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "ALTER TABLE turns ADD COLUMN fingerprint BLOB",
     "ALTER TABLE turns ADD COLUMN request_key BLOB",
     "ALTER TABLE turns ADD COLUMN reward REAL",
