@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from servers import errors as failures
 from servers.answers import Answer, Raw, call, calls
+from servers.cuts import TIMES
 from servers.openai_fake import OpenAIServer
 from synth_ai import (
     LM,
@@ -495,7 +496,7 @@ async def test_events_of_a_stream(openai_server: OpenAIServer, hosted: Hosted) -
     assert isinstance(events[-1], Completed)
     assert openai_server.bodies[0]["stream"] is True
     whole = await hosted().respond_async("Hi", reasoning={"summary": "auto"})
-    left_out = {"response_id", "output"}
+    left_out = {"response_id", "output", *TIMES}
     assert stream.response.model_dump(exclude=left_out) == whole.model_dump(exclude=left_out) | {
         "request_id": stream.response.request_id
     }
