@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Completed,
         PreambleDelta,
         ReasoningDelta,
+        Started,
         StreamEvent,
         TextDelta,
         ToolCallDelta,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from synth_ai.lm.request import LMRequest
     from synth_ai.lm.retry import RetryPolicy
     from synth_ai.lm.streams import ResponseStream, SyncResponseStream
+    from synth_ai.lm.token_count import TokenCount
     from synth_ai.lm.tool_loop import RunArguments
     from synth_ai.lm.tool_run import (
         RunCompleted,
@@ -91,6 +93,7 @@ _HOMES = {
     "RetryPolicy": "synth_ai.lm.retry",
     "SQLiteStore": "synth_ai.store.sqlite.store",
     "Sampling": "synth_ai.engines.base",
+    "Started": "synth_ai.events",
     "StreamEvent": "synth_ai.events",
     "SyncResponseStream": "synth_ai.lm.streams",
     "TextDelta": "synth_ai.events",
@@ -115,6 +118,7 @@ _HOMES = {
     "ToolStep": "synth_ai.lm.tool_run",
     "ToolStream": "synth_ai.lm.tool_streams",
     "TransformersEngine": "synth_ai.engines.transformers",
+    "TokenCount": "synth_ai.lm.token_count",
     "Tree": "synth_ai.tree.tree",
     "Turn": "synth_ai.turn",
     "Usage": "synth_ai.response",
@@ -156,11 +160,13 @@ __all__ = [
     "RunEvent",
     "SQLiteStore",
     "Sampling",
+    "Started",
     "StreamEvent",
     "SyncResponseStream",
     "SyncToolStream",
     "TextDelta",
     "Timeout",
+    "TokenCount",
     "Tool",
     "ToolCallDelta",
     "ToolFinished",

@@ -30,6 +30,7 @@ from synth_ai import (
     SyncResponseStream,
     SyncToolStream,
     TextDelta,
+    TokenCount,
     Tool,
     ToolCallDelta,
     ToolFinished,
@@ -294,6 +295,18 @@ def reading(response: BaseLMResponse) -> None:
     assert_type(response.tool_calls, list[ToolCall] | None)
     assert_type(response.usage, Usage | None)
     assert_type(response.response_id, str)
+
+
+def handles(lm: LM[City], messages: list[dict[str, Any]]) -> None:
+    """A handle is of the LM's own type, and so are its answers."""
+    assert_type(lm.detached(), LM[City])
+    assert_type(lm.detached().respond(messages=messages, continue_known=True), BaseLMResponse[City])
+    assert_type(lm.stream_sync("Hi").response_id, str | None)
+    assert_type(lm.count_tokens("Hi"), TokenCount)
+    assert_type(lm.accepts("top_k"), bool)
+    LM("gpt-5", api_key=lambda: "sk")
+    lm.async_respond("Hi")  # type: ignore[attr-defined]
+    lm.respond("Hi", continue_known="yes")  # type: ignore[call-overload]
 
 
 class OwnVendor(VendorBase):
