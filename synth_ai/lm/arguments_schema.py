@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from synth_ai.errors import ToolError
@@ -79,22 +81,16 @@ def _make_check(schema: Mapping[str, Any], tool_name: str) -> Callable[[object],
     # Only programs that have such tools need the library.
     from jsonschema import SchemaError
     from jsonschema.exceptions import best_match
-    from jsonschema.validators import validator_for
-    from referencing import Registry
     from referencing.exceptions import Unresolvable
 
     try:
-        validator_type = validator_for(schema)
-        validator_type.check_schema(schema)
-    except SchemaError as error:
+        validator = _make_validator(json.dumps(schema))
+    except (SchemaError, TypeError, ValueError) as error:
+        reason = error.message if isinstance(error, SchemaError) else str(error)
         raise ToolError(
             f"The parameters of the tool {tool_name!r} are not a JSON schema: "
-            f"{error.message:.{_MAX_REASON}}"
+            f"{reason:.{_MAX_REASON}}"
         ) from error
-
-    # The empty registry is what keeps a schema of others from having its $ref fetched.
-    registry: Registry[Any] = Registry()
-    validator = validator_type(schema, registry=registry)
 
     def find_mistake(arguments: object) -> str | None:
         try:
@@ -109,3 +105,23 @@ def _make_check(schema: Mapping[str, Any], tool_name: str) -> Callable[[object],
         return f"{place}: {message}" if place else message
 
     return find_mistake
+
+
+# Tools that are given with every call would cost milliseconds each, every time.
+@lru_cache(maxsize=1024)
+def _make_validator(schema_json: str) -> Any:
+    """Make the validator of a JSON schema.
+
+    Raises:
+        SchemaError: it is not one.
+    """
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    schema = json.loads(schema_json)
+    validator_type = validator_for(schema)
+    validator_type.check_schema(schema)
+
+    # The empty registry is what keeps a schema of others from having its $ref fetched.
+    registry: Registry[Any] = Registry()
+    return validator_type(schema, registry=registry)

@@ -92,6 +92,8 @@ def test_the_schema_given_stays_as_it_is() -> None:
         ),
         ({"parameters": {"properties": {"a": 5}}}, "are not a JSON schema"),
         ({"parameters": {"properties": 5}}, "are not a JSON schema"),
+        ({"parameters": {"properties": {"a": {"enum": [object()]}}}}, "are not a JSON schema"),
+        ({"parameters": {"properties": {"a": {"pattern": "("}}}}, "are not a JSON schema"),
     ],
 )
 def test_what_is_no_tool(fields: dict[str, Any], message: str) -> None:
