@@ -14,7 +14,6 @@ token means there.
 
 from __future__ import annotations
 
-from codecs import utf_8_decode
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
@@ -31,7 +30,16 @@ from synth_ai.harmony.deltas import DeltaQueue
 from synth_ai.harmony.drafts import HeaderDraft, Location, MessageDraft
 from synth_ai.harmony.headers import CHANNEL_MARK, CONSTRAIN_MARK, read_header
 from synth_ai.harmony.segments import UNKNOWN, split_segments
-from synth_ai.harmony.tokens import CALL, CHANNEL, CONSTRAIN, END, MESSAGE, RETURN, START
+from synth_ai.harmony.tokens import (
+    CALL,
+    CHANNEL,
+    CONSTRAIN,
+    END,
+    MESSAGE,
+    RETURN,
+    START,
+    decode_utf8,
+)
 from synth_ai.harmony.tool_names import OfferedTools
 from synth_ai.harmony.tools import Tool
 
@@ -149,8 +157,7 @@ class StreamParser:
 
         if self._partial_character:
             data = self._partial_character + data
-        text, used = utf_8_decode(data, "replace", False)
-        self._partial_character = data[used:]
+        text, self._partial_character = decode_utf8(data)
 
         if state is _CONTENT:
             self._message.texts.append(text)

@@ -11,6 +11,7 @@ import hashlib
 import re
 from array import array
 from binascii import a2b_base64
+from codecs import utf_8_decode
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
@@ -53,6 +54,16 @@ _NAMED = {
     "<|message|>": MESSAGE,
     "<|call|>": CALL,
 }
+
+
+# Half of a surrogate pair in three bytes, which is broken UTF-8. The grammars that constrain
+# answers take it for one character, so that one U+FFFD stands for it: a text as long as it may be
+# would be too long otherwise.
+#   ED A0 BD, ED B8 80   -> match
+#   ED 95 9C (Korean)    -> no match
+_HALF_CHARACTER = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+_HALF_AT_END = re.compile(rb"\xed[\xa0-\xbf]\Z")
+_REPLACEMENT = "\ufffd".encode()
 
 
 def _list_control_tokens() -> dict[str, int]:
@@ -143,7 +154,27 @@ def decode(ids: Iterable[int]) -> str:
     `control_tokens=True`: text that spells a control token would become one.
     """
     spell = _spelling().__getitem__
-    return b"".join(map(spell, ids)).decode("utf-8", "replace")
+    text, rest = decode_utf8(b"".join(map(spell, ids)))
+    return text + rest.decode("utf-8", "replace")
+
+
+def decode_utf8(data: bytes) -> tuple[str, bytes]:
+    """Decode text as far as it is whole, with U+FFFD for broken UTF-8.
+
+    Returns:
+        The text, and the bytes at the end that may be a character once more have come.
+    """
+    if b"\xed" not in data:
+        text, used = utf_8_decode(data, "replace", False)
+        return text, data[used:]
+
+    data = _HALF_CHARACTER.sub(_REPLACEMENT, data)
+    if _HALF_AT_END.search(data) is not None:
+        text, _ = utf_8_decode(data[:-2], "replace", True)
+        return text, data[-2:]
+
+    text, used = utf_8_decode(data, "replace", False)
+    return text, data[used:]
 
 
 @lru_cache(maxsize=4096)
@@ -180,7 +211,7 @@ class _Spellings(dict[int, bytes]):
     """The bytes of every id; those of U+FFFD for an id that stands for no text."""
 
     def __missing__(self, token_id: int) -> bytes:
-        return "\ufffd".encode()
+        return _REPLACEMENT
 
 
 @cache

@@ -176,6 +176,19 @@ def test_no_control_token_inside_any_text(masks: Masks, text: dict[str, Any]) ->
         assert matcher.accept_token(word[0] if word else min(allowed))
 
 
+def test_lengths_are_counted_as_the_answer_is_read(masks: Masks) -> None:
+    """xgrammar lets half of a surrogate pair into a string, as one character."""
+    schema = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 2}}}
+    matcher = masks.matcher(OutputConstraint(schema))
+    half = [harmony.tokens.token_bytes().index(byte) for byte in (b"\xed", b"\xa0", b"\xbd")]
+    ids = [*harmony.encode(f'{HEADER}{{"a": "', control_tokens=True), *half, *harmony.encode("b")]
+    for id_ in (*ids, *harmony.encode('"}'), RETURN):
+        assert matcher.accept_token(id_)
+
+    answer = harmony.parse([*ids, *harmony.encode('"}'), RETURN]).final
+    assert answer == '{"a": "\ufffdb"}'
+
+
 def test_markers_are_tokens_alone(masks: Masks) -> None:
     """Where a control token must come, it alone may come: no text can spell it."""
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}

@@ -14,6 +14,7 @@ from harmony.conversations import FUNCTIONS
 from harmony.samples import completion, joined, mutant, streamed, surfaced, whole
 from synth_ai.harmony import (
     CONTROL_TOKENS,
+    RETURN,
     Completion,
     StreamParser,
     TextDelta,
@@ -22,6 +23,7 @@ from synth_ai.harmony import (
     parse,
 )
 from synth_ai.harmony.parser import State
+from synth_ai.harmony.tokens import token_bytes
 
 RANDOM = st.randoms(use_true_random=False)
 CALL = '{"a":1}'
@@ -401,6 +403,28 @@ def test_a_call_token_elsewhere_ends_nothing() -> None:
             )
         )
         assert (found.final, found.finish) == ("A", "stop")
+
+
+def test_half_a_surrogate_pair_is_one_character() -> None:
+    """However its bytes are split; a grammar that counts characters takes it for one too."""
+    by_byte = {each: id_ for id_, each in enumerate(token_bytes()) if len(each) == 1}
+    texts = {
+        b"a\xed\xa0\xbdb": "a\ufffdb",
+        b"\xed\xa0\xbd\xed\xb8\x80": "\ufffd\ufffd",
+        "한국".encode(): "한국",
+        b"\xed\xa0x": "\ufffd\ufffdx",
+        b"\xedx": "\ufffdx",
+        b"x\xed\xa0": "x",
+        b"\xf0\x9f\xed\xa0\xbd": "\ufffd\ufffd",
+    }
+    header = encode("<|channel|>final<|message|>", control_tokens=True)
+    for data, text in texts.items():
+        ids = [*header, *(by_byte[data[at : at + 1]] for at in range(len(data))), RETURN]
+        for at in range(len(ids)):
+            parser = StreamParser()
+            events = [*parser.feed(ids[:at]), *parser.feed(ids[at:])]
+            assert parser.close().final == text
+            assert "".join(getattr(event, "text", "") for event in events) == text
 
 
 def test_nothing_behind_a_finished_call() -> None:
