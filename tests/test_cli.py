@@ -69,6 +69,20 @@ def test_other_forms(stored: tuple[Path, str], tmp_path: Path) -> None:
     assert "<html" in page.read_text(encoding="utf-8")
 
 
+def test_a_tree_is_coloured_on_request(stored: tuple[Path, str]) -> None:
+    """By rewards, which somebody has given by then; there is no other way."""
+    path, first = stored
+    lm = LM("m", vendor=ScriptedVendor(), response_store=path)
+    lm.responses.annotate(first, reward=1, judge="me")
+    lm.close()
+    assert "reward 1 · judge=me" in run("tree", str(path)).stdout
+    tree = json.loads(run("tree", str(path), "--json", "--color-by", "reward").stdout)
+    assert list(tree["colors"]) == [first]
+    refused = run("tree", str(path), "--color-by", "mood")
+    assert refused.returncode == 1
+    assert "color_by must be 'reward' or None, not 'mood'" in refused.stderr
+
+
 def test_a_page_is_private_and_replaces_only_a_page(
     stored: tuple[Path, str], tmp_path: Path
 ) -> None:
