@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from openai_api.asking import ask, ask_response, stream_response
-from openai_api.backends import APIS, CALL, FLAT_TOOL, make_lm
-from synth_ai import LM, LMRequest, openai_api
+from openai_api.backends import APIS, CALL, FLAT_TOOL, NESTED_TOOL, make_lm
+from synth_ai import LM, LMRequest, harmony, openai_api
 from synth_ai.content import text_of
-from synth_ai.testing import ScriptedVendor
+from synth_ai.testing import ScriptedEngine, ScriptedVendor, final_text
 
 
 def shown(request: LMRequest) -> list[tuple[str, str]]:
@@ -111,3 +111,40 @@ async def test_many_requests_at_once_do_not_meet() -> None:
     answered = await asyncio.gather(*asked)
     assert [response.output_text for response in answered] == [str(number) for number in range(20)]
     assert {response.previous_response_id for response in answered} == {None}
+
+
+@pytest.mark.parametrize(
+    ("shape", "keeps_reasoning"), [("responses", True), ("chat", True), ("chat", False)]
+)
+async def test_a_whole_history_keeps_the_sampled_tokens(shape: str, keeps_reasoning: bool) -> None:
+    """Odd spaces in a call are not written anew; messages need not bring the reasoning back."""
+    sampled = (
+        "<|channel|>analysis<|message|>I look it up.<|end|><|start|>assistant<|channel|>commentary"
+        ' to=functions.weather <|constrain|>json<|message|>{ "city":"Oslo" }<|call|>'
+    )
+    engine = ScriptedEngine([sampled, final_text("Sunny.")])
+    client = openai_api.client(LM("m", engine=engine))
+    conversation: list[Any] = [{"role": "user", "content": "Weather?"}]
+
+    if shape == "responses":
+        asked = await client.responses.create(model="m", input=conversation, tools=[FLAT_TOOL])
+        items = [item.model_dump(exclude_none=True) for item in asked.output]
+        conversation += items
+        call_id = items[-1]["call_id"]
+        conversation.append({"type": "function_call_output", "call_id": call_id, "output": "sunny"})
+        await client.responses.create(model="m", input=conversation, tools=[FLAT_TOOL])
+    else:
+        completion = await client.chat.completions.create(
+            model="m", messages=conversation, tools=[NESTED_TOOL]
+        )
+        message = completion.choices[0].message.model_dump(exclude_none=True)
+        if not keeps_reasoning:
+            message.pop("reasoning")
+        conversation.append(message)
+        call_id = message["tool_calls"][0]["id"]
+        conversation.append({"role": "tool", "tool_call_id": call_id, "content": "sunny"})
+        await client.chat.completions.create(model="m", messages=conversation, tools=[NESTED_TOOL])
+
+    first, second = engine.prompts
+    read = [*first, *harmony.encode(sampled, control_tokens=True)]
+    assert second[: len(read)] == read
