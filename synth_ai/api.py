@@ -90,6 +90,8 @@ class API:
         chains: whether a call continues the one before unless it says otherwise.
         truncates: whether the server carries out `truncation=` itself.
         takes_unknown_options: whether `extra_body=` gets an option there that is not listed here.
+        ends_at_a_call: whether a turn ends with its first tool call, so that there is never another
+            beside it.
     """
 
     name: str
@@ -98,6 +100,7 @@ class API:
     chains: bool = False
     truncates: bool = False
     takes_unknown_options: bool = False
+    ends_at_a_call: bool = False
 
     def accepts(self, option: str) -> bool:
         """Tell whether the API takes an option, LM's own ones included."""

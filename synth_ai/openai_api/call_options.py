@@ -85,12 +85,19 @@ def read_option(api: API, field: str, value: object, *, name: str) -> JSONObject
 
     _check_type(field, name, value)
     if not api.accepts(name) or name in _OWNERS:
-        if value in _DEFAULTS.get(name, ()):
+        if _asks_for_nothing(api, name, value):
             return {}
         raise _refuse(api, field)
 
     _check_value(api, field, {name: value})
     return {name: value}
+
+
+def _asks_for_nothing(api: API, name: str, value: object) -> bool:
+    """Whether an option that an API does not have asks for what is so anyway."""
+    if name == "parallel_tool_calls" and api.ends_at_a_call:
+        return True
+    return value in _DEFAULTS.get(name, ())
 
 
 def _option_name(api: API, field: str) -> str:

@@ -82,7 +82,6 @@ async def test_a_field_of_a_wrong_type_or_value_is_named(body: Any, param: str) 
         ("harmony", RESPONSES, "user", "u1"),
         ("harmony", RESPONSES, "conversation", "conv_1"),
         ("harmony", RESPONSES, "background", True),
-        ("harmony", RESPONSES, "parallel_tool_calls", False),
         ("harmony", RESPONSES, "prompt", {"id": "pmpt_1"}),
         ("harmony", RESPONSES, "include", ["file_search_call.results"]),
         ("harmony", RESPONSES, "no_such_field", 1),

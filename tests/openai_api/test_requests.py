@@ -168,3 +168,16 @@ def test_an_api_of_your_own_takes_what_it_says() -> None:
     assert without_common(call.arguments) == {"stop": ["x"], "temperature": 1}
     with pytest.raises(RefusedRequestError, match="top_p"):
         read_chat_request(own, {"messages": USER, "top_p": 1})
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_calls_one_at_a_time_where_there_are_never_more(parallel: bool) -> None:
+    """gpt-oss ends its turn with its first call; of another API nobody knows."""
+    assert read("harmony", parallel_tool_calls=parallel) == {}
+    own = API(name="own")
+    body = {"messages": USER, "parallel_tool_calls": parallel}
+    if parallel:
+        assert without_common(read_chat_request(own, body).arguments) == {}
+    else:
+        with pytest.raises(RefusedRequestError, match="parallel_tool_calls"):
+            read_chat_request(own, body)

@@ -17,6 +17,6 @@ RESPONSES = API(
     takes_unknown_options=True,
 )
 
-HARMONY = API(name="harmony", options=options_of("harmony"), chains=True)
+HARMONY = API(name="harmony", options=options_of("harmony"), chains=True, ends_at_a_call=True)
 
 BUILT_IN: dict[str, API] = {api.name: api for api in (CHAT, RESPONSES, HARMONY)}
