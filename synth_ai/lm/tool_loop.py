@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from synth_ai.errors import OptionError, ToolDeniedError, ToolRunError, did_you_mean
 from synth_ai.events import Completed, StreamEvent
@@ -27,6 +27,8 @@ from synth_ai.response import BaseLMResponse
 from synth_ai.store.memory import MemoryStore
 from synth_ai.store.null import NullStore
 from synth_ai.timeout import Timeout
+
+T = TypeVar("T")
 
 OnError: TypeAlias = Literal["report", "raise"]
 """What a run does if a tool fails: report it to the model, or raise."""
@@ -140,6 +142,7 @@ class ToolLoop:
         if self._given_tools is not None:
             self._arguments = {**arguments, "tools": self._given_tools}
 
+        self._executor: ToolExecutor | None = None
         self._deadline = RunDeadline(options.timeout.total)
         self._response: BaseLMResponse | None = None
         self._steps: list[ToolStep] = []
@@ -187,14 +190,36 @@ class ToolLoop:
             TimedOutError: the time for the run is over.
             SynthAIError: as for `LM.respond_async`.
         """
+        # One generator for all of it: the end of a loop closes every generator at once, and of two
+        # of which one reads from the other, one would find the other in the middle of closing.
         try:
-            async with aclosing(self._run_rounds()) as events:
-                while True:
-                    async with self._deadline:
-                        event = await anext(events, None)
-                    if event is None:
-                        return
-                    yield event
+            answer = self._first_answer
+            while True:
+                async with aclosing(answer):
+                    while True:
+                        event = await self._next_event(answer)
+                        if event is None:
+                            break
+                        yield event
+
+                tool_round = await self._in_time(self._make_round())
+                if tool_round is None:
+                    break
+
+                async with tool_round:
+                    while True:
+                        tool_event = await self._in_time(tool_round.next())
+                        if tool_event is None:
+                            break
+                        yield tool_event
+
+                await self._in_time(self._end_round(tool_round))
+                # The model cannot be asked again before every call has its output.
+                if self._run_now().pending:
+                    break
+                answer = self._ask_again()
+
+            yield RunCompleted(self._run_now())
         except BaseException as error:
             self.note_run(error)
             raise
@@ -212,62 +237,58 @@ class ToolLoop:
             error.response = run.response
             error.steps = run.steps
 
-    async def _run_rounds(self) -> AsyncGenerator[RunEvent, None]:
-        answer = self._first_answer
-        executor: ToolExecutor | None = None
-        while True:
-            self._deadline.phase = f"in round {len(self._steps) + 1}, while the model was asked"
-            async with aclosing(answer):
-                async for event in answer:
-                    if isinstance(event, Completed):
-                        self._response = response = event.response
-                    yield event
+    def _run_now(self) -> ToolRun:
+        """Return the run between two rounds, or at its end."""
+        assert self._response is not None
+        return ToolRun(self._response, tuple(self._steps))
 
-            if executor is None:
-                executor = await self._make_executor(response)
-            if not executor.can_run(response):
-                break
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        """Await a part of the run, as long as its time is not over."""
+        async with self._deadline:
+            return await work
 
-            async with aclosing(self._answer_calls(executor, response)) as tool_events:
-                async for tool_event in tool_events:
-                    yield tool_event
+    async def _next_event(self, answer: AsyncGenerator[StreamEvent, None]) -> StreamEvent | None:
+        """Read the next event of an answer; None at its end."""
+        self._deadline.phase = f"in round {len(self._steps) + 1}, while the model was asked"
+        event = await self._in_time(anext(answer, None))
+        if isinstance(event, Completed):
+            self._response = event.response
+        return event
 
-            # The model cannot be asked again before every call has its output.
-            if ToolRun(response, tuple(self._steps)).pending:
-                break
-            answer = self._ask_again(executor)
+    async def _make_round(self) -> ToolRound | None:
+        """Make the round of the last response; None if nothing of it is answered here."""
+        response = self._response
+        assert response is not None
+        if self._executor is None:
+            self._executor = await self._make_executor(response)
+        if not self._executor.can_run(response):
+            return None
 
-        yield RunCompleted(ToolRun(response, tuple(self._steps)))
-
-    async def _answer_calls(
-        self, executor: ToolExecutor, response: BaseLMResponse
-    ) -> AsyncGenerator[RunEvent, None]:
-        """Run the tools that a response calls, which ends its round."""
-        options = self._options
-        if len(self._steps) == options.max_rounds:
+        max_rounds = self._options.max_rounds
+        if len(self._steps) == max_rounds:
             raise ToolRunError(
-                f"The model still calls tools after {options.max_rounds} rounds; "
-                "max_rounds= allows more."
+                f"The model still calls tools after {max_rounds} rounds; max_rounds= allows more."
             )
 
         number = len(self._steps) + 1
-        tool_round = ToolRound(executor, response, number=number, approve=options.approve)
-        self._round = tool_round
-        self._deadline.phase = f"in round {number}, while {tool_round.tool_names} ran"
-        async with aclosing(tool_round.events()) as events:
-            async for event in events:
-                yield event
+        approve = self._options.approve
+        self._round = ToolRound(self._executor, response, number=number, approve=approve)
+        self._deadline.phase = f"in round {number}, while {self._round.tool_names} ran"
+        return self._round
 
+    async def _end_round(self, tool_round: ToolRound) -> None:
+        """Keep what a round gave, and tell of it."""
         self._round = None
         # If all calls were deferred there was nothing to answer.
         if not tool_round.results:
             return
 
-        step = ToolStep(response, tool_round.results)
+        assert self._response is not None
+        step = ToolStep(self._response, tool_round.results)
         self._steps.append(step)
-        self._deadline.phase = f"in round {number}, while on_step= ran"
+        self._deadline.phase = f"in round {len(self._steps)}, while on_step= ran"
         await self._report(step)
-        if options.on_error == "raise":
+        if self._options.on_error == "raise":
             _raise_first_error(step)
 
     async def _make_executor(self, response: BaseLMResponse) -> ToolExecutor:
@@ -297,9 +318,10 @@ class ToolLoop:
 
         await sync.run_user_code(call)
 
-    def _ask_again(self, executor: ToolExecutor) -> AsyncGenerator[StreamEvent, None]:
+    def _ask_again(self) -> AsyncGenerator[StreamEvent, None]:
         """Ask the model again, with the outputs of the last round."""
-        arguments = next_call_arguments(self._arguments, executor, self._config.defaults)
+        assert self._executor is not None
+        arguments = next_call_arguments(self._arguments, self._executor, self._config.defaults)
         if self._head.resets != self._resets:
             # After a reset() the rounds still to come belong to the conversation that was left.
             arguments["auto_store"] = False

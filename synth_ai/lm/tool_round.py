@@ -7,11 +7,12 @@ import inspect
 import json
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from copy import deepcopy
 from functools import partial
+from typing import Self
 
 from synth_ai.content import FunctionToolCall
 from synth_ai.errors import ApprovalError, ToolDeniedError, ToolError
@@ -29,7 +30,9 @@ _MAX_THREADS = 256
 
 
 class ToolRound:
-    """Answers the calls of one response, all at once.
+    """Answers the calls of one response, all at once, from the beginning of an `async with` block.
+
+    If the block is left early, or a tool raises what ends a program, the other tools are cancelled.
 
     Args:
         executor: the tools.
@@ -54,6 +57,7 @@ class ToolRound:
         self._approval_error: ApprovalError | None = None
         self._results: dict[int, ToolFinished] = {}
         self._events: asyncio.Queue[ToolEvent | None] = asyncio.Queue()
+        self._work: asyncio.Task[None] | None = None
 
     @property
     def results(self) -> tuple[ToolFinished, ...]:
@@ -65,32 +69,34 @@ class ToolRound:
         """The names of the tools that are called, for an error message."""
         return ", ".join(dict.fromkeys(call["function"]["name"] for call in self._calls))
 
-    async def events(self) -> AsyncGenerator[ToolEvent, None]:
-        """Answer the calls, and yield what happens to them as it does.
+    async def __aenter__(self) -> Self:
+        self._work = asyncio.create_task(self._answer_all())
+        return self
 
-        If this is closed or cancelled, or a tool raises what ends a program, the other tools are
-        cancelled.
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert self._work is not None
+        # Nothing to do for a task that has ended.
+        self._work.cancel()
+        await asyncio.gather(self._work, return_exceptions=True)
+
+    async def next(self) -> ToolEvent | None:
+        """Wait for what happens next to a call; None once all are answered.
 
         Raises:
             ApprovalError: `approve=` failed. The tools that ran by then have ended.
         """
-        work = asyncio.create_task(self._answer_all())
+        event = await self._events.get()
+        if event is not None:
+            return event
+
+        assert self._work is not None
         try:
-            while True:
-                event = await self._events.get()
-                if event is None:
-                    break
-                yield event
-            await work
+            await self._work
         except _ExitRequest as request:
             raise request.error from None
-        finally:
-            # Nothing to do for a task that has ended.
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-
         if self._approval_error is not None:
             raise self._approval_error
+        return None
 
     async def _answer_all(self) -> None:
         tasks = []

@@ -23,8 +23,9 @@ async def greet(name: str) -> str:
 async def answer(executor: ToolExecutor, response: BaseLMResponse) -> tuple[ToolResult, ...]:
     """Run a round to its end."""
     tool_round = ToolRound(executor, response, number=1)
-    events = [event async for event in tool_round.events()]
-    assert len(events) >= len(tool_round.results)
+    async with tool_round:
+        while await tool_round.next() is not None:
+            pass
     return tool_round.results
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -432,3 +434,61 @@ async def test_usage_and_cost_of_a_run() -> None:
     run = await unpriced.run_tools_async("Hi")
     assert run.cost is None
     assert len(run.responses) == 2
+
+
+# --- the end of the loop ------------------------------------------------------------------------
+
+_SCRIPT = """
+import asyncio, sys, time
+from synth_ai import LM, ToolStarted
+from synth_ai.testing import ScriptedVendor, tool_call
+
+async def hang() -> None:
+    await asyncio.sleep(100)
+
+def block() -> None:
+    time.sleep(100)
+
+def make():
+    vendor = ScriptedVendor([[tool_call("hang"), tool_call("block")]])
+    return LM("any-name", vendor=vendor, tools=[hang, block])
+
+kept = []
+
+async def read():
+    stream = make().stream_tools_async("Hi")
+    events = aiter(stream)
+    if sys.argv[1] == "kept":
+        kept.extend([stream, events])
+    async for event in events:
+        if isinstance(event, ToolStarted):
+            return
+
+async def run():
+    kept.append(asyncio.create_task(make().run_tools_async("Hi")))
+    await asyncio.sleep(0.1)
+
+if sys.argv[1] == "sync":
+    for event in make().stream_tools("Hi"):
+        if isinstance(event, ToolStarted):
+            break
+elif sys.argv[1] == "never read":
+    make().stream_tools_async("Hi")
+    asyncio.run(asyncio.sleep(0))
+else:
+    asyncio.run(run() if sys.argv[1] == "run" else read())
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("way", ["sync", "dropped", "kept", "run", "never read"])
+def test_a_run_in_the_middle_of_its_tools_at_the_end_of_the_program(way: str) -> None:
+    """In Python's development mode, where each thing that is left open says so."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", _SCRIPT, way],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
