@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from synth_ai.errors import StoreConflictError, StoreCorruptError, StoreImportError
@@ -50,7 +51,7 @@ def select_new(turns: Sequence[Turn], find_stored: FindTurn) -> list[Turn]:
         stored = find_stored(turn.id)
         if stored is None:
             new.append(turn)
-        elif stored != turn:
+        elif not _is_same(stored, turn):
             raise StoreConflictError(
                 f"{turn.id!r} is in the store already, with other content; nothing was added. "
                 "The turns come from another store: import them into a new one."
@@ -58,6 +59,11 @@ def select_new(turns: Sequence[Turn], find_stored: FindTurn) -> list[Turn]:
 
     _check_for_cycles(turns, find_stored)
     return new
+
+
+def _is_same(stored: Turn, turn: Turn) -> bool:
+    """Whether two turns are one, whatever was said of it since: that of the store stays."""
+    return stored == replace(turn, reward=stored.reward, tags=stored.tags)
 
 
 def _check_for_cycles(turns: Sequence[Turn], find_stored: FindTurn) -> None:

@@ -156,6 +156,19 @@ def encode_tags(tags: Mapping[str, Any]) -> str | None:
     return to_json(tags) if tags else None
 
 
+def decode_tags(text: str) -> dict[str, Any]:
+    """Read tags that `encode_tags` wrote.
+
+    Raises:
+        StoreCorruptError: they are damaged.
+    """
+    try:
+        tags: dict[str, Any] = read_json(text)
+    except ValueError as error:
+        raise StoreCorruptError(f"Tags are damaged in the store: {error}.") from error
+    return tags
+
+
 def _decode_row(row: StoredRow[Key], shared: Mapping[Key, Any]) -> Turn:
     try:
         facts = read_json(row.content)

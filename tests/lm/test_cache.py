@@ -17,7 +17,12 @@ from servers.openai_fake import OpenAIServer
 from store.crashes import ENVIRONMENT
 from synth_ai import LM, BaseLMResponse, Completed, MemoryStore, ReasoningDelta, TextDelta
 from synth_ai import content as items
-from synth_ai.errors import OptionError, OverloadedError, StructuredOutputError
+from synth_ai.errors import (
+    OptionError,
+    OverloadedError,
+    SpendingCapError,
+    StructuredOutputError,
+)
 from synth_ai.response import Usage
 from synth_ai.testing import ScriptedEngine, ScriptedVendor, call_text, final_text, tool_call
 
@@ -353,6 +358,27 @@ async def test_an_answer_to_a_compacted_conversation_is_not_kept() -> None:
         assert not response.cached
         texts.append(response.text)
     assert texts == ["two", "three"]
+
+
+async def test_a_hit_costs_nothing_also_beyond_a_cap() -> None:
+    """No money is left, and none is needed."""
+    usage = Usage(input_tokens=1_000_000)
+    answer = BaseLMResponse.of_output([items.assistant_message("one")], usage=usage)
+    vendor = ScriptedVendor([answer])
+    lm = LM(
+        "x",
+        vendor=vendor,
+        cache=True,
+        temperature=0,
+        prices={"x": {"input": 1.0, "output": 1.0}},
+        max_cost=1.0,
+        auto_store_responses=False,
+    )
+    await lm.respond_async("Hi")
+    hit = await lm.respond_async("Hi")
+    assert (hit.cached, hit.cost, lm.totals.cost) == (True, 0.0, 1.0)
+    with pytest.raises(SpendingCapError):
+        await lm.respond_async("Another")
 
 
 # --- beginnings and processes -----------------------------------------------------------------

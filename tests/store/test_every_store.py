@@ -499,6 +499,17 @@ async def test_annotations(store: ResponseStore) -> None:
     assert not await store.annotate("unknown", Annotation(reward=1.0))
 
 
+async def test_turns_that_were_annotated_since_are_no_others(store: ResponseStore) -> None:
+    """Importing an export again does no harm, and what was said of the turns stays."""
+    turns = make_chain(2)
+    await store.add(turns)
+    await store.annotate("turn_0", Annotation(reward=1.0, tags={"run": "july"}))
+    assert await store.add([*turns, make_turn("turn_2", "turn_1")]) == 1
+    turn = await store.get("turn_0")
+    assert turn is not None
+    assert (turn.reward, turn.tags) == (1.0, {"run": "july"})
+
+
 async def test_a_redacted_turn_keeps_its_reward_and_tags(store: ResponseStore) -> None:
     """They are the caller's own, who finds the turn by them."""
     await store.put(make_turn("turn", reward=1.0, tags={"run": "july"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from inspect import signature
 
@@ -11,6 +12,7 @@ from store.turns import make_chain, make_turn
 from synth_ai.errors import StoreError
 from synth_ai.store.memory import MemoryStore
 from synth_ai.store.null import NullStore
+from synth_ai.store.tags import Annotation
 
 
 async def test_the_oldest_leaves_go_first() -> None:
@@ -95,6 +97,27 @@ async def test_what_is_replaced_redacted_or_deleted_takes_no_bytes() -> None:
     with pytest.raises(StoreError, match="max_bytes"):
         await store.add([replace(make_turn("b"), error="e" * 900_000)])
     assert len(await store.list()) == 1
+
+
+async def test_all_that_a_turn_keeps_is_counted() -> None:
+    """Tags, log probabilities, and what stood in the place of old turns."""
+    large = "x" * 900_000
+    summary = {"first_kept": "a", "items": [{"role": "user", "content": large}]}
+    for facts in (
+        {"tags": {"note": [large]}},
+        {"compaction": summary},
+        {"output_logprobs": array("f", [0.0] * 225_000)},
+        {"output_token_ids": list(range(22_500))},
+    ):
+        store = MemoryStore(max_bytes=1_000_000)
+        await store.put(make_turn("a", **facts))
+        await store.put(make_turn("b", **facts))
+        assert [turn.id for turn in await store.list()] == ["b"], facts.keys()
+        # What is said of it later is counted, too.
+        await store.put(make_turn("c"))
+        await store.annotate("c", Annotation(tags={"note": large}))
+        await store.put(make_turn("d"))
+        assert [turn.id for turn in await store.list()] == ["c", "d"], facts.keys()
 
 
 async def test_a_conversation_of_pictures_may_outgrow_the_bound() -> None:

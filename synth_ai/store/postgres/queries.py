@@ -9,7 +9,6 @@ from psycopg import AsyncConnection
 
 from synth_ai.store.base import order_chain
 from synth_ai.store.conflicts import children_error, conflict_error, select_new
-from synth_ai.store.json import read_json
 from synth_ai.store.redaction import detach_turn, redact_turn
 from synth_ai.store.rows import (
     EncodedTurn,
@@ -17,6 +16,7 @@ from synth_ai.store.rows import (
     StoredRow,
     decode_hash,
     decode_rows,
+    decode_tags,
     encode_row,
     encode_tags,
     share_text,
@@ -107,7 +107,7 @@ async def search(connection: AsyncConnection, tags: Tags) -> list[Turn]:
     cursor = await connection.execute(_ALL_TAGS)
     found = []
     for hash, text in await cursor.fetchall():
-        if has_tags(read_json(text), tags):
+        if has_tags(decode_tags(text), tags):
             found.append(hash)
 
     return await _read_turns(connection, _TAGGED, (found,))

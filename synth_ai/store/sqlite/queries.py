@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from synth_ai.store.base import order_chain
 from synth_ai.store.conflicts import children_error, conflict_error, select_new
-from synth_ai.store.json import read_json
 from synth_ai.store.redaction import detach_turn, redact_turn
 from synth_ai.store.rows import (
     EncodedTurn,
@@ -17,6 +16,7 @@ from synth_ai.store.rows import (
     StoredRow,
     decode_hash,
     decode_rows,
+    decode_tags,
     encode_row,
     encode_tags,
 )
@@ -110,7 +110,7 @@ def search(connection: sqlite3.Connection, tags: Tags) -> list[Turn]:
     # Only the tags are read of all turns.
     found = []
     for seq, text in connection.execute(_TAGS):
-        if has_tags(read_json(text), tags):
+        if has_tags(decode_tags(text), tags):
             found.append(seq)
 
     turns: list[Turn] = []
