@@ -17,6 +17,10 @@ from pathlib import Path
 from statistics import median
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE))
+
+from local_server import WORDS  # noqa: E402
+
 ENVIRONMENTS = HERE.parent / ".venvs"
 
 OURS = ("openai", "bare aiohttp", "synth_ai", "synth_ai chained", "synth_ai httpx")
@@ -28,6 +32,9 @@ PEERS = {
     "openai-agents": "openai-agents",
     "dspy": "dspy",
 }
+#: Contenders for streams of `WORDS` events, by how many there are at once. With a thousand, the raw
+#: SDK's time to connect runs out on a busy machine.
+STREAMS = {1: ("openai stream", "synth_ai stream"), 1000: ("synth_ai stream",)}
 CALLS = {1: 300, 100: 1000, 1000: 3000, 10_000: 10_000}
 
 
@@ -47,7 +54,10 @@ def peer_python(name: str) -> str:
 
 def run(python: str, name: str, api: str, url: str, in_flight: int) -> dict[str, float]:
     """One measurement in a process of its own."""
-    arguments = [name, api, url, str(in_flight), str(CALLS[in_flight])]
+    calls = CALLS[in_flight]
+    if name.endswith("stream"):
+        calls = max(30, in_flight)
+    arguments = [name, api, url, str(in_flight), str(calls)]
     command = [python, str(HERE / "client_worker.py"), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -71,9 +81,32 @@ def table(api: str, in_flight: int, results: dict[str, list[dict[str, float]]]) 
         )
 
 
+def stream_table(api: str, in_flight: int, results: dict[str, list[dict[str, float]]]) -> None:
+    """Print medians for an event of a stream, with the ratio to the raw SDK."""
+    print(f"\n{api}, {in_flight} streams at once")
+    print(f"{'':18} {'CPU us/event':>12} {'x SDK':>6} {'grew by MB':>11}")
+    medians = {name: middle(rounds) for name, rounds in results.items()}
+    for name, each in medians.items():
+        ratio = ""
+        if "openai stream" in medians:
+            ratio = f"{each['cpu_us'] / medians['openai stream']['cpu_us']:.2f}"
+        print(f"{name:18} {each['cpu_us'] / WORDS:12.1f} {ratio:>6} {each['grown_mb']:11.0f}")
+
+
 def middle(rounds: list[dict[str, float]]) -> dict[str, float]:
     """The median of each figure."""
     return {key: median(each[key] for each in rounds) for key in rounds[0]}
+
+
+def measure(
+    pythons: dict[str, str], api: str, url: str, in_flight: int, rounds: int
+) -> dict[str, list[dict[str, float]]]:
+    """All contenders, by turns in each round."""
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in pythons}
+    for _ in range(rounds):
+        for name, python in pythons.items():
+            results[name].append(run(python, name, api, url, in_flight))
+    return results
 
 
 def main() -> None:
@@ -103,11 +136,11 @@ def main() -> None:
     try:
         for api in ("responses", "chat"):
             for in_flight in options.in_flight:
-                results: dict[str, list[dict[str, float]]] = {name: [] for name in pythons}
-                for _ in range(options.rounds):
-                    for name, python in pythons.items():
-                        results[name].append(run(python, name, api, url, in_flight))
-                table(api, in_flight, results)
+                table(api, in_flight, measure(pythons, api, url, in_flight, options.rounds))
+            for in_flight, names in STREAMS.items():
+                streams = dict.fromkeys(names, sys.executable)
+                results = measure(streams, api, url, in_flight, options.rounds)
+                stream_table(api, in_flight, results)
     finally:
         server.stdin.close()
         server.wait()

@@ -69,6 +69,37 @@ def openai_sdk(api: str, url: str) -> Call:
     )
 
 
+def synth_ai_stream(api: str, url: str) -> Call:
+    from synth_ai import LM
+
+    lm = LM("bench", api=api, base_url=url, api_key="sk-bench", auto_store_responses=False)
+
+    async def call() -> None:
+        async for _ in lm.stream_async(QUESTION):
+            pass
+
+    return call
+
+
+def openai_stream(api: str, url: str) -> Call:
+    from openai import AsyncOpenAI
+
+    client = AsyncOpenAI(base_url=url, api_key="sk-bench")
+    message = {"role": "user", "content": QUESTION}
+
+    async def call() -> None:
+        if api == "responses":
+            events: Any = await client.responses.create(model="bench", input=QUESTION, stream=True)
+        else:
+            events = await client.chat.completions.create(
+                model="bench", messages=[message], stream=True
+            )
+        async for _ in events:
+            pass
+
+    return call
+
+
 def litellm(api: str, url: str) -> Call:
     import litellm as library
 
@@ -128,6 +159,8 @@ CONTENDERS: dict[str, Callable[[str, str], Call]] = {
     "synth_ai chained": synth_ai,
     "synth_ai httpx": synth_ai_httpx,
     "bare aiohttp": bare_aiohttp,
+    "openai stream": openai_stream,
+    "synth_ai stream": synth_ai_stream,
     "litellm": litellm,
     "langchain-openai": langchain_openai,
     "pydantic-ai": pydantic_ai,

@@ -76,6 +76,58 @@ def reply(body: dict[str, object]) -> bytes:
     return head.encode() + content
 
 
+#: Of each stream: how many words it has, an event each, how many come at a time, and the seconds
+#: between.
+WORDS = 200
+AT_ONCE = 10
+PAUSE = 0.005
+
+
+def chat_events() -> list[dict[str, object]]:
+    """A streamed chat completion, an event a word."""
+    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "bench"}
+    deltas: list[dict[str, object]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"content": f"word{number} "} for number in range(WORDS)]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    return [{**chunk, "choices": [choice]} for choice in choices]
+
+
+def response_events() -> list[dict[str, object]]:
+    """A streamed response, an event a word."""
+    words = [f"word{number} " for number in range(WORDS)]
+    part = {"type": "output_text", "text": "".join(words), "annotations": []}
+    message = {**RESPONSE["output"][0], "content": [part]}  # type: ignore[index]
+    begun = {**RESPONSE, "status": "in_progress", "output": [], "usage": None}
+    whole = {**RESPONSE, "output": [message]}
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
+
+    events: list[dict[str, object]] = [{"type": "response.created", "response": begun}]
+    item = {**message, "status": "in_progress", "content": []}
+    events.append({"type": "response.output_item.added", "output_index": 0, "item": item})
+    for word in words:
+        events.append({"type": "response.output_text.delta", "delta": word, **place})
+    events.append({"type": "response.output_item.done", "output_index": 0, "item": message})
+    events.append({"type": "response.completed", "response": whole})
+    return [{**event, "sequence_number": number} for number, event in enumerate(events)]
+
+
+def in_pieces(events: list[dict[str, object]], end: str = "") -> list[bytes]:
+    """The pieces of a streamed answer, as they go out one after another."""
+    frames = [f"data: {json.dumps(event)}\n\n" for event in events]
+    if end:
+        frames.append(f"data: {end}\n\n")
+
+    pieces = []
+    for start in range(0, len(frames), AT_ONCE):
+        text = "".join(frames[start : start + AT_ONCE]).encode()
+        pieces.append(b"%x\r\n%s\r\n" % (len(text), text))
+    head = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    return [head, *pieces, b"0\r\n\r\n"]
+
+
 CONNECTIONS = count()
 
 
@@ -83,6 +135,10 @@ class Server(asyncio.Protocol):
     """Reads requests by their content-length, and answers each with the body of its path."""
 
     replies: ClassVar = {b"/responses": reply(RESPONSE), b"/chat/completions": reply(CHAT)}
+    streams: ClassVar = {
+        b"/responses": in_pieces(response_events()),
+        b"/chat/completions": in_pieces(chat_events(), "[DONE]"),
+    }
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -99,14 +155,29 @@ class Server(asyncio.Protocol):
             length = int(lowered[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self.buffer) < end + 4 + length:
                 return
+            body = self.buffer[end + 4 : end + 4 + length]
             self.buffer = self.buffer[end + 4 + length :]
-            path = head.split(b" ", 2)[1]
-            answer = next(body for ending, body in self.replies.items() if path.endswith(ending))
             # No two responses have one id: a client may keep them by it.
             self.number += 1
-            self.transport.write(
-                answer.replace(b"respXXXXXXXX_00000000", b"%s_%08d" % (self.prefix, self.number))
-            )  # type: ignore[attr-defined]
+            path = head.split(b" ", 2)[1]
+            ending = next(ending for ending in self.replies if path.endswith(ending))
+            if b'"stream":true' in body.replace(b" ", b""):
+                self.send_pieces(self.streams[ending], 0, self.number)
+            else:
+                self.send(self.replies[ending], self.number)
+
+    def send_pieces(self, pieces: list[bytes], index: int, number: int) -> None:
+        """Send a piece of a stream, and the others later."""
+        self.send(pieces[index], number)
+        if index + 1 < len(pieces):
+            asyncio.get_running_loop().call_later(
+                PAUSE, self.send_pieces, pieces, index + 1, number
+            )
+
+    def send(self, content: bytes, number: int) -> None:
+        """Send bytes with the id of this very response in them."""
+        id = b"%s_%08d" % (self.prefix, number)
+        self.transport.write(content.replace(b"respXXXXXXXX_00000000", id))  # type: ignore[attr-defined]
 
 
 async def main() -> None:
