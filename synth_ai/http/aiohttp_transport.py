@@ -19,6 +19,7 @@ from synth_ai.errors import ConnectionFailedError
 from synth_ai.http.connection_errors import (
     broken_error,
     connect_timeout_error,
+    describe_error,
     silence_error,
     unreachable_error,
 )
@@ -263,5 +264,12 @@ def _describe(error: Exception) -> Exception | str:
         error.request_info = aiohttp.RequestInfo(info.url, info.method, no_headers, info.real_url)
         error.args = (error.request_info, ())
         return f"{error.status} {error.message}"
+
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        reason = describe_error(error.os_error)
+        return f"the proxy cannot be reached at {error.host}:{error.port}: {reason}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # Its own message is about aiohttp's settings.
+        return error.os_error
 
     return error

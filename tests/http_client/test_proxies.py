@@ -142,8 +142,10 @@ def test_a_proxy_that_is_not_there(
 ) -> None:
     """It is an error of the connection."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    with pytest.raises(ConnectionFailedError, match="cannot be reached at 127"):
+    with pytest.raises(ConnectionFailedError, match="cannot be reached at 127") as raised:
         ask(server.base_url)
+    if transport == "aiohttp":
+        assert "the proxy cannot be reached at 127.0.0.1:9" in str(raised.value)
 
 
 def test_all_proxy_goes_over_httpx(
