@@ -18,6 +18,7 @@ _STATUSES: tuple[tuple[type[errors.SynthAIError], int], ...] = (
     (errors.AuthenticationFailedError, 401),
     (errors.NotFoundError, 404),
     (errors.RateLimitError, 429),
+    (errors.SpendingCapError, 429),
     (errors.TimedOutError, 504),
     (errors.RejectedError, 400),
     (errors.OverloadedError, 503),
@@ -33,6 +34,7 @@ _CODES: tuple[tuple[type[errors.SynthAIError], str], ...] = (
     (errors.UnknownResponseError, "previous_response_not_found"),
     (errors.ContextLengthError, "context_length_exceeded"),
     (errors.RateLimitError, "rate_limit_exceeded"),
+    (errors.SpendingCapError, "insufficient_quota"),
 )
 
 #: The fields of the request that our errors are about.
@@ -97,8 +99,11 @@ def describe_error(error: errors.SynthAIError | RefusedRequestError) -> dict[str
 
 
 def make_error_headers(error: errors.SynthAIError | RefusedRequestError) -> dict[str, str]:
-    """Make the headers for an error: how long to wait, and the id of the request behind it."""
+    """Make the headers for an error: when to try again, and the id of the request behind it."""
     headers: dict[str, str] = {}
+    if isinstance(error, errors.SpendingCapError):
+        # The SDK would try again.
+        headers["x-should-retry"] = "false"
     if not isinstance(error, errors.ServerError):
         return headers
 

@@ -12,7 +12,7 @@ from openai_api.backends import APIS, FLAT_TOOL, make_lm
 from servers.answers import Answer
 from servers.errors import invalid_api_key, rate_limited
 from servers.openai_fake import OpenAIServer
-from synth_ai import LM, openai_api
+from synth_ai import LM, Price, openai_api
 from synth_ai.testing import ScriptedVendor
 
 RESPONSES = "/responses"
@@ -262,6 +262,18 @@ async def test_the_server_s_own_errors_keep_their_status(
     with pytest.raises(openai.AuthenticationError) as denied:
         await client.responses.create(model="gpt-5", input="Hi", stream=True)
     assert key not in str(denied.value.body)
+
+
+async def test_a_spending_cap_is_a_quota() -> None:
+    """That is used up: the SDK does not try again."""
+    vendor = ScriptedVendor(["one"])
+    lm = LM("m", vendor=vendor, prices={"m": Price(1e6, 1e6)}, max_cost=0.001)
+    client = openai_api.client(lm)
+    await client.responses.create(model="m", input="Hi")
+    with pytest.raises(openai.RateLimitError) as capped:
+        await client.responses.create(model="m", input="Hi")
+    assert capped.value.code == "insufficient_quota"
+    assert capped.value.response.headers["x-should-retry"] == "false"
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
