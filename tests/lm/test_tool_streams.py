@@ -337,9 +337,10 @@ async def left_early(stream: AsyncIterator[RunEvent], kind: type) -> None:
 @WAYS
 async def test_leaving_early_cancels_the_tools(way: str) -> None:
     """The async ones get the time to clean up before the block has ended."""
-    cleaned = threading.Event()
+    begun, cleaned = threading.Event(), threading.Event()
 
     async def hang() -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -349,8 +350,7 @@ async def test_leaving_early_cancels_the_tools(way: str) -> None:
     if way == "async":
         async with lm.stream_tools_async("Hi") as stream:
             await left_early(aiter(stream), ToolStarted)
-            # The tool is under way.
-            await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(begun.wait, 10)
         assert len(asyncio.all_tasks()) == 1
     else:
 
@@ -358,7 +358,7 @@ async def test_leaving_early_cancels_the_tools(way: str) -> None:
             with lm.stream_tools("Hi") as stream:
                 for event in stream:
                     if isinstance(event, ToolStarted):
-                        threading.Event().wait(0.05)
+                        assert begun.wait(timeout=10)
                         break
 
         await asyncio.to_thread(leave)
@@ -381,9 +381,10 @@ async def test_leaving_early_aborts_the_call() -> None:
 
 async def test_a_stream_that_is_forgotten_ends_its_tools() -> None:
     """Nobody refers to it any more, so nobody could."""
-    ended = asyncio.Event()
+    begun, ended = asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -393,7 +394,7 @@ async def test_a_stream_that_is_forgotten_ends_its_tools() -> None:
     stream = lm.stream_tools_async("Hi")
     events = aiter(stream)
     await left_early(events, ToolStarted)
-    await asyncio.sleep(0.01)
+    await begun.wait()
     del stream, events
     async with asyncio.timeout(10):
         await ended.wait()
