@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 API = ROOT / "tests" / "typing" / "api.py"
-GUIDE = ROOT / "docs" / "guide.md"
+PAGES = (ROOT / "docs" / "guide.md", ROOT / "docs" / "typed-answers.md")
 
 needs_mypy = pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
 needs_pyright = pytest.mark.skipif(find_spec("pyright") is None, reason="pyright is not installed")
@@ -36,11 +36,12 @@ def check(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module")
-def guide_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of the guide as one file, with what it takes from its reader."""
-    blocks = re.findall(r"```python[^\n]*\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    path = tmp_path_factory.mktemp("guide") / "guide_code.py"
+@pytest.fixture(scope="module", params=PAGES, ids=lambda page: page.stem)
+def page_code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a page as one file, with what the guide takes from its reader."""
+    page: Path = request.param
+    blocks = re.findall(r"```python[^\n]*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path_factory.mktemp("page") / "page_code.py"
     path.write_text("from typing import Any\n\nloaded: Any = ...\n" + "\n".join(blocks))
     return path
 
@@ -72,15 +73,15 @@ def test_pyright_flags_what_mypy_flags(tmp_path: Path) -> None:
 
 
 @needs_mypy
-def test_the_guide_under_mypy(guide_code: Path) -> None:
-    """What the guide shows passes as it is written."""
-    check(*MYPY, str(guide_code))
+def test_the_pages_under_mypy(page_code: Path) -> None:
+    """What the docs show passes as it is written."""
+    check(*MYPY, str(page_code))
 
 
 @needs_pyright
-def test_the_guide_under_pyright(guide_code: Path) -> None:
+def test_the_pages_under_pyright(page_code: Path) -> None:
     """Editors underline nothing in it."""
-    check(*PYRIGHT, str(guide_code))
+    check(*PYRIGHT, str(page_code))
 
 
 @needs_pyright
