@@ -52,7 +52,13 @@ from synth_ai.lm.streams import ResponseStream, StreamFacts, SyncResponseStream
 from synth_ai.lm.structured_output import ResponseFormat
 from synth_ai.lm.token_count import TokenCount
 from synth_ai.lm.tool_executor import ToolExecutor
-from synth_ai.lm.tool_loop import RunArguments, ToolLoop, make_run_config, split_arguments
+from synth_ai.lm.tool_loop import (
+    RunArguments,
+    ToolLoop,
+    UnshapedRunArguments,
+    make_run_config,
+    split_arguments,
+)
 from synth_ai.lm.tool_run import ToolRun
 from synth_ai.lm.tool_streams import SyncToolStream, ToolStream
 from synth_ai.lm.usage import Totals, UsageTotals, read_max_cost
@@ -555,6 +561,21 @@ class LM(Generic[AnswerT]):
 
     # --- tool runs --------------------------------------------------------------------------
 
+    @overload
+    async def run_tools_async(
+        self, *texts: str, **arguments: Unpack[UnshapedRunArguments]
+    ) -> ToolRun[AnswerT]: ...
+    @overload
+    async def run_tools_async(
+        self, *texts: str, response_model: Schema | None, **arguments: Unpack[UnshapedRunArguments]
+    ) -> ToolRun: ...
+    @overload
+    async def run_tools_async(
+        self,
+        *texts: str,
+        response_model: TypeForm[ShapeT],
+        **arguments: Unpack[UnshapedRunArguments],
+    ) -> ToolRun[ShapeT]: ...
     @show_arguments(RunArguments)
     async def run_tools_async(self, *texts: str, **arguments: Unpack[RunArguments]) -> ToolRun:
         """Answer a prompt, running the tools that the model calls until it gives its final answer.
@@ -599,6 +620,21 @@ class LM(Generic[AnswerT]):
         """
         return await self._tool_loop(texts, arguments, whole=True).run()
 
+    @overload
+    def run_tools(
+        self, *texts: str, **arguments: Unpack[UnshapedRunArguments]
+    ) -> ToolRun[AnswerT]: ...
+    @overload
+    def run_tools(
+        self, *texts: str, response_model: Schema | None, **arguments: Unpack[UnshapedRunArguments]
+    ) -> ToolRun: ...
+    @overload
+    def run_tools(
+        self,
+        *texts: str,
+        response_model: TypeForm[ShapeT],
+        **arguments: Unpack[UnshapedRunArguments],
+    ) -> ToolRun[ShapeT]: ...
     @show_arguments(RunArguments)
     def run_tools(self, *texts: str, **arguments: Unpack[RunArguments]) -> ToolRun:
         """Answer a prompt, running the tools that the model calls; see `run_tools_async`."""
@@ -609,6 +645,21 @@ class LM(Generic[AnswerT]):
             loop.note_run(error)
             raise
 
+    @overload
+    def stream_tools_async(
+        self, *texts: str, **arguments: Unpack[UnshapedRunArguments]
+    ) -> ToolStream[AnswerT]: ...
+    @overload
+    def stream_tools_async(
+        self, *texts: str, response_model: Schema | None, **arguments: Unpack[UnshapedRunArguments]
+    ) -> ToolStream: ...
+    @overload
+    def stream_tools_async(
+        self,
+        *texts: str,
+        response_model: TypeForm[ShapeT],
+        **arguments: Unpack[UnshapedRunArguments],
+    ) -> ToolStream[ShapeT]: ...
     @show_arguments(RunArguments)
     def stream_tools_async(self, *texts: str, **arguments: Unpack[RunArguments]) -> ToolStream:
         """Answer a prompt, running the tools that the model calls, as events of all the rounds.
@@ -620,6 +671,21 @@ class LM(Generic[AnswerT]):
         """
         return ToolStream(self._tool_loop(texts, arguments, whole=False))
 
+    @overload
+    def stream_tools(
+        self, *texts: str, **arguments: Unpack[UnshapedRunArguments]
+    ) -> SyncToolStream[AnswerT]: ...
+    @overload
+    def stream_tools(
+        self, *texts: str, response_model: Schema | None, **arguments: Unpack[UnshapedRunArguments]
+    ) -> SyncToolStream: ...
+    @overload
+    def stream_tools(
+        self,
+        *texts: str,
+        response_model: TypeForm[ShapeT],
+        **arguments: Unpack[UnshapedRunArguments],
+    ) -> SyncToolStream[ShapeT]: ...
     @show_arguments(RunArguments)
     def stream_tools(self, *texts: str, **arguments: Unpack[RunArguments]) -> SyncToolStream:
         """Answer a prompt, running tools, as events, without `await`; see `stream_tools_async`."""

@@ -52,7 +52,7 @@ async def respond(config: LMConfig, call: Call, head: Head) -> BaseLMResponse:
             error.responses = tuple(tries)
             if len(tries) > reasks:
                 raise
-            call = _ask_again(call, error)
+            call = _ask_again(call, error.response, _describe(error))
         except SynthAIError as error:
             _note_tries(error, tries)
             raise
@@ -94,17 +94,23 @@ def _read_reasks(config: LMConfig, call: Call, shape: ResponseFormat | None) -> 
     return own.get("reask", config.defaults.get("reask")) or 0
 
 
-def _ask_again(call: Call, error: StructuredOutputError) -> Call:
-    """Make the call of the next try, which continues the one that did not fit."""
+def _describe(error: StructuredOutputError) -> str:
+    """Describe to the model what does not fit."""
     reason = error.__cause__
-    assert isinstance(reason, ValueError)
-    described = describe_error(reason, MAX_ERRORS_TO_MEND)
+    if not isinstance(reason, ValueError):
+        # A vendor of one's own has checked the answer itself.
+        return str(error)
+    return describe_error(reason, MAX_ERRORS_TO_MEND)
+
+
+def _ask_again(call: Call, response: BaseLMResponse, reason: str) -> Call:
+    """Make the call of the next try, which continues the one that did not fit."""
     text = (
-        f"Your answer does not fit the form that was asked for: {described}. "
+        f"Your answer does not fit the form that was asked for: {reason}. "
         "Answer again, with nothing but the JSON of the whole corrected answer."
     )
 
-    arguments: CallArguments = {"previous_response_id": error.response.response_id}
+    arguments: CallArguments = {"previous_response_id": response.response_id}
     for name, value in call.arguments.items():
         if name not in PROMPT_ARGUMENTS:
             arguments[name] = value  # type: ignore[literal-required]

@@ -12,7 +12,12 @@ from synth_ai.errors import OptionError, ToolDeniedError, ToolRunError, did_you_
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.lm import sync
 from synth_ai.lm.approval import Approver
-from synth_ai.lm.arguments import CALL_ARGUMENTS, PROMPT_ARGUMENTS, CallArguments
+from synth_ai.lm.arguments import (
+    CALL_ARGUMENTS,
+    PROMPT_ARGUMENTS,
+    CallArguments,
+    UnshapedArguments,
+)
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head
 from synth_ai.lm.prices import check_has_price
@@ -40,7 +45,17 @@ Answer: TypeAlias = Callable[[tuple[str, ...], CallArguments], AsyncGenerator[St
 """Answers one call of prompt strings and arguments: yields its events, or `Completed` alone."""
 
 
-class RunArguments(CallArguments, total=False):
+class UnshapedRunArguments(UnshapedArguments, total=False):
+    """The arguments of a run but for `response_model`; see `UnshapedArguments`."""
+
+    max_rounds: int
+    on_error: OnError
+    on_step: OnStep | None
+    approve: Approver | None
+    max_cost: float | None
+
+
+class RunArguments(UnshapedRunArguments, CallArguments, total=False):
     """What `run_tools` and `stream_tools` take beside the prompt's strings.
 
     `max_rounds` is how many times the model may call tools, 10 by default. `on_error="report"`, the
@@ -50,12 +65,6 @@ class RunArguments(CallArguments, total=False):
     the run may cost together, in US dollars. `timeout` is that of the whole run: seconds, or a
     `Timeout`, whose other times are those of each call. The rest is as for `respond`.
     """
-
-    max_rounds: int
-    on_error: OnError
-    on_step: OnStep | None
-    approve: Approver | None
-    max_cost: float | None
 
 
 #: The arguments of a run that its calls do not take.

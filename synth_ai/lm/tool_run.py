@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias
 
-from synth_ai.content import ToolCall
+from synth_ai.content import AnswerT, ToolCall
 from synth_ai.events import StreamEvent
 from synth_ai.lm.tool_results import UnwritableResultError, read_result
 from synth_ai.lm.usage import add_cost, add_usage
@@ -61,7 +61,7 @@ class ToolStep:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolRun:
+class ToolRun(Generic[AnswerT]):
     """A run, as `lm.run_tools()` returns it and `error.run` has it of a run that ended early.
 
     Attributes:
@@ -70,7 +70,7 @@ class ToolRun:
             last round is that of `response` itself.
     """
 
-    response: BaseLMResponse
+    response: BaseLMResponse[AnswerT]
     steps: tuple[ToolStep, ...] = field(default=())
 
     @property

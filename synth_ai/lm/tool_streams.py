@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Generic
+
+from synth_ai.content import AnswerT
 from synth_ai.errors import RequestError
 from synth_ai.events import Completed, TextDelta
 from synth_ai.lm.streams import AsyncStream, SyncStream
@@ -38,7 +41,7 @@ class _PartialRun:
         self.texts.append(text)
 
 
-class _WithRun:
+class _WithRun(Generic[AnswerT]):
     """What async and sync streams of a run have in common."""
 
     _loop: ToolLoop
@@ -50,7 +53,7 @@ class _WithRun:
         return "".join(self._partial_run.texts)
 
     @property
-    def run(self) -> ToolRun:
+    def run(self) -> ToolRun[AnswerT]:
         """The whole run, once the stream has ended.
 
         Raises:
@@ -64,7 +67,7 @@ class _WithRun:
         return self._partial_run.run
 
     @property
-    def run_so_far(self) -> ToolRun | None:
+    def run_so_far(self) -> ToolRun[AnswerT] | None:
         """The run as far as it has come, also after the stream was left or has broken off.
 
         None before the first response.
@@ -72,7 +75,7 @@ class _WithRun:
         return self._loop.run_so_far
 
 
-class ToolStream(_WithRun, AsyncStream[RunEvent]):
+class ToolStream(_WithRun[AnswerT], AsyncStream[RunEvent]):
     """The events of a run, as `lm.stream_tools_async()` returns them.
 
     ::
@@ -97,7 +100,7 @@ class ToolStream(_WithRun, AsyncStream[RunEvent]):
         super().__init__(loop.events(), self._partial_run.add)
 
 
-class SyncToolStream(_WithRun, SyncStream[RunEvent]):
+class SyncToolStream(_WithRun[AnswerT], SyncStream[RunEvent]):
     """The events of a run, as `lm.stream_tools()` returns them.
 
     ::

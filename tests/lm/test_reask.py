@@ -12,7 +12,7 @@ from pydantic import BaseModel, field_validator
 
 from servers.answers import Answer
 from servers.openai_fake import OpenAIServer
-from synth_ai import LM, BaseLMResponse, MemoryStore, Timeout, VLLMEngine, harmony
+from synth_ai import LM, BaseLMResponse, LMRequest, MemoryStore, Timeout, VLLMEngine, harmony
 from synth_ai import content as items
 from synth_ai.errors import (
     ContextLengthError,
@@ -325,6 +325,24 @@ def test_a_broken_text_is_explained_too() -> None:
     vendor = ScriptedVendor(["Rome, of course", ROME])
     LM("x", vendor=vendor).respond("Rome?", response_model=City, reask=1)
     assert "Expecting value: line 1" in items.text_of(vendor.requests[1].input[0])
+
+
+async def test_a_vendor_that_checks_answers_itself() -> None:
+    """Its error is the model's to read, as it has no list of mistakes."""
+
+    class Checking(ScriptedVendor):
+        async def respond(self, request: LMRequest) -> BaseLMResponse:
+            response = await super().respond(request)
+            if len(self.requests) == 1:
+                response.response_id = "resp_1"
+                raise StructuredOutputError("The city is too small.", response=response)
+            return response
+
+    vendor = Checking([ROME, ROME])
+    lm = LM("x", vendor=vendor)
+    response = await lm.respond_async("Rome?", response_model=City, reask=1)
+    assert response.tries == 2
+    assert "The city is too small." in items.text_of(vendor.requests[1].input[0])
 
 
 class Never(BaseModel):

@@ -113,7 +113,7 @@ async def options(lm: LM) -> None:
     await lm.respond_async("Hi", temprature=1)  # type: ignore[call-overload]
     lm.stream_async("Hi", temprature=1)  # type: ignore[call-overload]
     lm.respond_batch(["Hi"], temprature=1)  # type: ignore[call-overload]
-    await lm.run_tools_async("Hi", temprature=1)  # type: ignore[call-arg]
+    await lm.run_tools_async("Hi", temprature=1)  # type: ignore[call-overload]
 
     # An option of a vendor of one's own: type checkers know it by this dictionary alone.
     own: dict[str, Any] = {"thinking": {"budget": 1024}}
@@ -184,9 +184,9 @@ async def running_tools(lm: LM) -> None:
     assert_type(stream.run_so_far, ToolRun | None)
 
     Tool("f", "", None, "f")  # type: ignore[arg-type]
-    lm.stream_tools("Hi", approve=True)  # type: ignore[arg-type]
-    lm.stream_tools("Hi", max_round=3)  # type: ignore[call-arg]
-    lm.run_tools("Hi", max_cost="1")  # type: ignore[arg-type]
+    lm.stream_tools("Hi", approve=True)  # type: ignore[call-overload]
+    lm.stream_tools("Hi", max_round=3)  # type: ignore[call-overload]
+    lm.run_tools("Hi", max_cost="1")  # type: ignore[call-overload]
     lm.run_tools("Hi", approve=lambda request: None)  # type: ignore[arg-type, return-value]
 
 
@@ -256,6 +256,16 @@ async def typed_streams(lm: LM) -> None:
     with lm.stream_sync("Hi", response_model=list[City]) as other:
         assert_type(other, SyncResponseStream[list[City]])
         assert_type(other.partial, list[City] | None)
+
+
+async def typed_runs(lm: LM) -> None:
+    run = await lm.run_tools_async("Hi", response_model=City, max_rounds=3, reask=1)
+    assert_type(run, ToolRun[City])
+    assert_type(run.response.structured_output, City | None)
+    assert_type(lm.run_tools("Hi", response_model=list[City]), ToolRun[list[City]])
+    assert_type(LM("gpt-5", response_model=City).run_tools("Hi"), ToolRun[City])
+    assert_type(lm.stream_tools_async("Hi", response_model=City).run, ToolRun[City])
+    assert_type(lm.stream_tools("Hi", response_model=City), SyncToolStream[City])
 
 
 async def typed_lms() -> None:
