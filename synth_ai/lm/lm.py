@@ -29,7 +29,7 @@ from synth_ai.errors import OptionError, RequestError, did_you_mean
 from synth_ai.events import Completed, StreamEvent
 from synth_ai.ids import check_id
 from synth_ai.limiter import ConcurrencyLimiter
-from synth_ai.lm import pipeline, reask, sync
+from synth_ai.lm import pipeline, prepare, reask, sync
 from synth_ai.lm.api_keys import read_key
 from synth_ai.lm.arguments import (
     CALL_ARGUMENTS,
@@ -42,6 +42,7 @@ from synth_ai.lm.arguments import (
 )
 from synth_ai.lm.batch import BatchPrompt, as_calls, check_progress, gather
 from synth_ai.lm.cache import check_cache
+from synth_ai.lm.call import Call
 from synth_ai.lm.compaction import Compactor
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head, Parent
@@ -360,14 +361,14 @@ class LM(Generic[AnswerT]):
         call = self._call(texts, arguments)
         # A stream's mistakes are told when it is made: a web service that has begun to answer with
         # it cannot take that back.
-        pipeline.read_options(self._config, call)
-        pipeline.read_call_tags(self._config, call)
-        call, shape = pipeline.read_shape(self._config, call)
+        prepare.read_options(self._config, call)
+        prepare.read_call_tags(self._config, call)
+        call, shape = prepare.read_shape(self._config, call)
         reask.check_stream(self._config, call, shape)
         facts = StreamFacts(shape)
         return pipeline.stream(self._config, call, self._head, facts), facts
 
-    def _call(self, texts: tuple[str, ...], arguments: CallArguments) -> pipeline.Call:
+    def _call(self, texts: tuple[str, ...], arguments: CallArguments) -> Call:
         self._config.lifetime.check()
         own_arguments, options = split_call_arguments(arguments)
         auto_store = own_arguments.get("auto_store")
@@ -379,7 +380,7 @@ class LM(Generic[AnswerT]):
 
         starts_from_head = self._starts_from_head or auto_store is True
         moves_head = self._moves_head if auto_store is None else auto_store
-        return pipeline.Call(
+        return Call(
             texts=texts,
             arguments=own_arguments,
             options=options,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synth_ai.errors import OptionError, StructuredOutputError, SynthAIError
-from synth_ai.lm import pipeline
+from synth_ai.lm import pipeline, prepare
 from synth_ai.lm.arguments import PROMPT_ARGUMENTS, CallArguments
+from synth_ai.lm.call import Call
 from synth_ai.lm.config import LMConfig
 from synth_ai.lm.conversation import Head
 from synth_ai.lm.deadline import Deadline
-from synth_ai.lm.pipeline import Call
 from synth_ai.lm.structured_output import MAX_ERRORS_TO_MEND, ResponseFormat, describe_error
 from synth_ai.response import BaseLMResponse
 from synth_ai.store.memory import MemoryStore
@@ -35,12 +35,12 @@ async def respond(config: LMConfig, call: Call, head: Head) -> BaseLMResponse:
         StructuredOutputError: the last answer does not fit either; all tries are on the error.
         SynthAIError: see `synth_ai.errors`.
     """
-    call, shape = pipeline.read_shape(config, call)
+    call, shape = prepare.read_shape(config, call)
     reasks = _read_reasks(config, call, shape)
     if isinstance(config.store, NullStore):
         # The tries continue one another: they get a store that goes with the call.
         config = replace(config, store=MemoryStore())
-    _, timeout = pipeline.read_options(config, call)
+    _, timeout = prepare.read_options(config, call)
     deadline = Deadline(timeout)
 
     tries: list[BaseLMResponse] = []
