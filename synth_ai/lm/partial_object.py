@@ -177,7 +177,8 @@ class _PartialReader:
         except PydanticUserError:
             # Only the model around it can read it: it knows what a name means, or allows any class.
             return data
-        except ValueError:
+        except Exception:
+            # Not whole yet; a validator of the type's own may say so by any error.
             return _MISSING
 
     def _read_mapping(self, value_type: Any, data: dict[str, Any]) -> dict[str, Any]:

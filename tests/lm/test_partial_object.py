@@ -14,7 +14,15 @@ from typing import Annotated, Any, Literal, NewType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import AliasChoices, BaseModel, Field, RootModel, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    Field,
+    RootModel,
+    TypeAdapter,
+    model_validator,
+)
 from typing_extensions import TypeAliasType, TypedDict
 
 from servers.answers import Answer
@@ -280,6 +288,12 @@ def test_code_of_the_model_that_needs_all_fields() -> None:
     assert partial(Checked, '{"high": 1') is None
     checked = partial(Checked, '{"low": 5, "high": 1}')
     assert (checked.low, checked.high) == (5, 1)
+
+
+def test_a_validator_that_cannot_do_with_half_a_text() -> None:
+    """Whatever it raises, there is no value yet."""
+    second = Annotated[str, AfterValidator(lambda text: text.split(",")[1])]
+    assert growth(second, '{"value": "a,b"}') == [None, "", "b"]
 
 
 @pytest.mark.parametrize(
