@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -223,6 +224,24 @@ async def test_pictures_go_along(openai_server: OpenAIServer, hosted: Any, api: 
     )
     assert all(url in str(body) and "low" in str(body) for body in openai_server.bodies)
     assert len(openai_server.bodies) == 2
+
+
+def test_the_other_ways_to_ask() -> None:
+    """Raw responses, other options, and many threads."""
+    answers: list[Any] = [lambda request: request.input[-1]["content"]] * 60
+    client = openai_api.sync_client(LM("m", vendor=ScriptedVendor(answers)))
+    raw = client.responses.with_raw_response.create(model="m", input="Hi")
+    assert raw.headers["content-type"] == "application/json"
+    assert raw.parse().output_text == "Hi"
+    other = client.with_options(timeout=30)
+    assert other.responses.create(model="m", input="On").output_text == "On"
+
+    def ask(text: str) -> str:
+        return client.responses.create(model="m", input=text).output_text
+
+    texts = [str(number) for number in range(50)]
+    with ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(ask, texts)) == texts
 
 
 async def test_closing_the_client_leaves_the_lm_open() -> None:
