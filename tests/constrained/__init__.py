@@ -141,11 +141,16 @@ BOUNDED: tuple[type[BaseModel], ...] = (
 
 
 def check_answer(response: BaseLMResponse, shape: type[BaseModel]) -> str | None:
-    """Say what is wrong with an answer; None if it is of its shape, or said to be incomplete."""
+    """Say what is wrong with an answer.
+
+    None if it is of its shape, said to be incomplete, or a call in its place.
+    """
     if response.status == "incomplete":
         return None
     if response.status != "completed":
         return f"{response.status}: {response.error}"
+    if response.tool_calls:
+        return None
     if not isinstance(response.structured_output, shape):
         return f"no {shape.__name__}: {response.text!r}"
 

@@ -18,7 +18,8 @@ CONTENT_FILTER = "content_filter"
 #: The server or the engine gave up in the middle.
 INTERRUPTED = "interrupted"
 
-#: The model broke out of the shape that an answer must have; gpt-oss on some engines.
+#: The model broke out of the shape that an answer must have, by a control token in the answer or by
+#: a call that cannot be read; gpt-oss alone.
 CONTROL_TOKEN = "control_token"
 
 _OURS: Mapping[str, str] = {

@@ -52,6 +52,12 @@ _LEFT_ITS_SHAPE = (
 )
 
 
+_NO_ANSWER = (
+    "The model ended a constrained completion without an answer and without a tool call that could "
+    "be read."
+)
+
+
 class CompletionReader:
     """Reads one completion as it comes.
 
@@ -147,6 +153,9 @@ class CompletionReader:
         elif self._left_its_shape():
             outcome = _Outcome("incomplete", incomplete_reason=CONTROL_TOKEN)
             warnings.append(_LEFT_ITS_SHAPE)
+        elif self._constrained and not self._has_answer_or_call(completion):
+            outcome = _Outcome("incomplete", incomplete_reason=CONTROL_TOKEN)
+            warnings.append(_NO_ANSWER)
 
         if self.stopped:
             # What stands before a stop string is a whole answer, whatever came behind it.
@@ -200,6 +209,20 @@ class CompletionReader:
                 continue
             behind = controls[message.location.message + 1 :]
             return any(id_ not in harmony.STOP_TOKEN_IDS for id_ in behind)
+        return False
+
+    def _has_answer_or_call(self, completion: harmony.Completion) -> bool:
+        """Whether there is an answer under its own header, or a call.
+
+        Only the start of a call is constrained, as its tool is the model's choice. Behind it the
+        model may write what is neither.
+        """
+        if completion.tool_calls:
+            return True
+
+        for message in self._parser.sampled_messages:
+            if message.header.kind == "final" and message.location is not None:
+                return True
         return False
 
     def _convert_events(self, events: Iterable[harmony.Event]) -> list[StreamEvent]:

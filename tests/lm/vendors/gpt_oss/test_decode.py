@@ -140,3 +140,32 @@ def test_what_ended_with_its_last_token_is_complete() -> None:
     assert read_constrained(text, finish_reason="length").status == "completed"
     call = call_text("add", a=1)
     assert read_constrained(call, finish_reason="length").status == "completed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " to=functions<|channel|> x<|return|>",
+        " to=functions y<|message|> z<|endoftext|>",
+        "<|channel|>commentary to=functions y<|return|>",
+        '<|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": <|call|>',
+        "<|channel|>analysis<|message|>t<|end|><|start|>assistant to=functions$<|return|>",
+    ],
+)
+def test_a_garbled_call_is_no_constrained_answer(text: str) -> None:
+    """Only the start of a call is constrained: what follows may be neither a call nor an answer."""
+    reader = CompletionReader(tools=["functions.add"], constrained=True)
+    reader.feed(TokenDelta(harmony.encode(text, control_tokens=True), "stop"))
+    reader.finish()
+    response = reader.response([1], "gpt-oss-20b")
+    assert (response.status, response.incomplete_reason) == ("incomplete", "control_token")
+    assert any("without an answer" in warning for warning in response.warnings)
+
+
+def test_a_call_in_place_of_a_constrained_answer() -> None:
+    """It is complete, as an answer of its shape is."""
+    for text in (call_text("add", a=1), '<|channel|>final<|message|>{"a": 1}<|return|>'):
+        reader = CompletionReader(tools=["functions.add"], constrained=True)
+        reader.feed(TokenDelta(harmony.encode(text, control_tokens=True), "stop"))
+        reader.finish()
+        assert reader.response([1], "gpt-oss-20b").status == "completed"
