@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from synth_ai.content import Item
@@ -44,13 +44,32 @@ async def find_known_beginning(prompt: Prompt, store: ResponseStore) -> KnownBeg
     Raises:
         StoreError: the store cannot be read.
     """
+    ids = _collect_ids(prompt.items)
     for count, digest in reversed(beginnings(prompt.items)):
-        for turn in await store.find_all(digest, _MAX_FOUND):
+        found = await store.find_all(digest, _MAX_FOUND)
+        for turn in _put_named_first(found, ids):
             if prompt.instructions not in (NOT_GIVEN, turn.instructions):
                 continue
             if await _is_conversation_of(turn, prompt.items[:count], store):
                 return KnownBeginning(Parent(turn.id, turn), count)
     return None
+
+
+def _collect_ids(items: Iterable[Item]) -> set[object]:
+    ids: set[object] = {item.get("id") for item in items}
+    return ids - {None}
+
+
+def _put_named_first(turns: Iterable[Turn], ids: set[object]) -> list[Turn]:
+    """Put the turns first whose items the history names by their ids; others may say the same."""
+    named = []
+    others = []
+    for turn in turns:
+        if ids.isdisjoint(_collect_ids(turn.output)):
+            others.append(turn)
+        else:
+            named.append(turn)
+    return named + others
 
 
 async def _is_conversation_of(turn: Turn, given: Sequence[Item], store: ResponseStore) -> bool:

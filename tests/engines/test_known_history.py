@@ -37,9 +37,8 @@ def as_chat(history: list[Any]) -> list[dict[str, Any]]:
     for item in history:
         if items.is_reasoning(item):
             continue
-        if items.is_call_output(item):
-            output = {"role": "tool", "tool_call_id": item["call_id"], "content": item["output"]}
-            messages.append(output)
+        if item.get("role") in ("user", "tool"):
+            messages.append(item)
         elif items.is_call(item):
             message = {"role": "assistant", "content": None, "tool_calls": [items.chat_call(item)]}
             messages.append(message)
@@ -66,7 +65,9 @@ async def converse(lm: LM, seed: int) -> list[tuple[BaseLMResponse, list[Any]]]:
     shape = as_chat if seed % 2 else list
     history: list[Any] = []
     turns: list[tuple[BaseLMResponse, list[Any]]] = []
-    added: list[dict[str, Any]] = [{"role": "user", "content": draw.choice(QUESTIONS)}]
+    # No two conversations begin alike: each is continued from its own turns.
+    first = f"{draw.choice(QUESTIONS)} (Conversation {seed}.)"
+    added: list[dict[str, Any]] = [{"role": "user", "content": first}]
     for _ in range(TURNS):
         parent_id = turns[-1][0].response_id if turns else None
         options: dict[str, Any] = {
@@ -74,14 +75,12 @@ async def converse(lm: LM, seed: int) -> list[tuple[BaseLMResponse, list[Any]]]:
             "temperature": draw.choice([0, 1]),
             "max_tokens": draw.choice([12, 64]),
         }
-        chained, known = await asyncio.gather(
-            lm.respond_async(messages=added, previous_response_id=parent_id, **options),
-            lm.respond_async(
-                messages=[*shape(history), *added],
-                continue_known=True,
-                **{**options, "max_tokens": 1},
-            ),
+        known = await lm.respond_async(
+            messages=[*shape(history), *added], continue_known=True, **{**options, "max_tokens": 1}
         )
+        # It says as little as a chained turn of which all is cut off, and may not stand for one.
+        await lm.responses.delete_async(known.response_id)
+        chained = await lm.respond_async(messages=added, previous_response_id=parent_id, **options)
         assert known.prompt_token_ids == chained.prompt_token_ids, (seed, len(turns))
         assert known.previous_response_id == parent_id
         history = [*history, *added, *chained.output]

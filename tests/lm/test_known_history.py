@@ -154,6 +154,16 @@ async def test_of_samples_that_say_the_same_the_right_one_is_found() -> None:
     assert answer.previous_response_id == samples[1].response_id
 
 
+async def test_ids_tell_equal_conversations_apart() -> None:
+    """Of turns that say just the same, a history continues the one whose items it names."""
+    lm = LM("x", vendor=ScriptedVendor(["Yes."] * 3 + ["So."] * 3, api="harmony")).detached()
+    samples = [await lm.respond_async("Well?") for _ in range(3)]
+    for sample in samples:
+        history = [items.user_item("Well?"), *sample.output, items.user_item("Why?")]
+        answer = await lm.respond_async(messages=history, continue_known=True)
+        assert answer.previous_response_id == sample.response_id
+
+
 async def test_reasoning_that_was_not_shown_need_not_come_back() -> None:
     """`include_reasoning=False` hides it from the caller, and the turn keeps it."""
     lm, _ = harmony_lm(include_reasoning=False)
