@@ -81,8 +81,10 @@ class _Fold:
 
     def __init__(self, after: str | None) -> None:
         self._state = b"" if after is None else bytes.fromhex(after)
-        # The texts of the model since its last call. They are an answer only if no call follows.
+        # The texts of the model since its last call: of its answer, if no call follows, and before
+        # that. One that was cut off may have the latter alone.
         self._answer: list[str] = []
+        self._preamble: list[str] = []
 
     def add(self, item: Item) -> None:
         """Add an item.
@@ -96,22 +98,22 @@ class _Fold:
             self._add_text(item)
             return
 
-        if is_model_item(item):
-            # A call: what the model said before it was no answer.
-            self._answer.clear()
-        self._state = _mix(self._with_answer(), content_of(item))
+        # What the model said before a call was no answer.
+        before = self._state if is_model_item(item) else self._with_answer()
+        self._state = _mix(before, content_of(item))
         self._answer.clear()
+        self._preamble.clear()
 
     def _add_text(self, message: Message) -> None:
-        if not is_preamble(message):
-            self._answer.append(text_of_answer(message))
+        texts = self._preamble if is_preamble(message) else self._answer
+        texts.append(text_of_answer(message))
 
     def digest(self) -> str:
         """Return the fingerprint so far."""
         return self._with_answer().hex()
 
     def _with_answer(self) -> bytes:
-        answer = "".join(self._answer)
+        answer = "".join(self._answer) or "".join(self._preamble)
         if not answer:
             return self._state
         return _mix(self._state, ["answer", answer])

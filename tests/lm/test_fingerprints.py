@@ -108,6 +108,23 @@ def test_a_preamble_may_be_missing_where_there_is_no_place_for_it() -> None:
         assert is_same_conversation(stored, history) is is_same, text
 
 
+def test_a_preamble_of_which_the_call_was_cut_off() -> None:
+    """It is all that the model said, so a message of Chat Completions has it as its text."""
+    stored = [
+        content.user_item("Add"),
+        content.assistant_message("Let me see.", phase="commentary"),
+    ]
+    answer = {"role": "assistant", "content": "Let me see."}
+    history, _ = read_messages([{"role": "user", "content": "Add"}, answer])
+    assert is_same_conversation(stored, history)
+
+    stored.append(content.assistant_message("It is 3.", phase="final_answer"))
+    history, _ = read_messages(
+        [{"role": "user", "content": "Add"}, {**answer, "content": "It is 3."}]
+    )
+    assert is_same_conversation(stored, history)
+
+
 def test_reasoning_counts_where_it_comes_back() -> None:
     """Text, ciphertext or id: what a history has of the reasoning must be that of the turn."""
     stored = content.complete_items(
