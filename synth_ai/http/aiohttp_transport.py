@@ -67,21 +67,25 @@ class AiohttpTransport(HTTPTransport):
         self, base_url: str, api_key: str, *, openai_account: bool, proxy: Proxy | None
     ) -> None:
         mask_logs(_LOGGERS)
-        is_https = urlsplit(base_url).scheme == "https"
         headers = _account_headers() if openai_account else {}
         headers |= _make_headers(api_key)
 
-        self._proxy = None if proxy is None else proxy.url
+        scheme = urlsplit(base_url).scheme
+        schemes = [scheme]
+        self._proxy: str | None = None
         self._proxy_headers: dict[str, str] = {}
-        if proxy is not None and proxy.authorization is not None:
-            # A proxy is told with each request, or when a tunnel through it is made.
-            told_with = self._proxy_headers if is_https else headers
-            told_with["Proxy-Authorization"] = proxy.authorization
+        if proxy is not None:
+            schemes.append(proxy.scheme)
+            self._proxy = proxy.url
+            # It is told when a tunnel through it is made; without one, with each request.
+            if scheme == "https":
+                self._proxy_headers = proxy.headers
+            else:
+                headers |= proxy.headers
         self.headers = headers
 
         # Reading certificates takes long, so nobody waits for those that are not needed.
-        needs_tls = is_https or (proxy is not None and proxy.scheme == "https")
-        self._ssl = make_ssl_context() if needs_tls else True
+        self._ssl = make_ssl_context() if "https" in schemes else True
         self._last_sent_at = 0.0
 
     async def open(self) -> None:

@@ -21,8 +21,8 @@ class BoundedBody:
     __slots__ = ("_bytes", "_max_bytes", "_response")
 
     def __init__(self, response: HTTPResponse, max_bytes: int) -> None:
-        length = read_count(response.headers.get("content-length"))
-        if length is not None and length > max_bytes:
+        length = read_count(response.headers.get("content-length")) or 0
+        if length > max_bytes:
             raise _too_large(max_bytes)
 
         self._response = response
@@ -48,11 +48,12 @@ class BoundedBody:
 
         Raises what `read_piece` raises.
         """
-        pieces = []
-        while piece := await self.read_piece():
+        pieces: list[bytes] = []
+        while True:
+            piece = await self.read_piece()
+            if not piece:
+                return b"".join(pieces)
             pieces.append(piece)
-
-        return b"".join(pieces)
 
 
 async def read_beginning(response: HTTPResponse, max_bytes: int) -> bytes:

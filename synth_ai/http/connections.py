@@ -211,7 +211,11 @@ class StreamingResponse:
         """
         decoder = EventDecoder()
         body = BoundedBody(self._response, self._pool.max_response_bytes)
-        while piece := await self._read_piece(body):
+        while True:
+            piece = await self._read_piece(body)
+            if not piece:
+                break
+
             for data in decoder.feed(piece):
                 # Told by its beginning, as the SDK does itself.
                 if data.startswith(DONE):

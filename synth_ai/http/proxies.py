@@ -29,6 +29,13 @@ class Proxy:
     is_for_all: bool = False
 
     @property
+    def headers(self) -> dict[str, str]:
+        """The headers by which it knows who calls."""
+        if self.authorization is None:
+            return {}
+        return {"Proxy-Authorization": self.authorization}
+
+    @property
     def scheme(self) -> str:
         """How it is talked to: `http`, `https`, `socks5` and so on."""
         return urlsplit(self.url).scheme
