@@ -34,8 +34,10 @@ help: ## Show this list
 quickstart: $(VENV)/.engine-$(ENGINE) ## Install and hold a forked conversation (MODEL=gpt-oss-20b for a GPU)
 	$(RUN) examples/quickstart.py
 
+# Two processes: one gets all tests with an engine, which is loaded once, the other most of the rest.
+JOBS ?= 2
 test: $(VENV)/.engine-$(ENGINE) $(VENV)/.test ## Run all tests (PYTEST_ARGS="-k chat" picks some)
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(RUN) -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint ## Check style and formatting
 	$(RUN) -m ruff check .
