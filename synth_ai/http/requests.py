@@ -11,6 +11,10 @@ from urllib.parse import urlencode
 from synth_ai.errors import RequestError
 from synth_ai.timeout import Timeout
 
+# Its default, ASCII, has also half of a surrogate pair, which UTF-8 has not. Made once, as every
+# call needs it.
+_write_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
 QueryValue: TypeAlias = str | int | float | bool | None
 
 
@@ -70,8 +74,7 @@ class Request:
 
         body = {**self.body, **self.options.get("extra_json", {})}
         try:
-            # The default ASCII output also encodes half of a surrogate pair, which UTF-8 cannot.
-            return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+            return _write_json(body).encode()
         except (TypeError, ValueError) as error:
             raise RequestError(f"The request cannot be written as JSON: {error}.") from error
 

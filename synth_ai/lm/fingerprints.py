@@ -119,11 +119,13 @@ class _Fold:
         return _mix(self._state, ["answer", answer])
 
 
+# Keys in one order, as nobody has to keep that of an object; and ASCII, as half of a surrogate pair
+# cannot be encoded. Made once, as every call needs it.
+_write_json = json.JSONEncoder(sort_keys=True).encode
+
+
 def _mix(state: bytes, content: object) -> bytes:
-    # Keys in one order, as nobody has to keep that of an object; and ASCII, as half of a surrogate
-    # pair cannot be encoded.
-    written = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(state + written.encode()).digest()
+    return hashlib.sha256(state + _write_json(content).encode()).digest()
 
 
 def is_answer(item: Item) -> TypeGuard[Message]:
