@@ -13,6 +13,10 @@ OWNER = "synth_owner"
 """The tag that says whose turn it is."""
 
 
+# Turns of other callers that a search looks through; behind more of them it finds nothing.
+_MAX_OTHERS = 1000
+
+
 class OwnedStore(ResponseStore):
     """A store that shows one caller's turns alone. What others have is not there.
 
@@ -39,6 +43,15 @@ class OwnedStore(ResponseStore):
         if turns is None or not all(map(self._owns, turns)):
             return None
         return turns
+
+    async def find_all(self, fingerprint: str, limit: int) -> Sequence[Turn]:
+        # Others may have said the same, such as a greeting.
+        found = await self._store.find_all(fingerprint, limit + _MAX_OTHERS)
+        return [turn for turn in found if self._owns(turn)][:limit]
+
+    async def find_answer(self, request_key: str) -> Turn | None:
+        turn = await self._store.find_answer(request_key)
+        return turn if turn is not None and self._owns(turn) else None
 
     async def delete(self, id: str, *, descendants: bool = False) -> bool:
         if await self.get(id) is None:

@@ -14,8 +14,11 @@ import pytest
 from backend.conftest import StartBackend
 from backend.test_upstream import make_keys, read_events, wait_for
 from servers.openai_fake import OpenAIServer
+from store.turns import make_turn
 from synth_ai import LM, VLLMEngine
 from synth_ai.backend import UsageRecord
+from synth_ai.backend.owned_store import OwnedStore
+from synth_ai.store.memory import MemoryStore
 from synth_ai.testing import ScriptedVendor
 
 http = pytest.importorskip("httpx2" if openai.__version__ >= "3" else "httpx")
@@ -77,6 +80,22 @@ def test_keys_see_their_own_responses_alone(
     assert http.get(one, headers=ada).json()["output"] == first["output"]
     assert http.post(f"{url}/responses", json=follow_up, headers=ada).status_code == 200
     assert http.get(one).status_code == 401
+
+
+async def test_a_history_that_another_key_sent_continues_nothing_of_theirs() -> None:
+    store = MemoryStore()
+    ada, bob = OwnedStore(store, "ada"), OwnedStore(store, "bob")
+    first = make_turn("resp_1", fingerprint="ab" * 16, request_key="cd" * 16)
+    await ada.put(first)
+
+    assert [turn.id for turn in await ada.find_all("ab" * 16, 5)] == ["resp_1"]
+    assert await bob.find_all("ab" * 16, 5) == []
+    assert await bob.find_answer("cd" * 16) is None
+    assert await bob.list() == await bob.search({}) == []
+    assert not await bob.delete("resp_1")
+    assert await bob.chain("resp_1") is None
+    found = await ada.find_answer("cd" * 16)
+    assert found is not None
 
 
 def test_an_id_of_another_key_never_reaches_the_server_behind_the_lm(

@@ -203,7 +203,7 @@ def test_the_openai_sdk_takes_it_as_its_base_url(
     with openai.OpenAI(base_url=url, api_key="sk-test") as client:
         asked = client.responses.create(model="gpt-oss-20b", input="Weather?")
         assert asked.output[0].type == "function_call"
-        output = {
+        output: Any = {
             "type": "function_call_output",
             "call_id": asked.output[0].call_id,
             "output": "sunny",
