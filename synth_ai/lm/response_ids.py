@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 from synth_ai.content import new_response_id
 from synth_ai.response import BaseLMResponse
@@ -24,10 +22,7 @@ _claims: set[tuple[int, str]] = set()
 _lock = threading.Lock()
 
 
-@asynccontextmanager
-async def unique_response_id(
-    response: BaseLMResponse, parent_id: str | None, store: ResponseStore
-) -> AsyncGenerator[None, None]:
+class unique_response_id:
     """Give a response an id that no other turn of the store has, until its own turn is there.
 
     The server cannot continue from an id that is made here, so the next call brings the history.
@@ -37,23 +32,53 @@ async def unique_response_id(
         parent_id: the id of the turn that it continues.
         store: where its turn will be.
     """
-    if response.response_id is None:
-        response.response_id = new_response_id()
-        yield
-        return
 
-    claim = (id(store), response.response_id)
-    with _lock:
-        is_free = claim not in _claims
-        _claims.add(claim)
-    try:
-        if not is_free or not await _is_usable(response.response_id, parent_id, store):
-            _replace_id(response)
-        yield
-    finally:
-        if is_free:
-            with _lock:
-                _claims.discard(claim)
+    __slots__ = ("_claim", "_parent_id", "_response", "_store")
+
+    # A class, no generator: every call goes through it, and a generator costs several times more.
+    def __init__(
+        self, response: BaseLMResponse, parent_id: str | None, store: ResponseStore
+    ) -> None:
+        self._response = response
+        self._parent_id = parent_id
+        self._store = store
+        self._claim: tuple[int, str] | None = None
+
+    async def __aenter__(self) -> None:
+        given = self._response.response_id
+        if given is None:
+            self._response.response_id = new_response_id()
+            return
+
+        is_free = self._take_claim(given)
+        try:
+            if not is_free or not await _is_usable(given, self._parent_id, self._store):
+                _replace_id(self._response)
+        except BaseException:
+            self._drop_claim()
+            raise
+
+    async def __aexit__(
+        self, exc_type: object, error: BaseException | None, traceback: object
+    ) -> None:
+        self._drop_claim()
+
+    def _take_claim(self, response_id: str) -> bool:
+        """Claim an id; False if another call has claimed it."""
+        claim = (id(self._store), response_id)
+        with _lock:
+            if claim in _claims:
+                return False
+            _claims.add(claim)
+
+        self._claim = claim
+        return True
+
+    def _drop_claim(self) -> None:
+        if self._claim is None:
+            return
+        with _lock:
+            _claims.discard(self._claim)
 
 
 async def _is_usable(response_id: str, parent_id: str | None, store: ResponseStore) -> bool:
