@@ -128,7 +128,7 @@ NO_JSON: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("tags", NO_JSON, ids=lambda tags: f"{tags!r:.30}")
+@pytest.mark.parametrize("tags", NO_JSON)
 async def test_tags_that_are_no_json_are_refused_before_anything_is_sent(tags: Any) -> None:
     """Of a call, of a stream when it is made, of an LM, of an annotation, of a search."""
     vendor = ScriptedVendor(["one"])
