@@ -26,7 +26,7 @@ else
 TORCH := --extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match
 endif
 
-.PHONY: help quickstart test lint format types check test-matrix bench soak clean
+.PHONY: help quickstart test test-engines test-rest lint format types check test-matrix bench soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,10 +34,15 @@ help: ## Show this list
 quickstart: $(VENV)/.engine-$(ENGINE) ## Install and hold a forked conversation (MODEL=gpt-oss-20b for a GPU)
 	$(RUN) examples/quickstart.py
 
-# Two processes: one gets all tests with an engine, which is loaded once, the other most of the rest.
-JOBS ?= 2
+# At the same time: those with an engine of vLLM wait for it most of the time. Each prints as it ends.
 test: $(VENV)/.engine-$(ENGINE) $(VENV)/.test ## Run all tests (PYTEST_ARGS="-k chat" picks some)
-	$(RUN) -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+	$(MAKE) --jobs=2 --keep-going --output-sync=target test-engines test-rest
+
+test-engines: $(VENV)/.engine-$(ENGINE) $(VENV)/.test ## Run the tests with an engine of vLLM
+	$(RUN) -m pytest -m vllm $(PYTEST_ARGS)
+
+test-rest: $(VENV)/.engine-$(ENGINE) $(VENV)/.test ## Run all other tests
+	$(RUN) -m pytest -m "not vllm" $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint ## Check style and formatting
 	$(RUN) -m ruff check .

@@ -28,19 +28,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["VLLM_NO_USAGE_STATS"] = "1"
 
 
-#: Fixtures that load an engine, or build the model for one.
-ENGINES = frozenset({"tiny_model", "tiny_engine", "vllm_server"})
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests that need vLLM where it is not installed; keep them in one process."""
-    has_vllm = find_spec("vllm") is not None
+    """Skip the tests that need vLLM where it is not installed."""
+    if find_spec("vllm"):
+        return
     for item in items:
-        needs_vllm = "vllm" in item.keywords
-        if needs_vllm and not has_vllm:
+        if "vllm" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="vLLM is not installed"))
-        if needs_vllm or not ENGINES.isdisjoint(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("engines"))
 
 
 @pytest.fixture(autouse=True)
