@@ -29,7 +29,8 @@ class AnswerReader:
         record: is filled with what the answer says.
 
     Attributes:
-        response: the body of the response, once all of it is there; None for Chat, and before.
+        response: the body of the response, once all of it is there, or that it is made in the
+            background; None for Chat, and before.
     """
 
     def __init__(self, record: UsageRecord) -> None:
@@ -45,6 +46,9 @@ class AnswerReader:
             return
         if body.get("object") == "response":
             self._read_response(body)
+            # One that is made in the background is kept, too: it is asked for by its id.
+            self._record.status = _read_text(body.get("status")) or self._record.status
+            self.response = body
         else:
             self._read_chat(body, is_whole=True)
 

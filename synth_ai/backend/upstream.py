@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from synth_ai.backend.answer_reader import FINAL_STATUSES, AnswerReader
 from synth_ai.backend.callers import Caller
@@ -29,6 +29,7 @@ from synth_ai.backend.recording import keeps_response, make_turn
 from synth_ai.backend.replies import PiecesReply, WholeReply, as_json
 from synth_ai.backend.usage import UsageRecord
 from synth_ai.errors import OverloadedError, TimedOutError
+from synth_ai.ids import quote_id
 from synth_ai.lm.responses import as_response
 from synth_ai.lm.vendors.apis import CHAT, RESPONSES
 from synth_ai.openai_api.input_items import make_input_list, read_page
@@ -43,6 +44,9 @@ from synth_ai.turn import Turn
 
 #: Headers of a request that are the server's to read. Others, such as `cookie`, are this one's.
 _PASSED_ON = ("content-type", "accept", "user-agent", "openai-beta", "x-request-id", "traceparent")
+
+_PATH = "/responses"
+_CHAT_PATH = "/chat/completions"
 
 #: What the names of the models may begin with elsewhere.
 _VENDOR_PREFIX = "openai/"
@@ -113,7 +117,7 @@ class UpstreamService:
         record.model = body.get("model")
         record.is_stream = bool(body.get("stream"))
 
-        answer = await self._send(request, caller, request.body)
+        answer = await self._send(request, caller, _CHAT_PATH, request.body)
         return await Passage(answer, record, broken=make_broken_chunk()).reply()
 
     async def create_response(
@@ -135,7 +139,7 @@ class UpstreamService:
         if parent is not None and not self._knows(parent):
             return await self._continue_whole(request, caller, record, body, parent)
 
-        answer = await self._send(request, caller, content)
+        answer = await self._send(request, caller, _PATH, content)
         if parent is not None and not answer.ok:
             refusal = await read_whole(answer)
             if says_forgotten(refusal, parent.id):
@@ -158,7 +162,8 @@ class UpstreamService:
             raise unknown_response(parent.id)
 
         expanded = expand_request(body, chain, self._url)
-        answer = await self._send(request, caller, json.dumps(expanded).encode())
+        content = json.dumps(expanded).encode()
+        answer = await self._send(request, caller, _PATH, content)
         return await self._pass_response(
             answer, caller, record, body, parent, restored_parent=parent.id
         )
@@ -270,12 +275,12 @@ class UpstreamService:
             return as_json(make_stored_body(turn))
 
         if turn is None:
-            return await self._ask_upstream(request, caller, response_id)
+            return await self._ask_upstream(request, caller, _response_path(response_id))
         return await self._refresh(request, caller, turn)
 
     async def _refresh(self, request: APIRequest, caller: Caller, turn: Turn) -> WholeReply:
         """Ask the server for a response that is made in the background, and keep its end."""
-        answer = await self._send(request, caller, None)
+        answer = await self._send(request, caller, _response_path(turn.id))
         content = await read_whole(answer)
         reader = AnswerReader(UsageRecord(caller=caller.name))
         reader.read_body(content)
@@ -287,6 +292,7 @@ class UpstreamService:
             if made is not None:
                 made = replace(made, settings=turn.settings, created_at=turn.created_at)
                 await store_of(self._store, caller.owner).put(made)
+                self._item_owners.note(made, caller.owner)
         return WholeReply(content, answer.status, select_headers(answer))
 
     async def delete(
@@ -295,16 +301,17 @@ class UpstreamService:
         """Delete a response, here and on the server."""
         turn = await self._find(response_id, caller)
         if turn is None:
-            return await self._ask_upstream(request, caller, response_id)
+            return await self._ask_upstream(request, caller, _response_path(response_id))
 
+        # Here first: that is refused where other responses continue from it.
+        await store_of(self._store, caller.owner).delete(response_id)
         if turn.stored_on_server:
-            answer = await self._send(request, caller, None)
+            answer = await self._send(request, caller, _response_path(response_id))
             content = await read_whole(answer)
             is_gone = answer.ok or answer.status == _NOT_FOUND
             if not is_gone:
                 return WholeReply(content, answer.status, select_headers(answer))
 
-        await store_of(self._store, caller.owner).delete(response_id)
         return as_json({"id": response_id, "object": "response", "deleted": True})
 
     async def list_input_items(
@@ -315,7 +322,8 @@ class UpstreamService:
         chain = await store_of(self._store, caller.owner).chain(response_id)
         if chain is None:
             await self._find(response_id, caller)
-            return await self._ask_upstream(request, caller, response_id)
+            path = f"{_response_path(response_id)}/input_items"
+            return await self._ask_upstream(request, caller, path)
 
         items: list[Any] = []
         for turn in chain[:-1]:
@@ -323,34 +331,38 @@ class UpstreamService:
         items += chain[-1].input
         return as_json(make_input_list(items, response_id, page))
 
-    async def _ask_upstream(
-        self, request: APIRequest, caller: Caller, response_id: str
-    ) -> WholeReply:
+    async def _ask_upstream(self, request: APIRequest, caller: Caller, path: str) -> WholeReply:
         """Pass on a request about a response that is not kept here."""
         if not caller.may_ask_upstream:
-            raise unknown_response(response_id)
+            raise unknown_response(path.removeprefix(f"{_PATH}/"))
 
-        answer = await self._send(request, caller, None)
+        answer = await self._send(request, caller, path)
         content = await read_whole(answer)
         return WholeReply(content, answer.status, select_headers(answer))
 
     # --- the server ---------------------------------------------------------------------------
 
     async def _send(
-        self, request: APIRequest, caller: Caller, content: bytes | None
+        self, request: APIRequest, caller: Caller, path: str, content: bytes | None = None
     ) -> aiohttp.ClientResponse:
         """Send a request, and return its answer as soon as the headers are there.
 
+        Args:
+            request: as it came; its method, query and headers go on.
+            caller: whose key goes along.
+            path: behind the server's address.
+            content: the body.
+
         Raises:
-            ConnectionFailedError: the server cannot be reached.
+            OverloadedError: the server cannot be reached.
             TimedOutError: it does not answer.
         """
         assert self._session is not None
-        path = quote(request.path, safe="/%")
         try:
             return await self._session.request(
                 request.method,
-                f"{self._url}{path}",
+                # It is quoted already, and an id with %2F in it must stay so.
+                URL(f"{self._url}{path}", encoded=True),
                 data=content,
                 params=_select_query(request.query),
                 headers=self._make_headers(request, caller),
@@ -384,6 +396,15 @@ _ROUTES: tuple[APIRoute[Handler], ...] = (
     APIRoute("POST", "/chat/completions", UpstreamService.create_chat_completion),
     APIRoute("GET", "/models", UpstreamService.list_models),
 )
+
+
+def _response_path(response_id: str) -> str:
+    """Make the path of a response; its id is one segment of it, whatever characters it has.
+
+    Raises:
+        RequestError: it cannot be an id.
+    """
+    return f"{_PATH}/{quote_id(response_id, 'response_id')}"
 
 
 def make_stored_body(turn: Turn) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -149,6 +150,57 @@ def test_responses_are_retrieved_listed_and_deleted(
     assert gone == {"id": second["id"], "object": "response", "deleted": True}
     assert openai_server.stored() == [first["id"]]
     assert http.get(f"{url}/responses/{second['id']}", headers=KEY).status_code == 404
+
+
+def test_a_response_that_is_made_in_the_background_is_asked_for_by_its_key_alone(
+    start_backend: StartBackend, openai_server: OpenAIServer, tmp_path: Path
+) -> None:
+    url = start_backend(keys=make_keys(tmp_path), upstream_key="sk-test")
+    ada = {"authorization": f"Bearer {(tmp_path / 'ada').read_text()}"}
+    bob = {"authorization": f"Bearer {(tmp_path / 'bob').read_text()}"}
+    begun = ask(url, "Think.", ada, background=True).json()
+    assert begun["status"] in ("queued", "in_progress")
+
+    one = f"{url}/responses/{begun['id']}"
+    assert http.get(one, headers=bob).status_code == 404
+    statuses = [http.get(one, headers=ada).json()["status"] for _ in range(4)]
+    assert statuses[-1] == "completed"
+
+    asked = len(openai_server.requests)
+    kept = http.get(one, headers=ada).json()
+    assert kept["output"]
+    assert len(openai_server.requests) == asked
+
+
+def test_a_response_that_others_continue_is_deleted_nowhere(
+    start_backend: StartBackend, openai_server: OpenAIServer
+) -> None:
+    url = start_backend()
+    first = ask(url, "My name is Ada.").json()
+    ask(url, "And now?", previous_response_id=first["id"])
+
+    refused = http.delete(f"{url}/responses/{first['id']}", headers=KEY)
+
+    assert refused.status_code == 409
+    assert first["id"] in openai_server.stored()
+
+
+@pytest.mark.parametrize("response_id", ["..", "%2e%2e", "..%2Fmodels", "a%2Fb", "%00", "a%3Fb=c"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_an_id_is_one_segment_of_the_server_s_path(
+    start_backend: StartBackend, openai_server: OpenAIServer, method: str, response_id: str
+) -> None:
+    url = start_backend()
+    host, port = url.removeprefix("http://").removesuffix("/api/v1").split(":")
+    path = f"/api/v1/responses/{response_id}"
+    with socket.create_connection((host, int(port))) as connection:
+        head = f"{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test\r\n"
+        connection.sendall(f"{head}connection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert answer.split(b" ")[1] in (b"400", b"404")
+    for request in openai_server.requests:
+        assert request.path.startswith("/v1/responses/")
 
 
 def test_store_false_keeps_nothing(
