@@ -72,7 +72,8 @@ def test_what_is_no_id_is_sent_nowhere(transport: str, id: Any) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("id", [*PATHS, *NO_IDS])
+# Half of a character is mended in every answer, so it is none in an id, either.
+@pytest.mark.parametrize("id", [*PATHS, *(each for each in NO_IDS if each != "\ud800")])
 async def test_a_server_does_not_lead_its_polling_elsewhere(
     transport: str, id: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
