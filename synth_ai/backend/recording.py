@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from synth_ai.errors import MalformedAnswerError, RequestError, SynthAIError
+from synth_ai.errors import SynthAIError
 from synth_ai.lm.prompt import read_messages
 from synth_ai.lm.tools import tool_specs
 from synth_ai.lm.vendors.responses.decode import decode_response
 from synth_ai.lm.vendors.responses.vendor import VLLM_KEYS
 from synth_ai.turn import Turn
+
+logger = logging.getLogger("synth_ai.backend")
 
 #: The options of a request that a retrieved response repeats, by their names in a turn.
 _SETTINGS = {
@@ -51,7 +54,9 @@ def make_turn(
         response = decode_response(answer)
         items, system = _read_input(request)
         tools = _read_tools(request)
-    except (MalformedAnswerError, RequestError, SynthAIError):
+    except SynthAIError as error:
+        # Its kind alone: the message may quote the conversation.
+        logger.warning("A response is not kept: it cannot be read (%s).", type(error).__name__)
         return None
     if not response.response_id:
         return None
